@@ -1,0 +1,88 @@
+"""Which model sits on which devices. Pure; owned by the Models actor.
+
+Single-device models may share a device while its memory lasts. A tensor-parallel group owns its
+devices alone: two groups whose collectives interleave on one device can wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from transports.failures import FailureCode
+from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The devices that a model occupies, in rank order, and the memory promised on each."""
+
+    model: str
+    devices: tuple[str, ...]
+    memory_mb: int
+
+
+@final
+class DeviceTable:
+    """The neuron's devices and their tenants."""
+
+    def __init__(self, memory_mb: dict[str, int]) -> None:
+        self._memory_mb = dict(memory_mb)
+        self._placed: dict[str, Placed] = {}
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All device ids, in the configured order."""
+        return tuple(self._memory_mb)
+
+    def place(self, model: str, count: int, memory_mb: int) -> Placed | Failure:
+        """Reserve ``count`` devices with ``memory_mb`` in total, or say why that cannot be.
+
+        The emptiest devices are taken first; equal ones in the configured order.
+        """
+        if count > len(self._memory_mb):
+            return _refusal(
+                f"model '{model}' needs {count} devices; this neuron has"
+                f" {len(self._memory_mb)}: {', '.join(self._memory_mb) or 'none'}"
+            )
+        each_mb = -(-memory_mb // count)
+        fitting = [device for device in self._memory_mb if self._fits(device, count, each_mb)]
+        if len(fitting) < count:
+            return _refusal(
+                f"model '{model}' needs {count} device(s) with {each_mb} MB each;"
+                f" {len(fitting)} can host it now{self._tenants()}"
+            )
+        fitting.sort(key=self._used_mb)
+        placed = Placed(model, tuple(sorted(fitting[:count], key=self._order)), each_mb)
+        self._placed[model] = placed
+        return placed
+
+    def release(self, model: str) -> None:
+        """Give a model's devices back; unknown models are ignored."""
+        self._placed.pop(model, None)
+
+    def _fits(self, device: str, count: int, each_mb: int) -> bool:
+        tenants = self._on(device)
+        if any(len(placed.devices) > 1 for placed in tenants) or (count > 1 and tenants):
+            return False
+        return self._used_mb(device) + each_mb <= self._memory_mb[device]
+
+    def _on(self, device: str) -> Sequence[Placed]:
+        return [placed for placed in self._placed.values() if device in placed.devices]
+
+    def _used_mb(self, device: str) -> int:
+        return sum(placed.memory_mb for placed in self._on(device))
+
+    def _order(self, device: str) -> int:
+        return self.devices.index(device)
+
+    def _tenants(self) -> str:
+        names = ", ".join(
+            f"{placed.model} on {'+'.join(placed.devices)}" for placed in self._placed.values()
+        )
+        return f" (resident: {names})" if names else ""
+
+
+def _refusal(message: str) -> Failure:
+    return Failure(FailureCode.INSUFFICIENT_DEVICES, message)

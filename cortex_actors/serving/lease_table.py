@@ -1,0 +1,67 @@
+"""Leases: who may use which engine right now. Pure; one owner, no locks.
+
+A lease is granted to one holder (a front-end process, named by its link's incarnation) and ends
+exactly once: settled by its holder, or released because the holder is gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import count
+from typing import final
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One lease in force."""
+
+    lease: int
+    holder: int
+    request_id: str
+    model: str
+    neuron: str
+
+
+@final
+class LeaseTable:
+    """All leases in force, by id and by holder."""
+
+    def __init__(self) -> None:
+        self._ids = count(1)
+        self._grants: dict[int, Grant] = {}
+        self._outstanding: Counter[tuple[str, str]] = Counter()
+
+    def grant(self, holder: int, request_id: str, model: str, neuron: str) -> Grant:
+        """Record a new lease and return it."""
+        grant = Grant(next(self._ids), holder, request_id, model, neuron)
+        self._grants[grant.lease] = grant
+        self._outstanding[model, neuron] += 1
+        return grant
+
+    def settle(self, holder: int, lease: int) -> Grant | None:
+        """End a lease; None when it is not this holder's or has ended already."""
+        grant = self._grants.get(lease)
+        if grant is None or grant.holder != holder:
+            return None
+        return self._end(grant)
+
+    def release_all(self, holder: int) -> tuple[Grant, ...]:
+        """End every lease of a holder that is gone, oldest first."""
+        gone = tuple(grant for grant in self._grants.values() if grant.holder == holder)
+        return tuple(self._end(grant) for grant in gone)
+
+    def outstanding(self, model: str, neuron: str) -> int:
+        """How many leases on ``model`` at ``neuron`` are in force."""
+        return self._outstanding[model, neuron]
+
+    def __len__(self) -> int:
+        return len(self._grants)
+
+    def _end(self, grant: Grant) -> Grant:
+        del self._grants[grant.lease]
+        key = grant.model, grant.neuron
+        self._outstanding[key] -= 1
+        if not self._outstanding[key]:
+            del self._outstanding[key]
+        return grant

@@ -1,0 +1,56 @@
+"""Every body that may cross a process boundary: one closed table.
+
+Adding a body means adding it to ``AnyBody`` here and to ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+from transports.schemas import daemon, fleet, generate, group, link
+from transports.schemas.body import Body
+
+AnyBody = (
+    link.Hello
+    | link.Welcome
+    | link.Goodbye
+    | link.Ping
+    | link.Pong
+    | link.Failure
+    | link.Cancel
+    | link.Drain
+    | link.Drained
+    | group.LoadShard
+    | group.ShardLoaded
+    | group.Step
+    | group.StepDone
+    | group.ClearCache
+    | group.CacheCleared
+    | generate.Generate
+    | generate.Chunks
+    | generate.GenerateDone
+    | daemon.GroupStart
+    | daemon.GroupReady
+    | daemon.GroupBroken
+    | daemon.MemberDown
+    | daemon.KillMember
+    | daemon.EngineReady
+    | daemon.EngineLoad
+    | daemon.Prepared
+    | daemon.PrepareProgress
+    | fleet.NeuronState
+    | fleet.ServiceState
+    | fleet.LeaseRequest
+    | fleet.Lease
+    | fleet.LeaseSettled
+    | fleet.LoadModel
+    | fleet.ModelLoaded
+    | fleet.UnloadModel
+    | fleet.ModelUnloaded
+    | fleet.LoadModelById
+    | fleet.QueryMetrics
+    | fleet.MetricsText
+    | fleet.QueryActors
+    | fleet.ActorTable
+    | fleet.QueryState
+)
+
+__all__ = ["AnyBody", "Body"]

@@ -1,0 +1,171 @@
+"""Bodies of the control plane: gateway to neuron, and front end to its daemon."""
+
+from __future__ import annotations
+
+from transports.schemas.body import Body
+
+
+class ModelSpec(Body, frozen=True):
+    """One catalogue entry, as the neuron needs it to load the model."""
+
+    id: str
+    source: str
+    quant: str = "none"
+    dtype: str = "auto"
+    min_devices: int = 1
+    vram_mb: int = 0
+
+
+class DeviceState(Body, frozen=True):
+    """One device a neuron offers."""
+
+    id: str
+    kind: str
+    name: str
+    memory_total_mb: int
+    memory_free_mb: int
+
+
+class ModelState(Body, frozen=True):
+    """One model on one neuron.
+
+    ``state`` is one of: unloaded, preparing, starting, ready, recovering, unloading, failed.
+    ``endpoint`` is the engine's data-plane address when ready.
+    """
+
+    id: str
+    state: str
+    neuron: str = ""
+    endpoint: str = ""
+    devices: tuple[str, ...] = ()
+    running: int = 0
+    waiting: int = 0
+    capacity: int = 0
+    context_length: int = 0
+    progress: float = 0.0
+    restarts: int = 0
+    error: str = ""
+    created: int = 0
+
+
+class NeuronState(Body, frozen=True):
+    """Everything a gateway needs to know of a neuron; pushed on change and at least every second."""
+
+    name: str
+    boot: int
+    version: str
+    hostname: str
+    uptime_s: float
+    devices: tuple[DeviceState, ...]
+    models: tuple[ModelState, ...]
+    state: str = "up"
+    age_s: float = 0.0
+
+
+class ServiceState(Body, frozen=True):
+    """What a daemon's front-end processes answer reads from; pushed on change and every second."""
+
+    service: str
+    version: str
+    ready: bool
+    reason: str
+    uptime_s: float
+    neurons: tuple[NeuronState, ...] = ()
+    models: tuple[ModelState, ...] = ()
+    aliases: dict[str, str] = {}
+
+
+class LeaseRequest(Body, frozen=True):
+    """Front end to router: where does this request go? Loads the model when it must."""
+
+    request_id: str
+    model: str
+    principal: str = ""
+
+
+class Lease(Body, frozen=True):
+    """The router's answer: this engine, until settled or until the front end's link is gone."""
+
+    lease: int
+    model: str
+    neuron: str
+    endpoint: str
+
+
+class LeaseSettled(Body, frozen=True):
+    """Front end to router, exactly once per lease: what became of it."""
+
+    lease: int
+    outcome: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_token_s: float = 0.0
+    duration_s: float = 0.0
+
+
+class LoadModel(Body, frozen=True):
+    """Load this model and answer when it is ready or has failed."""
+
+    spec: ModelSpec
+
+
+class ModelLoaded(Body, frozen=True):
+    """The model is ready to serve."""
+
+    model: str
+    load_s: float
+
+
+class UnloadModel(Body, frozen=True):
+    """Drain and unload this model."""
+
+    model: str
+
+
+class ModelUnloaded(Body, frozen=True):
+    """The model's processes are gone."""
+
+    model: str
+
+
+class LoadModelById(Body, frozen=True):
+    """Operator to gateway or neuron: load a catalogue entry by its id."""
+
+    model: str
+
+
+class QueryMetrics(Body, frozen=True):
+    """Ask for the Prometheus exposition."""
+
+
+class MetricsText(Body, frozen=True):
+    """Prometheus text exposition."""
+
+    text: str
+    content_type: str
+
+
+class QueryActors(Body, frozen=True):
+    """Ask for the actor table."""
+
+
+class ActorRow(Body, frozen=True):
+    """One actor as operators see it."""
+
+    name: str
+    kind: str
+    state: str
+    restarts: int
+    mailbox: int
+    handled: int
+    detail: str = ""
+
+
+class ActorTable(Body, frozen=True):
+    """Every live actor of a daemon."""
+
+    rows: tuple[ActorRow, ...]
+
+
+class QueryState(Body, frozen=True):
+    """Ask for the ServiceState now."""

@@ -1,0 +1,83 @@
+"""Bodies that every link speaks, whatever it carries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from transports.schemas.body import Body
+
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Hello(Body, frozen=True):
+    """First message of the connecting end: who it is."""
+
+    boot: Unsigned
+    slot: Unsigned
+    inc: Unsigned
+    pid: Unsigned
+    role: str
+    name: str
+    protocol_min: Unsigned
+    protocol_max: Unsigned
+    capabilities: tuple[str, ...] = ()
+
+
+class Welcome(Body, frozen=True):
+    """The listening end's consent, with its own boot id: a new boot is a new process."""
+
+    boot: Unsigned
+    name: str
+    protocol: Unsigned
+    capabilities: tuple[str, ...] = ()
+
+
+class Goodbye(Body, frozen=True):
+    """Either end leaves, or a listener refuses a Hello. ``reason`` is a stable word."""
+
+    reason: str
+    detail: str = ""
+
+
+class Ping(Body, frozen=True):
+    """A question whose answer proves that the peer's main loop turns."""
+
+    nonce: Unsigned
+
+
+class Pong(Body, frozen=True):
+    """The answer to the Ping with the same nonce."""
+
+    nonce: Unsigned
+
+
+class Failure(Body, frozen=True):
+    """Body of every ERROR: one typed failure that a user may be shown.
+
+    ``code`` is a stable word from ``transports.failures.FailureCode``; ``param`` names the offending
+    request field; ``detail`` carries facts for logs and error extras.
+    """
+
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_s: float | None = None
+    detail: dict[str, str] = {}
+
+
+class Cancel(Body, frozen=True):
+    """The asker no longer wants the answer to ``corr`` of the envelope."""
+
+    reason: str = ""
+
+
+class Drain(Body, frozen=True):
+    """Accept nothing new, finish what runs within ``grace_s``, then cancel the rest."""
+
+    grace_s: float
+
+
+class Drained(Body, frozen=True):
+    """Nothing runs any more."""
