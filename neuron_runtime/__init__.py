@@ -1,0 +1,1 @@
+"""What runs a model: processes, groups of ranks, steps, the engine."""

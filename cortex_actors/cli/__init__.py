@@ -1,0 +1,1 @@
+"""Command line of both daemons, the demo and the benchmarks."""

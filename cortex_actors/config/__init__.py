@@ -1,0 +1,1 @@
+"""Configuration of both daemons: YAML, environment, catalogue; validated as a whole."""

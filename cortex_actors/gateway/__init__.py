@@ -1,0 +1,1 @@
+"""The actors of cortexd, the gateway of a fleet."""

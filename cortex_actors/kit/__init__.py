@@ -1,0 +1,1 @@
+"""The supervised-actor kit: actors, questions, monitors, timers, supervisors."""

@@ -1,0 +1,1 @@
+"""The actors of neurond, the daemon of one GPU host."""

@@ -1,7 +1,8 @@
 """Which model sits on which devices. Pure; owned by the Models actor.
 
 Single-device models may share a device while its memory lasts. A tensor-parallel group owns its
-devices alone: two groups whose collectives interleave on one device can wait for each other for ever.
+devices alone: two groups whose collectives interleave on one device can wait for each other for
+ever.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What both daemons do to serve requests: leases, state, front ends, operators."""

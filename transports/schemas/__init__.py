@@ -24,6 +24,7 @@ AnyBody = (
     | group.StepDone
     | group.ClearCache
     | group.CacheCleared
+    | group.InjectFault
     | generate.Generate
     | generate.Chunks
     | generate.GenerateDone
@@ -36,7 +37,9 @@ AnyBody = (
     | daemon.EngineLoad
     | daemon.Prepared
     | daemon.PrepareProgress
+    | fleet.ModelState
     | fleet.NeuronState
+    | fleet.ModelState
     | fleet.ServiceState
     | fleet.LeaseRequest
     | fleet.Lease

@@ -85,3 +85,19 @@ class CacheCleared(Body, frozen=True):
     """A rank's answer to ClearCache."""
 
     rank: int
+
+
+class InjectFault(Body, frozen=True):
+    """Operator to daemon, engine and rank: misbehave on purpose (``neurond chaos``).
+
+    ``fault`` and ``phase`` are words of ``neuron_runtime.faults``. The first ``after`` occasions
+    pass undisturbed, the next ``times`` do not; ``seconds`` is how slow slow is.
+    """
+
+    fault: str
+    phase: str
+    rank: int = 0
+    model: str = ""
+    after: int = 0
+    times: int = 1
+    seconds: float = 0.0

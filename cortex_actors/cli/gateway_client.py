@@ -1,0 +1,160 @@
+"""What the command line asks of a running daemon over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self, final
+
+import httpx
+
+DEFAULT_URL = "http://127.0.0.1:31313"
+
+_CONNECT_S = 5.0
+_ANSWER_S = 30.0
+_LOAD_S = 3600.0
+
+
+@final
+class GatewayError(Exception):
+    """The daemon does not answer, or refused; the text is for the user."""
+
+    code = "gateway"
+
+
+@final
+class GatewayClient:
+    """One daemon's HTTP API. Not for several threads at once."""
+
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def is_alive(self) -> bool:
+        """Return whether ``/health`` answers 200 now."""
+        try:
+            return self._http.get("/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def status(self) -> dict[str, Any]:
+        """Return ``/admin/status``: neurons, models and aliases as the gateway knows them.
+
+        Raises:
+            GatewayError: No answer, or a refusal.
+        """
+        return self._json(self._send("GET", "/admin/status"))
+
+    def models(self) -> dict[str, Any]:
+        """Return ``/v1/models`` as it comes.
+
+        Raises:
+            GatewayError: No answer, or a refusal.
+        """
+        return self._json(self._send("GET", "/v1/models"))
+
+    def load(self, model: str) -> dict[str, Any]:
+        """Load a model; returns when it is ready.
+
+        Raises:
+            GatewayError: No answer, or the load failed.
+        """
+        return self._json(self._send("POST", "/admin/load", {"model": model}, _LOAD_S))
+
+    def unload(self, model: str) -> dict[str, Any]:
+        """Unload a model; returns when its processes are gone.
+
+        Raises:
+            GatewayError: No answer, or the unload failed.
+        """
+        return self._json(self._send("POST", "/admin/unload", {"model": model}, _LOAD_S))
+
+    def stream_chat(self, model: str, question: str, max_tokens: int) -> Iterator[str]:
+        """Yield a chat answer piece by piece; closing the iterator hangs up.
+
+        Raises:
+            GatewayError: No answer, a refusal, or a stream that ends with an error.
+        """
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+        }
+        timeout = httpx.Timeout(_LOAD_S, connect=_CONNECT_S)
+        request = ("POST", "/v1/chat/completions")
+        try:
+            with self._http.stream(*request, json=body, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise self._refusal(response)
+                yield from _deltas(response.iter_lines())
+        except httpx.TransportError as error:
+            raise self._silence(error) from error
+
+    def _send(
+        self, method: str, path: str, body: object = None, timeout_s: float = _ANSWER_S
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        try:
+            response = self._http.request(method, path, json=body, timeout=timeout)
+        except httpx.TransportError as error:
+            raise self._silence(error) from error
+        if response.is_error:
+            raise self._refusal(response)
+        return response
+
+    def _json(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise GatewayError(f"{self.url} answered something that is not JSON") from error
+        if not isinstance(answer, dict):
+            raise GatewayError(f"{self.url} is not a cortex daemon")
+        return answer
+
+    def _silence(self, error: httpx.TransportError) -> GatewayError:
+        if isinstance(error, httpx.ConnectError):
+            hint = "start it with 'bin/cortexd serve', or name another address with --url"
+            return GatewayError(f"nothing answers at {self.url}; {hint}")
+        return GatewayError(f"{self.url} did not answer: {error or type(error).__name__}")
+
+    def _refusal(self, response: httpx.Response) -> GatewayError:
+        try:
+            message = response.json()["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = response.reason_phrase
+        return GatewayError(f"{self.url} answered {response.status_code}: {message}")
+
+
+def _deltas(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the visible text of an OpenAI chat stream."""
+    for line in lines:
+        data = line.removeprefix("data: ")
+        if data in {line, "[DONE]"}:
+            continue
+        event = json.loads(data)
+        if "error" in event:
+            raise GatewayError(f"the stream failed: {event['error'].get('message', data)}")
+        for choice in event.get("choices", ()):
+            text = choice.get("delta", {}).get("content")
+            if text:
+                yield text

@@ -1,0 +1,74 @@
+"""``serve`` and ``check`` of either daemon: read, complain politely, or start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar, final
+
+from cortex_actors.config.errors import ConfigError, Problem
+from transports.errors import TransportError
+
+ConfigT = TypeVar("ConfigT")
+
+EXIT_CONFIG = os.EX_CONFIG
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Daemon(Generic[ConfigT]):
+    """How one of the daemons is configured, checked and run."""
+
+    name: str
+    load: Callable[[Path, Mapping[str, str]], ConfigT]
+    check_host: Callable[[ConfigT], tuple[Problem, ...]]
+    log_level: Callable[[ConfigT], str]
+    run: Callable[[ConfigT], int]
+
+
+def serve(daemon: Daemon[ConfigT], path: Path) -> int:
+    """Run the daemon until it is told to stop; return its exit code.
+
+    78 (EX_CONFIG) means that the configuration or the host is not fit: everything that is wrong has
+    been printed, and starting again will not help.
+    """
+    try:
+        config = daemon.load(path, os.environ)
+    except ConfigError as error:
+        return _complain(daemon.name, error.problems)
+    problems = daemon.check_host(config)
+    if problems:
+        return _complain(daemon.name, problems)
+    logging.basicConfig(level=daemon.log_level(config).upper(), format=_LOG_FORMAT)
+    try:
+        return daemon.run(config)
+    except (TransportError, OSError) as error:
+        print(f"{daemon.name}: cannot run: {error}", file=sys.stderr)
+        return 1
+
+
+def check(daemon: Daemon[ConfigT], path: Path, *, config_only: bool) -> int:
+    """Print every problem with the configuration and, unless told not to, with this host."""
+    try:
+        config = daemon.load(path, os.environ)
+    except ConfigError as error:
+        return _complain(daemon.name, error.problems)
+    problems = () if config_only else daemon.check_host(config)
+    if problems:
+        return _complain(daemon.name, problems)
+    print(f"{daemon.name}: {path} is sound")
+    return 0
+
+
+def _complain(name: str, problems: Iterable[Problem]) -> int:
+    lines = [str(problem) for problem in problems]
+    plural = "" if len(lines) == 1 else "s"
+    print(f"{name}: {len(lines)} problem{plural}:", file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
+    return EXIT_CONFIG

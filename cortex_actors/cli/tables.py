@@ -1,0 +1,95 @@
+"""What operators see of a daemon's state, as tables. The input is the daemons' own JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from rich.table import Table
+
+from transports.schemas.fleet import DeviceState
+
+Json = Mapping[str, Any]
+
+
+def summary_line(status: Json) -> str:
+    """Return the daemon in one line."""
+    ready = "ready" if status.get("ready") else f"not ready: {status.get('reason')}"
+    uptime = timedelta(seconds=int(status.get("uptime_s", 0)))
+    return f"{status.get('service')} {status.get('version')}, {ready}, up {uptime}"
+
+
+def neuron_table(neurons: Iterable[Json]) -> Table:
+    """Return the fleet, a row per neuron."""
+    table = make_table("NEURON", "STATE", "HOST", "DEVICES", "MEMORY FREE", "READY", "AGE")
+    for neuron in neurons:
+        devices = neuron.get("devices", ())
+        table.add_row(
+            _text(neuron, "name"),
+            _text(neuron, "state"),
+            _text(neuron, "hostname"),
+            ", ".join(device["id"] for device in devices),
+            _gigabytes(sum(device["memory_free_mb"] for device in devices)),
+            ", ".join(
+                model["id"] for model in neuron.get("models", ()) if model["status"] == "ready"
+            ),
+            f"{neuron.get('age_s', 0):.1f} s",
+        )
+    return table
+
+
+def replica_table(neurons: Iterable[Json]) -> Table:
+    """Return what is loaded or loading, a row per model and neuron."""
+    table = make_table("MODEL", "NEURON", "STATUS", "DEVICES", "RUNNING", "WAITING", "RESTARTS")
+    for neuron in neurons:
+        for model in neuron.get("models", ()):
+            table.add_row(
+                _text(model, "id"),
+                _text(neuron, "name"),
+                describe_status(model),
+                ", ".join(model.get("devices", ())),
+                f"{model.get('running', 0)}/{model.get('capacity', 0)}",
+                _text(model, "waiting"),
+                _text(model, "restarts"),
+            )
+    return table
+
+
+def catalogue_table(models: Iterable[Json]) -> Table:
+    """Return ``/v1/models`` as a table."""
+    table = make_table("MODEL", "ALIAS OF", "STATUS", "CONTEXT")
+    for model in models:
+        context = str(model.get("context_length") or "")
+        table.add_row(_text(model, "id"), _text(model, "alias_of"), describe_status(model), context)
+    return table
+
+
+def device_table(devices: Iterable[DeviceState]) -> Table:
+    """Return the devices of one host."""
+    table = make_table("DEVICE", "NAME", "MEMORY FREE", "MEMORY")
+    for device in devices:
+        free, total = _gigabytes(device.memory_free_mb), _gigabytes(device.memory_total_mb)
+        table.add_row(device.id, device.name, free, total)
+    return table
+
+
+def describe_status(model: Json) -> str:
+    """Return a model's status with its progress or its error."""
+    status, progress = _text(model, "status"), model.get("progress") or 0.0
+    if model.get("error"):
+        return f"{status}: {model['error']}"
+    return f"{status} {progress:.0%}" if 0 < progress < 1 else status
+
+
+def make_table(*headings: str) -> Table:
+    """Return an empty table in the house look."""
+    return Table(*headings, box=None, pad_edge=False, header_style="bold")
+
+
+def _text(row: Json, key: str) -> str:
+    return str(row.get(key, ""))
+
+
+def _gigabytes(megabytes: int) -> str:
+    return f"{megabytes / 1024:.1f} GiB"

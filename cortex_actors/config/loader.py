@@ -1,0 +1,129 @@
+"""Reads a daemon's configuration: file, environment over it, catalogue; all problems in one error.
+
+Called once at start. Nothing is read at import time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+from pydantic import BaseModel
+
+from cortex_actors.config.catalogue import Catalogue
+from cortex_actors.config.document import Document, KeyPath, read_document
+from cortex_actors.config.environment import ENVIRONMENT, overlay
+from cortex_actors.config.errors import ConfigError, Problem
+from cortex_actors.config.fields import expand_path
+from cortex_actors.config.gateway_config import GatewayConfig, GatewayFile
+from cortex_actors.config.neuron_config import NeuronConfig, NeuronFile
+from cortex_actors.config.rules import (
+    Finding,
+    check_catalogue,
+    check_default_models,
+    check_fleet,
+)
+from cortex_actors.config.validation import validate
+
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+
+def load_gateway_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
+    """Read ``cortex.yaml`` and its catalogue; ``CORTEX__…`` variables override.
+
+    Raises:
+        ConfigError: With everything that is wrong in either file or in the environment.
+    """
+    file = _read(path, GatewayFile, environ, "CORTEX")
+    catalogue = _read_catalogue(path, file.data.get("models"))
+    fleet = file.placed(check_fleet(file.data))
+    _refuse([*file.problems, *fleet, *catalogue.problems])
+    values = file.sound()
+    return GatewayConfig(path, values.gateway, values.eviction, values.neurons, catalogue.sound())
+
+
+def load_neuron_config(path: Path, environ: Mapping[str, str]) -> NeuronConfig:
+    """Read ``neuron.yaml`` and its catalogue; ``NEURON__…`` variables override.
+
+    Raises:
+        ConfigError: With everything that is wrong in either file or in the environment.
+    """
+    file = _read(path, NeuronFile, environ, "NEURON")
+    section = file.data.get("neuron")
+    named = section.get("models") if isinstance(section, dict) else None
+    catalogue = _read_catalogue(path, named)
+    missing = check_default_models(file.data, catalogue.data) if catalogue.data else ()
+    _refuse([*file.problems, *file.placed(missing), *catalogue.problems])
+    values, models = file.sound(), catalogue.sound()
+    return NeuronConfig(
+        path,
+        values.neuron,
+        values.restart,
+        tuple(map(models.resolve, values.default_models)),
+        models,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[SchemaT]):
+    """One file's values; ``values`` is None when the schema refused them."""
+
+    document: Document
+    data: dict[str, Any]
+    variables: dict[KeyPath, str]
+    values: SchemaT | None
+    problems: tuple[Problem, ...]
+
+    def problem(self, at: KeyPath, message: str) -> Problem:
+        """Place a problem at the variable that set the key, or else in the file."""
+        for end in range(len(at), 0, -1):
+            if at[:end] in self.variables:
+                return Problem(ENVIRONMENT, message, self.variables[at[:end]])
+        return self.document.problem(at, message)
+
+    def placed(self, findings: Iterable[Finding]) -> tuple[Problem, ...]:
+        """Place what the rules found."""
+        return tuple(self.problem(at, message) for at, message in findings)
+
+    def sound(self) -> SchemaT:
+        """Return the values, once no problem is left.
+
+        Raises:
+            ConfigError: The schema refused them.
+        """
+        if self.values is None:
+            raise ConfigError(self.problems)
+        return self.values
+
+
+def _refuse(problems: list[Problem]) -> None:
+    """Raise all problems, if any, file by file and from top to bottom."""
+    sources = list(dict.fromkeys(problem.source for problem in problems))
+    if problems:
+        raise ConfigError(
+            sorted(problems, key=lambda found: (sources.index(found.source), found.line or 0))
+        )
+
+
+def _read(
+    path: Path, schema: type[SchemaT], environ: Mapping[str, str], prefix: str
+) -> _Read[SchemaT]:
+    document = read_document(path)
+    laid = overlay(document.data, schema, environ, prefix)
+    unchecked: _Read[SchemaT] = _Read(document, laid.data, laid.variables, None, ())
+    values, found = validate(schema, laid.data, path.absolute().parent, unchecked.problem)
+    problems = (*document.problems, *laid.problems, *found)
+    return _Read(document, laid.data, laid.variables, values, problems)
+
+
+def _read_catalogue(config_path: Path, models: Any) -> _Read[Catalogue]:
+    name = models if isinstance(models, str) and models else "models.yaml"
+    path = expand_path(name, config_path.absolute().parent)
+    try:
+        file = _read(path, Catalogue, {}, "")
+    except ConfigError as error:
+        return _Read(Document(path, {}), {}, {}, None, error.problems)
+    return replace(file, problems=(*file.problems, *file.placed(check_catalogue(file.data))))

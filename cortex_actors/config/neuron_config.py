@@ -1,0 +1,85 @@
+"""Schema of ``neuron.yaml``. ``conf/neuron.yaml`` explains every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self, final
+
+from pydantic import Field, model_validator
+
+from cortex_actors.config.catalogue import Catalogue
+from cortex_actors.config.fields import (
+    Count,
+    Devices,
+    FilePath,
+    ListenAddress,
+    ListenEndpoint,
+    LogLevel,
+    ModelId,
+    Name,
+    OptionalFilePath,
+    RuntimeDirectory,
+    Seconds,
+    Section,
+)
+from cortex_actors.config.restart_settings import RestartSettings
+
+
+@final
+class NeuronSettings(Section):
+    """The ``neuron`` section. Durations in seconds, ``max_body_mb`` in MiB, limits per model."""
+
+    name: Name = "local"
+    listen: ListenAddress = Field(default="127.0.0.1:13131", validate_default=True)
+    link: ListenEndpoint = "tcp://127.0.0.1:13132"
+    key_file: OptionalFilePath = None
+    gateway_keys: OptionalFilePath = None
+    devices: Devices = Field(default="auto", validate_default=True)
+    cache_dir: FilePath = Field(default="~/.cache/cortex", validate_default=True)
+    models: FilePath = Field(default="models.yaml", validate_default=True)
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_body_mb: Count = 32
+    max_running: Count = 16
+    max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
+    load_deadline_s: Seconds = 600.0
+    drain_s: Seconds = 5.0
+    runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
+    log_level: LogLevel = "info"
+
+    @model_validator(mode="after")
+    def _listen_apart(self) -> Self:
+        if self.link == f"tcp://{self.listen}":
+            raise ValueError(f"listen and link are the same address ({self.listen})")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_together(self) -> Self:
+        if (self.key_file is None) != (self.gateway_keys is None):
+            raise ValueError("key_file and gateway_keys are set together or not at all")
+        return self
+
+
+@final
+class NeuronFile(Section):
+    """The whole file."""
+
+    neuron: NeuronSettings = Field(default={}, validate_default=True)
+    restart: RestartSettings = Field(default={}, validate_default=True)
+    default_models: Annotated[tuple[ModelId, ...], Field(strict=False)] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NeuronConfig:
+    """What neurond runs with: ``neuron.yaml`` (``path``), the environment, and the catalogue.
+
+    ``default_models`` are model ids of the catalogue (aliases followed), loaded at start in order.
+    """
+
+    path: Path
+    neuron: NeuronSettings
+    restart: RestartSettings
+    default_models: tuple[str, ...]
+    catalogue: Catalogue

@@ -1,0 +1,144 @@
+"""What must be so on this host before a daemon starts; looked at all together, before any process.
+
+Each check returns problems placed at the key that could mend them. They touch the file system and
+bind ports for a moment; nothing is left behind but directories that the daemon needs anyway.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cortex_actors.config.address import Address
+from cortex_actors.config.devices import DeviceError, find_devices
+from cortex_actors.config.errors import KeyedMessage, Problem
+from cortex_actors.config.gateway_config import GatewayConfig
+from cortex_actors.config.link_keys import client_keys, server_keys
+from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
+from cortex_actors.config.preflight_models import check_default_models
+from transports import endpoints
+from transports.errors import EndpointError, KeyFileError
+
+_NEEDED_PACKAGES = ("torch", "transformers", "safetensors", "gguf")
+
+
+def check_gateway_host(config: GatewayConfig) -> tuple[Problem, ...]:
+    """Return everything on this host that would keep cortexd from starting."""
+    settings = config.gateway
+    return _placed(
+        config.path,
+        _check_listen("gateway.listen", settings.listen),
+        _check_listen("gateway.metrics_listen", settings.metrics_listen),
+        _check_gateway_keys(config),
+        _check_runtime_dir("gateway.runtime_dir", settings.runtime_dir),
+    )
+
+
+def check_neuron_host(config: NeuronConfig) -> tuple[Problem, ...]:
+    """Return everything on this host that would keep neurond from starting."""
+    settings = config.neuron
+    return _placed(
+        config.path,
+        _check_listen("neuron.listen", settings.listen),
+        _check_link(settings),
+        _check_devices(config),
+        _check_writable("neuron.cache_dir", settings.cache_dir),
+        _check_runtime_dir("neuron.runtime_dir", settings.runtime_dir),
+        _check_packages(),
+        check_default_models(config),
+    )
+
+
+def _placed(path: Path, *checks: Iterator[KeyedMessage]) -> tuple[Problem, ...]:
+    return tuple(Problem(str(path), message, key) for check in checks for key, message in check)
+
+
+def _check_listen(key: str, address: Address) -> Iterator[KeyedMessage]:
+    try:
+        family, kind, protocol, _, sockaddr = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        yield key, f"cannot resolve '{address.host}': {error.strerror}"
+        return
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(sockaddr)
+            probe.listen(1)
+        except OSError as error:
+            yield key, f"cannot listen on {address}: {os.strerror(error.errno or 0)}"
+
+
+def _check_link(settings: NeuronSettings) -> Iterator[KeyedMessage]:
+    try:
+        has_keys = server_keys(settings) is not None
+    except KeyFileError as error:
+        yield "neuron.key_file", str(error)
+        return
+    endpoint = endpoints.parse(settings.link)
+    try:
+        endpoints.check_listen(endpoint, has_keys=has_keys)
+    except EndpointError as error:
+        yield "neuron.link", str(error)
+        return
+    if endpoint.scheme == "tcp" and endpoint.port:
+        yield from _check_listen("neuron.link", Address(endpoint.host, endpoint.port))
+
+
+def _check_gateway_keys(config: GatewayConfig) -> Iterator[KeyedMessage]:
+    for index, neuron in enumerate(config.neurons):
+        try:
+            client_keys(config, neuron)
+        except KeyFileError as error:
+            yield f"neurons[{index}].key_file", str(error)
+
+
+def _check_devices(config: NeuronConfig) -> Iterator[KeyedMessage]:
+    try:
+        devices = find_devices(config.neuron.devices)
+    except DeviceError as error:
+        yield "neuron.devices", str(error)
+        return
+    for name in config.default_models:
+        entry = config.catalogue.find(name)
+        if entry is not None and entry.min_devices > len(devices):
+            message = f"'{name}' needs {entry.min_devices} devices; this neuron has {len(devices)}"
+            yield "default_models", message
+
+
+def _check_packages() -> Iterator[KeyedMessage]:
+    """Only worker processes import these, so nothing else would miss them before the first load."""
+    missing = [name for name in _NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        yield "", f"not installed: {', '.join(missing)}; install the extra 'cortex[neuron]'"
+
+
+def _check_writable(key: str, directory: Path) -> Iterator[KeyedMessage]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        yield key, f"cannot write in {directory}: {error.strerror}"
+
+
+def _check_runtime_dir(key: str, directory: Path) -> Iterator[KeyedMessage]:
+    """Sockets in it are trusted, so nobody else may be able to put one there."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except OSError as error:
+        yield key, f"cannot make {directory}: {error.strerror}"
+        return
+    if status.st_uid != os.getuid():
+        yield key, f"{directory} belongs to another user"
+    elif stat.S_IMODE(status.st_mode) & 0o022:
+        yield key, f"{directory} is writable for others; make it 0700"
+    else:
+        yield from _check_writable(key, directory)

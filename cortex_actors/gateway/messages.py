@@ -1,0 +1,83 @@
+"""Messages between the actors of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transports.link import CallEvent, IncomingRequest, Link
+from transports.schemas.body import Body
+from transports.schemas.fleet import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The neuron has welcomed us."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSuspect:
+    """The neuron has been silent for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The connection is over; this incarnation of it never comes back."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronSaid:
+    """A one-way message from the neuron."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronLost:
+    """Nothing that was known of this neuron holds any more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOn:
+    """Placement to a connection: have the neuron load this; answered by ``LoadEnded``."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadOn:
+    """Placement to a connection: have the neuron unload this and answer ``request``."""
+
+    model: str
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEnded:
+    """A connection to Placement: the one terminal event of a load."""
+
+    model: str
+    neuron: str
+    event: CallEvent
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLoad:
+    """An operator wants this model loaded; ``request`` is answered when it is."""
+
+    model: str
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorUnload:
+    """An operator wants this model unloaded everywhere; ``request`` is answered when it is."""
+
+    model: str
+    request: IncomingRequest

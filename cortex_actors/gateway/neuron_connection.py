@@ -1,0 +1,179 @@
+"""The NeuronConnection actor: owns the link to one neuron, and dies with it.
+
+A new connection is a new incarnation: the supervisor starts a fresh actor, which knows nothing of
+what the old one was told.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import final
+
+import msgspec
+
+from cortex_actors.gateway.messages import (
+    LinkLost,
+    LinkSuspect,
+    LinkUp,
+    LoadEnded,
+    LoadOn,
+    NeuronLost,
+    NeuronSaid,
+    UnloadOn,
+)
+from cortex_actors.kit.actor import SupervisedActor
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.reasons import ExitKind, ExitReason
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.messages import NeuronChanged
+from transports.errors import TransportError
+from transports.failures import FailureCode
+from transports.identity import process_identity
+from transports.link import (
+    CallEvent,
+    Chunk,
+    Completed,
+    Failed,
+    IncomingRequest,
+    Link,
+    Lost,
+    OnCallEvent,
+    Progress,
+)
+from transports.reactor import Reactor
+from transports.schemas.body import Body
+from transports.schemas.fleet import LoadModel, ModelUnloaded, NeuronState, UnloadModel
+from transports.schemas.link import Failure
+
+_log = logging.getLogger("cortex.neuron_connection")
+
+CONNECT_DEADLINE_S = 5.0
+
+
+@final
+class NeuronConnection(SupervisedActor):
+    """Connects to ``endpoint`` once and passes the neuron's pushed state on to ``fleet``.
+
+    ``name`` is the operator's name for the neuron; it replaces whatever the neuron calls itself.
+    """
+
+    def __init__(
+        self, name: str, endpoint: str, reactor: Reactor, fleet: ActorRef, load_deadline_s: float
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self._endpoint = endpoint
+        self._reactor = reactor
+        self._fleet = fleet
+        self._load_deadline_s = load_deadline_s
+        self._link: Link | None = None
+        self._state: NeuronState | None = None
+
+    def on_start(self) -> None:
+        """Begin to connect; LinkUp or LinkLost follows."""
+        me = process_identity("gateway", "cortexd")
+        self._reactor.connect(self._endpoint, me, _Events(self.ref), deadline_s=CONNECT_DEADLINE_S)
+
+    def on_stop(self, reason: ExitReason) -> None:
+        """Forget the neuron."""
+        self._fleet.notify(NeuronLost(self._name))
+        if self._link is not None:
+            self._link.close(reason.kind)
+
+    def summary(self) -> str:
+        """The address and whether it answers."""
+        return f"{self._endpoint} {self._link.state.value if self._link else 'connecting'}"
+
+    @handles(LinkUp)
+    def _link_up(self, message: LinkUp) -> None:
+        self._link = message.link
+        _log.info("connected neuron=%s endpoint=%s", self._name, self._endpoint)
+
+    @handles(LinkLost)
+    def _link_lost(self, message: LinkLost) -> None:
+        if self._link is not None:
+            _log.warning("lost neuron=%s reason=%s %s", self._name, message.reason, message.detail)
+        self._link = None
+        self.leave(ExitReason(ExitKind.PROTOCOL, message.reason))
+
+    @handles(LinkSuspect)
+    def _link_suspect(self, _: LinkSuspect) -> None:
+        if self._state is not None:
+            self._report(msgspec.structs.replace(self._state, state="suspect"))
+
+    @handles(NeuronSaid)
+    def _neuron_said(self, message: NeuronSaid) -> None:
+        if isinstance(message.body, NeuronState):
+            self._report(_renamed(message.body, self._name))
+
+    @handles(LoadOn)
+    def _load(self, message: LoadOn) -> None:
+        model, fleet, name = message.spec.id, self._fleet, self._name
+
+        def ended(event: CallEvent) -> None:
+            if not isinstance(event, Chunk | Progress):
+                fleet.notify(LoadEnded(model, name, event))
+
+        self._request(LoadModel(message.spec), ended)
+
+    @handles(UnloadOn)
+    def _unload(self, message: UnloadOn) -> None:
+        answer = partial(_answer_unload, message.model, message.request)
+        self._request(UnloadModel(message.model), answer)
+
+    def _request(self, body: Body, on_event: OnCallEvent) -> None:
+        if self._link is None:
+            on_event(Lost("link_down", f"neuron '{self._name}' is not connected"))
+            return
+        try:
+            self._link.request(body, on_event, deadline_s=self._load_deadline_s)
+        except TransportError as error:
+            on_event(Lost(error.code, str(error)))
+
+    def _report(self, state: NeuronState) -> None:
+        self._state = state
+        self._fleet.notify(NeuronChanged(state))
+
+
+@final
+class _Events:
+    """Turns the link's callbacks, on the reactor's thread, into messages to the actor."""
+
+    def __init__(self, actor: ActorRef) -> None:
+        self._actor = actor
+
+    def on_up(self, link: Link) -> None:
+        self._actor.notify(LinkUp(link))
+
+    def on_request(self, request: IncomingRequest) -> None:
+        request.fail(Failure(FailureCode.INVALID_REQUEST, "a gateway answers no neuron"))
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        del link, raw
+        self._actor.notify(NeuronSaid(body))
+
+    def on_suspect(self, link: Link) -> None:
+        del link
+        self._actor.notify(LinkSuspect())
+
+    def on_down(self, link: Link, reason: str, detail: str) -> None:
+        del link
+        self._actor.notify(LinkLost(reason, detail))
+
+
+def _renamed(state: NeuronState, name: str) -> NeuronState:
+    models = tuple(msgspec.structs.replace(model, neuron=name) for model in state.models)
+    return msgspec.structs.replace(state, name=name, models=models)
+
+
+def _answer_unload(model: str, request: IncomingRequest, event: CallEvent) -> None:
+    match event:
+        case Completed():
+            request.complete(ModelUnloaded(model))
+        case Failed(failure):
+            request.fail(failure)
+        case Lost(reason, detail):
+            request.fail(Failure(FailureCode.LINK_LOST, f"neuron lost: {reason} {detail}".strip()))
+        case _:
+            pass

@@ -1,0 +1,75 @@
+"""The two WSGI applications: what cortexd and what neurond mount."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import falcon
+
+from cortex_actors.http import error_handlers
+from cortex_actors.http.backend import Backend
+from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
+from cortex_actors.http.request_log import RequestLog, WsgiApp
+from cortex_actors.http.resources.actors import Actors
+from cortex_actors.http.resources.chat import ChatCompletions
+from cortex_actors.http.resources.gateway_status import GatewayStatus
+from cortex_actors.http.resources.health import Health, Ready
+from cortex_actors.http.resources.metrics import Metrics
+from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
+from cortex_actors.http.resources.models import Model, ModelList
+from cortex_actors.http.resources.neuron_status import Discovery, NeuronModels
+from cortex_actors.http.resources.version import Version
+
+FalconApp = falcon.App[falcon.Request, falcon.Response]
+
+
+def create_gateway_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT) -> WsgiApp:
+    """Return cortexd's public and admin API. Metrics are on a listener of their own."""
+    return _create(
+        {
+            **_common_routes(backend, body_limit),
+            "/admin/load": LoadModel(backend, body_limit),
+            "/admin/unload": UnloadModel(backend, body_limit),
+            "/admin/status": GatewayStatus(backend),
+        }
+    )
+
+
+def create_neuron_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT) -> WsgiApp:
+    """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
+    return _create(
+        {
+            **_common_routes(backend, body_limit),
+            "/discovery": Discovery(backend),
+            "/models": NeuronModels(backend),
+            "/models/load": LoadModel(backend, body_limit),
+            "/models/unload": UnloadModel(backend, body_limit),
+            "/metrics": Metrics(backend),
+        }
+    )
+
+
+def create_metrics_app(backend: Backend) -> WsgiApp:
+    """Return what a metrics listener serves."""
+    return _create({"/metrics": Metrics(backend), "/health": Health()})
+
+
+def _common_routes(backend: Backend, body_limit: int) -> dict[str, object]:
+    return {
+        "/v1/chat/completions": ChatCompletions(backend, body_limit),
+        "/v1/models": ModelList(backend),
+        "/v1/models/{model_id:path}": Model(backend),
+        "/health": Health(),
+        "/ready": Ready(backend),
+        "/version": Version(backend, importlib.metadata.version("cortex")),
+        "/debug/actors": Actors(backend),
+    }
+
+
+def _create(routes: dict[str, Any]) -> WsgiApp:
+    app: FalconApp = falcon.App()
+    error_handlers.install(app)
+    for path, resource in routes.items():
+        app.add_route(path, resource)
+    return RequestLog(app)

@@ -1,0 +1,77 @@
+"""What the HTTP resources need from the rest of the system, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from transports.schemas.body import Body
+from transports.schemas.fleet import ModelState, ServiceState
+from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An engine has been asked; ``model`` is the concrete id behind an alias."""
+
+    model: str
+    neuron: str
+
+
+GenerationEvent = Started | ModelState | TextDelta | GenerateDone | Failure
+"""A generation is any number of the first three, then exactly one of the last two."""
+
+
+class Generation(Protocol):
+    """One accepted request, read by one thread."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while events wait to be taken."""
+        ...
+
+    def take(self) -> tuple[GenerationEvent, ...]:
+        """Return all events that are ready, without waiting."""
+        ...
+
+    def close(self) -> None:
+        """End it: cancels whatever still runs. Idempotent; must always be called."""
+        ...
+
+
+class Backend(Protocol):
+    """The daemon and its engines, as seen from a request. Every method is for any thread."""
+
+    @property
+    def service(self) -> ServiceState | None:
+        """The latest state that the daemon pushed; None before the first."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link to the daemon is up now."""
+        ...
+
+    def generate(self, question: Generate) -> Generation:
+        """Start a generation.
+
+        Raises:
+            BackendError: OVERLOADED, at once, when every slot is taken.
+        """
+        ...
+
+    def ask(self, question: Body, deadline_s: float) -> Body:
+        """Ask the daemon and wait for the answer, at most ``deadline_s``.
+
+        Raises:
+            BackendError: The daemon refused, is not there, or did not answer in time.
+        """
+        ...
+
+
+class BackendError(Exception):
+    """A question that the backend could not answer; ``failure`` may be shown to the user."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure

@@ -1,0 +1,110 @@
+"""The link to our own daemon: kept open for ever, with the latest state that it pushed.
+
+Runs on the reactor's thread, except for the two properties, which any thread may read.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import final
+
+from transports.errors import EndpointError, LinkDown
+from transports.identity import process_identity
+from transports.link import Call, IncomingRequest, Link, OnCallEvent
+from transports.reactor import Reactor
+from transports.schemas.body import Body
+from transports.schemas.fleet import ServiceState
+from transports.schemas.link import Failure
+
+_LOG = logging.getLogger("cortex.http")
+
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 1.0
+
+
+@final
+class DaemonLink:
+    """Reconnects with backoff; each connection is a new incarnation."""
+
+    def __init__(self, reactor: Reactor, endpoint: str, name: str) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._name = name
+        self._link: Link | None = None
+        self._service: ServiceState | None = None
+        self._backoff_s = FIRST_BACKOFF_S
+        self._closed = False
+
+    @property
+    def service(self) -> ServiceState | None:
+        """The latest state; it outlives the link, because a list that is old beats none."""
+        return self._service
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is up."""
+        return self._link is not None
+
+    def open(self) -> None:
+        """Begin to connect."""
+        if self._closed:
+            return
+        me = process_identity("front_end", self._name)
+        try:
+            self._reactor.connect(self._endpoint, me, self)
+        except EndpointError as ex:
+            _LOG.error("daemon_link endpoint=%s refused error=%s", self._endpoint, ex)
+            self._retry()
+
+    def close(self) -> None:
+        """Leave and do not come back."""
+        self._closed = True
+        if self._link is not None:
+            self._link.close("shutdown")
+
+    def request(
+        self, body: Body, on_event: OnCallEvent, *, deadline_s: float, trace: int = 0
+    ) -> tuple[Link, Call]:
+        """Ask the daemon; return the link that carries the question too.
+
+        Raises:
+            LinkDown: There is no link now.
+            Backpressure: Too much is queued on it.
+        """
+        link = self._link
+        if link is None:
+            raise LinkDown("the daemon is not connected")
+        return link, link.request(body, on_event, deadline_s=deadline_s, trace=trace)
+
+    def on_up(self, link: Link) -> None:
+        """Be ready for questions."""
+        self._link = link
+        self._backoff_s = FIRST_BACKOFF_S
+        _LOG.debug("daemon_link state=up endpoint=%s", self._endpoint)
+
+    def on_request(self, request: IncomingRequest) -> None:
+        """Daemons ask front ends nothing."""
+        request.fail(Failure("invalid_request", "a front end answers no questions"))
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        """Keep the state that was pushed."""
+        del link, raw
+        if isinstance(body, ServiceState):
+            self._service = body
+
+    def on_suspect(self, link: Link) -> None:
+        """A silent daemon may still answer; questions have their own deadlines."""
+
+    def on_down(self, link: Link, reason: str, detail: str) -> None:
+        """Come back after a while."""
+        del link
+        if self._link is not None:
+            _LOG.warning("daemon_link state=down reason=%s detail=%s", reason, detail)
+        self._link = None
+        self._retry()
+
+    def _retry(self) -> None:
+        if self._closed:
+            return
+        self._reactor.call_later(self._backoff_s, self.open)
+        self._backoff_s = min(2 * self._backoff_s, MAX_BACKOFF_S)

@@ -1,0 +1,167 @@
+"""A front-end process's way to its daemon and the engines: one reactor, its links, its slots."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import final
+
+from cortex_actors.http.backend import BackendError
+from cortex_actors.http.daemon_link import DaemonLink
+from cortex_actors.http.engine_links import EngineLinks
+from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes
+from transports.clock import Clock, MonotonicClock
+from transports.errors import TransportError
+from transports.failures import FailureCode
+from transports.link import CallEvent, Completed, Failed, Lost
+from transports.reactor import Reactor
+from transports.schemas.body import Body
+from transports.schemas.fleet import ServiceState
+from transports.schemas.generate import Generate
+from transports.schemas.link import Failure
+
+_REACTOR_PATIENCE_S = 2.0
+_STOP_S = 2.0
+
+
+@final
+class Dispatcher:
+    """A ``Backend`` over real links. Create it in the process that uses it, never before a fork.
+
+    ``slots`` is how many generations and operator questions may be open at once; keep it below the
+    number of server threads, so that /health always finds one.
+    """
+
+    def __init__(
+        self,
+        daemon_endpoint: str,
+        service: str,
+        *,
+        slots: int,
+        deadlines: Deadlines | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        name = f"{service}-{os.getpid()}"
+        self._clock = clock or MonotonicClock()
+        self._deadlines = deadlines or Deadlines()
+        self._reactor = Reactor(f"{name}-reactor", clock=self._clock)
+        self._daemon = DaemonLink(self._reactor, daemon_endpoint, name)
+        self._engines = EngineLinks(self._reactor, name)
+        self._routes = Routes(self._reactor, self._daemon, self._engines, self._clock)
+        self._slots = threading.BoundedSemaphore(slots)
+        self._running: set[RoutedGeneration] = set()
+        self._drained = False
+
+    def start(self) -> None:
+        """Start the reactor's thread and connect to the daemon."""
+        self._reactor.start()
+        self._reactor.call_soon(self._daemon.open)
+
+    @property
+    def service(self) -> ServiceState | None:
+        """The latest state that the daemon pushed; None before the first."""
+        return self._daemon.service
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link to the daemon is up now."""
+        return self._daemon.connected
+
+    def generate(self, question: Generate) -> RoutedGeneration:
+        """Start a generation.
+
+        Raises:
+            BackendError: OVERLOADED, at once, when every slot is taken.
+        """
+        self._take_slot()
+        generation = RoutedGeneration(question, self._routes, self._deadlines, self._slots.release)
+        self._reactor.call_soon(lambda: self._begin(generation))
+        return generation
+
+    def ask(self, question: Body, deadline_s: float) -> Body:
+        """Ask the daemon and wait for the answer, at most ``deadline_s``.
+
+        Raises:
+            BackendError: The daemon refused, is not there, or did not answer in time.
+        """
+        self._take_slot()
+        try:
+            answer = self._ask(question, deadline_s)
+        finally:
+            self._slots.release()
+        if isinstance(answer, Failure):
+            raise BackendError(answer)
+        return answer
+
+    def drain(self, grace_s: float) -> None:
+        """Let what runs go on for ``grace_s``; then end it with SHUTTING_DOWN."""
+        self._reactor.call_later(grace_s, self._end_all)
+
+    def close(self) -> None:
+        """Close the links and stop the reactor's thread."""
+        self._reactor.call_soon(self._daemon.close)
+        self._reactor.call_soon(self._engines.close)
+        self._reactor.stop()
+        self._reactor.join(_STOP_S)
+
+    def _take_slot(self) -> None:
+        if not self._slots.acquire(blocking=False):
+            raise BackendError(
+                Failure(
+                    FailureCode.OVERLOADED,
+                    "this server process has as many requests open as it can serve",
+                )
+            )
+
+    def _ask(self, question: Body, deadline_s: float) -> Body:
+        answers: queue.SimpleQueue[Body] = queue.SimpleQueue()
+
+        def on_event(event: CallEvent) -> None:
+            match event:
+                case Completed(body):
+                    answers.put(body)
+                case Failed(failure):
+                    answers.put(failure)
+                case Lost(reason, _):
+                    answers.put(_no_answer(reason))
+                case _:
+                    pass
+
+        def send() -> None:
+            try:
+                self._daemon.request(question, on_event, deadline_s=deadline_s)
+            except TransportError as ex:
+                answers.put(_no_answer(ex.code))
+
+        self._reactor.call_soon(send)
+        try:
+            return answers.get(timeout=deadline_s + _REACTOR_PATIENCE_S)
+        except queue.Empty:
+            return _no_answer("deadline")
+
+    def _begin(self, generation: RoutedGeneration) -> None:
+        self._running = {other for other in self._running if not other.ended}
+        self._running.add(generation)
+        generation.begin()
+        if self._drained:
+            generation.cancel(_shutting_down())
+
+    def _end_all(self) -> None:
+        self._drained = True
+        for generation in self._running:
+            generation.cancel(_shutting_down())
+
+
+def _shutting_down() -> Failure:
+    return Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
+
+
+def _no_answer(reason: str) -> Failure:
+    if reason == "deadline":
+        return Failure(FailureCode.DEADLINE_EXCEEDED, "the daemon did not answer in time")
+    return Failure(
+        FailureCode.MODEL_UNAVAILABLE,
+        "the daemon is not reachable; try again",
+        detail={"reason": reason},
+    )

@@ -1,0 +1,238 @@
+"""One generation on the wire: carries out what its flow decides.
+
+The flow and everything with an underscore here run on the reactor's thread; ``take`` and
+``close`` are for the one thread that serves the request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import msgspec
+
+from cortex_actors.http.backend import GenerationEvent
+from cortex_actors.http.daemon_link import DaemonLink
+from cortex_actors.http.engine_links import EngineLinks
+from cortex_actors.http.event_queue import EventQueue
+from cortex_actors.http.generation_flow import (
+    AskEngine,
+    AskLease,
+    CancelCall,
+    Effects,
+    Emit,
+    GenerationFlow,
+    Phase,
+    Settle,
+)
+from transports.clock import Clock
+from transports.errors import Backpressure, TransportError
+from transports.failures import FailureCode
+from transports.link import Call, CallEvent, Chunk, Completed, Failed, Link, Lost, Progress
+from transports.reactor import Reactor
+from transports.schemas.body import Body
+from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState
+from transports.schemas.generate import Generate, GenerateDone
+from transports.schemas.link import Failure
+
+_LOG = logging.getLogger("cortex.http")
+
+_REACTOR_PATIENCE_S = 5.0
+"""How long after the deadline the reactor may stay silent before its reader stops waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Where a generation's messages go."""
+
+    reactor: Reactor
+    daemon: DaemonLink
+    engines: EngineLinks
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """``lease_s`` includes loading the model; ``request_s`` includes everything."""
+
+    lease_s: float = 1800.0
+    request_s: float = 3600.0
+
+
+@final
+class RoutedGeneration:
+    """A ``Generation`` that asks the daemon for a lease and streams from the engine it names."""
+
+    def __init__(
+        self, question: Generate, routes: Routes, deadlines: Deadlines, on_close: Callable[[], None]
+    ) -> None:
+        now = routes.clock.now()
+        self._question = question
+        self._routes = routes
+        self._lease_s = deadlines.lease_s
+        self._deadline = now + deadlines.request_s
+        self._on_close = on_close
+        self._flow = GenerationFlow(question.model, now)
+        self._queue = EventQueue()
+        self._trace = _trace_of(question.request_id)
+        self._call: Call | None = None
+        self._lease_link: Link | None = None
+        self._closed = False
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while events wait to be taken."""
+        return self._queue.fileno()
+
+    def take(self) -> tuple[GenerationEvent, ...]:
+        """Return all events that are ready, without waiting."""
+        events = self._queue.take()
+        if not events and self._now() > self._deadline + _REACTOR_PATIENCE_S:
+            return (Failure(FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time"),)
+        return events
+
+    def close(self) -> None:
+        """Cancel what still runs and free the slot; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.close()
+        self._routes.reactor.call_soon(lambda: self.cancel(None))
+        self._on_close()
+
+    def begin(self) -> None:
+        """Start. Reactor's thread."""
+        self._apply(self._flow.begin())
+
+    def cancel(self, failure: Failure | None) -> None:
+        """Stop, and tell the client why unless it has left. Reactor's thread."""
+        self._apply(self._flow.cancel(failure))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is in flight any more. Reactor's thread."""
+        return self._flow.phase is Phase.ENDED
+
+    def _now(self) -> float:
+        return self._routes.clock.now()
+
+    def _apply(self, effects: Effects) -> None:
+        for effect in effects:
+            match effect:
+                case AskLease():
+                    self._ask_lease()
+                case AskEngine(lease):
+                    self._find_engine(lease)
+                case CancelCall(reason):
+                    self._cancel_call(reason)
+                case Emit(event):
+                    self._queue.put(event)
+                case Settle(settled):
+                    self._settle(settled)
+
+    def _ask_lease(self) -> None:
+        body = LeaseRequest(self._question.request_id, self._question.model)
+        deadline_s = min(self._lease_s, self._remaining_s())
+        try:
+            self._lease_link, self._call = self._routes.daemon.request(
+                body, self._on_lease_event, deadline_s=deadline_s, trace=self._trace
+            )
+        except Backpressure:
+            self._fail(FailureCode.OVERLOADED, "the daemon has too many questions to answer")
+        except TransportError:
+            self._fail(FailureCode.MODEL_UNAVAILABLE, "the daemon is not reachable; try again")
+
+    def _find_engine(self, lease: Lease) -> None:
+        self._call = None
+        self._routes.engines.use(
+            lease.endpoint,
+            lambda link: self._ask_engine(link, lease),
+            self._engine_unreachable,
+        )
+
+    def _ask_engine(self, link: Link, lease: Lease) -> None:
+        if self.ended:
+            return
+        question = msgspec.structs.replace(self._question, model=lease.model)
+        try:
+            self._call = link.request(
+                question,
+                self._on_engine_event,
+                deadline_s=self._remaining_s(),
+                trace=self._trace,
+            )
+        except TransportError as ex:
+            self._engine_unreachable(ex.code, str(ex))
+
+    def _engine_unreachable(self, reason: str, detail: str) -> None:
+        if not self.ended:
+            self._apply(self._flow.lost(reason, detail, self._now()))
+
+    def _cancel_call(self, reason: str) -> None:
+        if self._call is not None:
+            self._call.cancel(reason)
+        else:
+            self._apply(self._flow.lost("cancelled", reason, self._now()))
+
+    def _on_lease_event(self, event: CallEvent) -> None:
+        match event:
+            case Progress(ModelState() as state):
+                self._apply(self._flow.loading(state))
+            case Completed(Lease() as lease):
+                self._apply(self._flow.leased(lease, self._now()))
+            case _:
+                self._on_common_event(event)
+
+    def _on_engine_event(self, event: CallEvent) -> None:
+        match event:
+            case Chunk(_, delta):
+                self._apply(self._flow.piece(delta, self._now()))
+            case Completed(GenerateDone() as done):
+                self._apply(self._flow.done(done, self._now()))
+            case _:
+                self._on_common_event(event)
+
+    def _on_common_event(self, event: CallEvent) -> None:
+        match event:
+            case Failed(failure):
+                self._apply(self._flow.failed(failure, self._now()))
+            case Lost(reason, detail):
+                self._apply(self._flow.lost(reason, detail, self._now()))
+            case Completed(body):
+                self._fail(FailureCode.INTERNAL, f"an unexpected answer came: {_name(body)}")
+            case _:
+                _LOG.debug("request id=%s ignored=%s", self._question.request_id, _name(event))
+
+    def _fail(self, code: FailureCode, message: str) -> None:
+        self._apply(self._flow.failed(Failure(code, message), self._now()))
+
+    def _settle(self, settled: LeaseSettled) -> None:
+        _LOG.debug(
+            "lease id=%s request=%s outcome=%s completion_tokens=%d first_token_s=%.3f",
+            settled.lease,
+            self._question.request_id,
+            settled.outcome,
+            settled.completion_tokens,
+            settled.first_token_s,
+        )
+        if self._lease_link is None:
+            return
+        try:
+            self._lease_link.note(settled, trace=self._trace)
+        except TransportError:
+            # The daemon has lost this link too and released all that was leased over it.
+            _LOG.debug("lease id=%s released=with_link", settled.lease)
+
+    def _remaining_s(self) -> float:
+        return max(0.001, self._deadline - self._now())
+
+
+def _trace_of(request_id: str) -> int:
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _name(thing: Body | CallEvent) -> str:
+    return type(thing).__name__

@@ -1,0 +1,46 @@
+"""The sockets that HTTP clients connect to."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+from cortex_actors.config.address import Address
+
+BACKLOG: Final = 512
+SEND_STALL_S: Final = 10
+"""How long one write may make no progress; the fuse behind ``ClientConnection.wait_writable``."""
+RECEIVE_STALL_S: Final = 30
+"""How long a client may pause while it sends a request."""
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on; the message names it and says why."""
+
+
+def listen(address: Address) -> socket.socket:
+    """Bind and listen; connections inherit the stall limits from the returned socket.
+
+    Raises:
+        ListenError: The address is in use, not ours, or not allowed.
+    """
+    sock = None
+    try:
+        family, kind, _, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        sock = socket.socket(family, kind)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_STALL_S, 0))
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", RECEIVE_STALL_S, 0)
+        )
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(target)
+        sock.listen(BACKLOG)
+    except OSError as ex:
+        if sock is not None:
+            sock.close()
+        raise ListenError(f"cannot listen on {address}: {ex.strerror or ex}") from ex
+    return sock

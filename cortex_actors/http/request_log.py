@@ -1,0 +1,90 @@
+"""The outermost WSGI layer: a request id on every response and one log line per request.
+
+It sits outside Falcon because only here is it known when the last byte of a stream is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, final
+
+from transports.clock import Clock, MonotonicClock
+
+_LOG = logging.getLogger("cortex.http")
+
+REQUEST_ID = "cortex.request_id"
+"""Key of the request's id in the WSGI environ."""
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def accept_request_id(offered: str | None) -> str:
+    """Return the client's id when it is short and harmless in logs, else a fresh one."""
+    if offered is not None and _SANE.fullmatch(offered):
+        return offered
+    return f"req-{secrets.token_hex(12)}"
+
+
+@final
+class _LoggedBody:
+    """Passes the body through and reports once, when the server closes it."""
+
+    def __init__(self, body: Iterable[bytes], on_close: Callable[[], None]) -> None:
+        self._body = body
+        self._pieces: Iterator[bytes] = iter(body)
+        self._on_close = on_close
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._on_close()
+
+
+@final
+class RequestLog:
+    """WSGI middleware; call it from any thread."""
+
+    def __init__(self, app: WsgiApp, clock: Clock | None = None) -> None:
+        self._app = app
+        self._clock = clock or MonotonicClock()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request; the log line is written when the server closes the body."""
+        started = self._clock.now()
+        request_id = accept_request_id(environ.get("HTTP_X_REQUEST_ID"))
+        environ[REQUEST_ID] = request_id
+        status = "-"
+
+        def start(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            nonlocal status
+            status = line.partition(" ")[0]
+            return start_response(line, [*headers, ("x-request-id", request_id)], *rest)
+
+        def report() -> None:
+            _LOG.info(
+                "request id=%s client=%s method=%s path=%s status=%s duration_ms=%.1f",
+                request_id,
+                environ.get("REMOTE_ADDR", "-"),
+                environ["REQUEST_METHOD"],
+                environ["PATH_INFO"],
+                status,
+                (self._clock.now() - started) * 1e3,
+            )
+
+        return _LoggedBody(self._app(environ, start), report)

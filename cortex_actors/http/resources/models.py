@@ -1,0 +1,44 @@
+"""GET /v1/models and /v1/models/{id}."""
+
+from __future__ import annotations
+
+from typing import final
+
+import falcon
+
+from cortex_actors.http import service_view
+from cortex_actors.http.backend import Backend
+from cortex_actors.http.errors import ApiError
+from cortex_actors.http.resources.snapshot import answer_json, service_state
+from transports.failures import FailureCode
+from transports.schemas.link import Failure
+
+
+@final
+class ModelList:
+    """Every model of the catalogue with its status, loaded or not."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer from the pushed state."""
+        models = service_view.models(service_state(self._backend))
+        answer_json(resp, {"object": "list", "data": models})
+
+
+@final
+class Model:
+    """One model or alias."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
+        """Answer from the pushed state, or 404."""
+        for model in service_view.models(service_state(self._backend)):
+            if model["id"] == model_id:
+                answer_json(resp, model)
+                return
+        message = f"model {model_id[:200]!r} does not exist"
+        raise ApiError.from_failure(Failure(FailureCode.MODEL_NOT_FOUND, message, param="model"))

@@ -1,0 +1,196 @@
+"""The HTTP server process of a daemon: gunicorn's arbiter and its threaded workers.
+
+    python -m cortex_actors.http.server --service gateway --daemon-endpoint ipc:///run/x/front.ipc
+        --listen 127.0.0.1:31313 --metrics-listen 127.0.0.1:31314 --death-fd 7
+
+The arbiter binds, forks and reaps; everything with a thread or a ZeroMQ context is created in the
+workers, after the fork.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import math
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from typing import Any, Final, final
+
+from gunicorn.app.base import BaseApplication
+
+from cortex_actors.config.address import Address, parse_address
+from cortex_actors.http.app import create_gateway_app, create_metrics_app, create_neuron_app
+from cortex_actors.http.death_watch import DeathWatch
+from cortex_actors.http.dispatcher import Dispatcher
+from cortex_actors.http.front_end_worker import FrontEndWorker
+from cortex_actors.http.generation import Deadlines
+from cortex_actors.http.gunicorn_log import GunicornLog
+from cortex_actors.http.listening import ListenError, listen
+from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
+from neuron_runtime.exit_codes import ExitCode
+
+_LOG = logging.getLogger("cortex.http")
+
+LAST_WORDS_S: Final = 1.5
+"""How much of the drain time is kept for error events and for the threads to end."""
+
+_HANG_S: Final = 120
+_APPS: Final = {"gateway": create_gateway_app, "neuron": create_neuron_app}
+
+
+@final
+class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not typed
+    """One daemon's HTTP side."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, sockets: list[socket.socket], watch: DeathWatch
+    ) -> None:
+        self._arguments = arguments
+        self._fds = [sock.fileno() for sock in sockets]
+        self._metrics_port = _metrics_port(arguments, sockets)
+        self._watch = watch
+        self._dispatcher: Dispatcher | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set everything that differs from gunicorn's defaults."""
+        arguments = self._arguments
+        settings = {
+            "bind": [f"fd://{fd}" for fd in self._fds],
+            "workers": arguments.workers,
+            "threads": arguments.threads,
+            "worker_class": FrontEndWorker,
+            "worker_connections": 16 * arguments.threads,
+            "graceful_timeout": math.ceil(arguments.drain_s),
+            "timeout": _HANG_S,
+            "preload_app": False,
+            "logger_class": GunicornLog,
+            "control_socket_disable": True,
+            "proc_name": arguments.name,
+            "when_ready": self._when_ready,
+            "post_fork": self._post_fork,
+            "post_worker_init": self._post_worker_init,
+            "worker_exit": self._worker_exit,
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> WsgiApp:
+        """Create the application and its links. Runs in each worker, after the fork."""
+        arguments = self._arguments
+        self._dispatcher = dispatcher = Dispatcher(
+            arguments.daemon_endpoint,
+            arguments.service,
+            slots=arguments.threads - max(1, arguments.threads // 8),
+            deadlines=Deadlines(lease_s=arguments.load_deadline_s),
+        )
+        dispatcher.start()
+        create = _APPS[arguments.service]
+        app = create(dispatcher, body_limit=arguments.max_body_mb * 1024 * 1024)
+        if self._metrics_port is None:
+            return app
+        return _ByPort(app, self._metrics_port, create_metrics_app(dispatcher))
+
+    def drain(self) -> None:
+        """End what runs before the arbiter's patience is over. Worker's main thread."""
+        if self._dispatcher is not None:
+            self._dispatcher.drain(max(0.0, self._arguments.drain_s - LAST_WORDS_S))
+
+    def _when_ready(self, _arbiter: Any) -> None:
+        _own_signals()
+        self._watch.watch_daemon()
+        _LOG.info("http service=%s listen=%s", self._arguments.service, self._arguments.listen)
+
+    def _post_fork(self, _arbiter: Any, _worker: Any) -> None:
+        self._watch.watch_arbiter()
+
+    def _post_worker_init(self, _worker: Any) -> None:
+        _own_signals()
+
+    def _worker_exit(self, _arbiter: Any, _worker: Any) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+
+
+@final
+class _ByPort:
+    """Serves the metrics listener with an application of its own."""
+
+    def __init__(self, app: WsgiApp, metrics_port: str, metrics: WsgiApp) -> None:
+        self._app = app
+        self._metrics_port = metrics_port
+        self._metrics = metrics
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # SERVER_PORT is the accepting socket's own, not what the Host header claims.
+        ours = environ["SERVER_PORT"] == self._metrics_port
+        return (self._metrics if ours else self._app)(environ, start_response)
+
+
+def _metrics_port(arguments: argparse.Namespace, sockets: list[socket.socket]) -> str | None:
+    return None if arguments.metrics_listen is None else str(sockets[-1].getsockname()[1])
+
+
+def _own_signals() -> None:
+    # Ctrl-C reaches the whole process group; the daemon alone decides what follows from it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as ex:
+        raise argparse.ArgumentTypeError(str(ex)) from ex
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cortex_actors.http.server", description=__doc__)
+    parser.add_argument("--service", choices=sorted(_APPS), required=True)
+    parser.add_argument("--daemon-endpoint", required=True, metavar="ENDPOINT")
+    parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT")
+    parser.add_argument("--metrics-listen", type=_address, metavar="HOST:PORT")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=64)
+    parser.add_argument("--max-body-mb", type=int, default=32)
+    parser.add_argument("--load-deadline-s", type=float, default=1800.0)
+    parser.add_argument("--drain-s", type=float, default=8.0)
+    parser.add_argument("--log-level", default="INFO", type=str.upper)
+    parser.add_argument("--death-fd", type=int, required=True)
+    parser.add_argument("--name", default="front_end")
+    parser.add_argument("--slot", type=int, default=0)
+    parser.add_argument("--inc", type=int, default=0)
+    return parser
+
+
+def main() -> None:
+    """Serve until told to stop; exit with CONFIG when an address cannot be listened on."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(
+        level=arguments.log_level,
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s {arguments.name}[%(process)d] %(name)s %(message)s",
+    )
+    faulthandler.enable()
+    addresses = [arguments.listen]
+    if arguments.metrics_listen is not None:
+        addresses.append(arguments.metrics_listen)
+    try:
+        sockets = [listen(address) for address in addresses]
+    except ListenError as ex:
+        _LOG.error("%s", ex)
+        sys.exit(ExitCode.CONFIG)
+    watch = DeathWatch(arguments.death_fd, arguments.drain_s)
+    server = FrontEndServer(arguments, sockets, watch)
+    # From here on gunicorn owns the descriptors and closes them.
+    for sock in sockets:
+        sock.detach()
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

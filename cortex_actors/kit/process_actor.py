@@ -1,0 +1,103 @@
+"""An actor that owns one process: starts it, dies with it, never leaves it behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cortex_actors.kit.actor import SupervisedActor
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.process_reason import process_reason
+from cortex_actors.kit.reasons import ExitReason
+from neuron_runtime.exit_codes import ExitKind
+from neuron_runtime.incarnation import IncarnationMint
+from neuron_runtime.launcher import Launcher, ProcessExit, ProcessHandle, ProcessSpec
+
+KILL_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSource:
+    """What every owner of a process needs: who starts it and who names its life."""
+
+    launcher: Launcher
+    mint: IncarnationMint
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """The process is gone and reaped."""
+
+    exit: ProcessExit
+
+
+class ProcessActor(SupervisedActor):
+    """Base of the owners. A subclass calls ``spawn`` in its ``on_start``.
+
+    When the process ends, so does the actor, with the matching reason. When the actor ends first,
+    it ends the process and waits until the kernel has reaped it, so that a successor is never
+    started beside it (guarantee G4). ``grace_s`` and ``term_s`` are the ladder; both 0 means
+    SIGKILL at once.
+    """
+
+    grace_s: float = 0.0
+    term_s: float = 0.0
+
+    def __init__(self, source: ProcessSource, place: str) -> None:
+        super().__init__()
+        self.place = place
+        self.slot = source.mint.slot(place)
+        self.inc = source.mint.mint(self.slot)
+        self.boot = source.mint.boot
+        self._launcher = source.launcher
+        self._handle: ProcessHandle | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 when there is none."""
+        return self._handle.pid if self._handle is not None else 0
+
+    def spawn(self, module: str, args: tuple[str, ...], nice: int = 0) -> None:
+        """Start ``python -m module *args``.
+
+        Raises:
+            LauncherStopped: The daemon is shutting down.
+            SpawnFailed: The operating system refused.
+        """
+        me = self.ref
+        self._handle = self._launcher.spawn(
+            ProcessSpec(
+                name=self.place,
+                module=module,
+                args=args,
+                slot=self.slot,
+                inc=self.inc,
+                on_exit=lambda ended: me.notify(ProcessEnded(ended)),
+                nice=nice,
+            )
+        )
+
+    def kill(self, kind: ExitKind) -> None:
+        """Send SIGKILL; the actor ends when the process has."""
+        if self._handle is not None:
+            self._handle.kill(kind)
+
+    def process_ended(self, exit_: ProcessExit) -> None:
+        """Hook: the process is gone for certain, whoever ended it; called once."""
+
+    def on_stop(self, reason: ExitReason) -> None:
+        """End the process and wait until it is reaped."""
+        del reason
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        if self.grace_s or self.term_s:
+            handle.stop(self.grace_s, self.term_s)
+        else:
+            handle.kill(ExitKind.FENCED)
+        handle.exited.wait(self.grace_s + self.term_s + KILL_WAIT_S)
+
+    @handles(ProcessEnded)
+    def _on_process_ended(self, message: ProcessEnded) -> None:
+        self._handle = None
+        self.process_ended(message.exit)
+        self.leave(process_reason(message.exit.exit_reason))

@@ -1,0 +1,177 @@
+"""The EngineProcess actor: owns a model's engine process and the daemon's link to it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
+from cortex_actors.kit.reasons import ExitReason
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.child_links import ChildLinks
+from cortex_actors.neuron.messages import (
+    ChildDown,
+    ChildNote,
+    ChildUp,
+    DrainAsked,
+    Drained,
+    EngineEnded,
+    EngineUp,
+    EpochBroken,
+    EpochReady,
+    GroupAnnounced,
+    KillAsked,
+    MemberEnded,
+)
+from neuron_runtime.exit_codes import ExitKind
+from transports.errors import TransportError
+from transports.link import Link
+from transports.schemas import link as link_bodies
+from transports.schemas.body import Body
+from transports.schemas.daemon import EngineLoad, EngineReady, GroupBroken, GroupReady, KillMember
+
+_log = logging.getLogger("cortex.engine_process")
+
+DRAIN_SLACK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What a model's engine process is started with."""
+
+    model: str
+    model_dir: Path
+    listen: str
+    parent: str
+    dtype: str
+    quant: str
+    threads: int
+    max_running: int
+    max_queued: int
+
+
+@final
+class EngineProcess(ProcessActor):
+    """Starts the engine, passes group events to it and its verdicts to the group.
+
+    What must reach the engine before its link is up waits in order; there is at most one group
+    announcement and a notice per rank, so the wait is bounded.
+    """
+
+    grace_s: float = 1.0
+    term_s: float = 1.0
+
+    def __init__(
+        self, settings: EngineSettings, model: ActorRef, links: ChildLinks, source: ProcessSource
+    ) -> None:
+        super().__init__(source, f"model/{settings.model}/engine")
+        self._settings = settings
+        self._model = model
+        self._links = links
+        self._link: Link | None = None
+        self._unsent: list[Body] = []
+        self._group: GroupAnnounced | None = None
+
+    def on_start(self) -> None:
+        """Start the process."""
+        settings = self._settings
+        self._links.expect(self.slot, self.inc, self.ref)
+        args = (
+            f"--boot={self.boot}",
+            f"--parent={settings.parent}",
+            f"--model-id={settings.model}",
+            f"--model-dir={settings.model_dir}",
+            f"--listen={settings.listen}",
+            f"--dtype={settings.dtype}",
+            f"--quant={settings.quant}",
+            f"--threads={settings.threads}",
+            f"--max-running={settings.max_running}",
+            f"--max-queued={settings.max_queued}",
+        )
+        self.spawn("neuron_runtime.engine_main", args)
+
+    def on_stop(self, reason: ExitReason) -> None:
+        """End the process and wait for its end."""
+        self._links.forget(self.slot, self.inc)
+        self._model.notify(EngineEnded(str(reason)))
+        super().on_stop(reason)
+
+    def summary(self) -> str:
+        """Incarnation, process and whether it is connected."""
+        return f"inc={self.inc} pid={self.pid} link={'up' if self._link else 'down'}"
+
+    @handles(ChildUp)
+    def _child_up(self, message: ChildUp) -> None:
+        self._link = message.link
+        unsent, self._unsent = self._unsent, []
+        for body in unsent:
+            self._send(body)
+
+    @handles(ChildDown)
+    def _child_down(self, message: ChildDown) -> None:
+        # An engine that lost its link cannot learn of deaths any more: it must not go on.
+        _log.warning("engine link lost model=%s reason=%s", self._settings.model, message.reason)
+        self._link = None
+        self.kill(ExitKind.FENCED)
+
+    @handles(GroupAnnounced)
+    def _group_announced(self, message: GroupAnnounced) -> None:
+        self._group = message
+        self._send(message.start)
+
+    @handles(MemberEnded)
+    def _member_ended(self, message: MemberEnded) -> None:
+        self._send(message.down)
+
+    @handles(ChildNote)
+    def _child_note(self, message: ChildNote) -> None:
+        match message.body:
+            case EngineReady(endpoint=endpoint):
+                self._model.notify(EngineUp(endpoint))
+            case EngineLoad() as load:
+                self._model.notify(load)
+            case GroupReady() as ready:
+                self._tell_epoch(ready.epoch, EpochReady(ready))
+            case GroupBroken(epoch=epoch, code=code, message=text):
+                self._tell_epoch(epoch, EpochBroken(epoch, code, text))
+            case KillMember() as kill:
+                self._kill_member(kill)
+            case other:
+                _log.warning("engine said %s, which is not for a daemon", type(other).__name__)
+
+    @handles(DrainAsked)
+    def _drain(self, message: DrainAsked) -> None:
+        model = self._model
+        if self._link is None:
+            model.notify(Drained())
+            return
+        try:
+            self._link.request(
+                link_bodies.Drain(message.grace_s),
+                lambda _event: model.notify(Drained()),
+                deadline_s=message.grace_s + DRAIN_SLACK_S,
+            )
+        except TransportError:
+            model.notify(Drained())
+
+    def _tell_epoch(self, epoch: int, message: EpochReady | EpochBroken) -> None:
+        if self._group is not None and self._group.start.epoch == epoch:
+            self._group.epoch_actor.notify(message)
+
+    def _kill_member(self, kill: KillMember) -> None:
+        member = self._group.members.get(kill.inc) if self._group is not None else None
+        if member is not None:
+            member.notify(KillAsked(kill.reason))
+
+    def _send(self, body: Body) -> None:
+        if self._link is None:
+            self._unsent.append(body)
+            return
+        try:
+            self._link.note(body)
+        except TransportError as error:
+            # Its ChildDown follows and ends this engine; there is nobody to tell any more.
+            _log.warning("not sent to engine model=%s: %s", self._settings.model, error)

@@ -1,0 +1,165 @@
+"""Messages between the actors of a neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cortex_actors.kit.ref import ActorRef
+from transports.link import IncomingRequest, Link
+from transports.schemas.body import Body
+from transports.schemas.daemon import GroupReady, GroupStart, MemberDown
+from transports.schemas.fleet import DeviceState, ModelSpec, ModelState
+from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ChildUp:
+    """A child process has connected."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class ChildNote:
+    """A child process says something."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDown:
+    """A child's link is gone; its process may not be yet."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAnnounced:
+    """A group epoch has been started; ``members`` are its rank actors by incarnation."""
+
+    start: GroupStart
+    epoch_actor: ActorRef
+    members: dict[int, ActorRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEnded:
+    """A rank's process is gone for certain."""
+
+    down: MemberDown
+
+
+@dataclass(frozen=True, slots=True)
+class KillAsked:
+    """The engine judged this rank: it missed its deadline."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReady:
+    """Every rank of the epoch has loaded."""
+
+    ready: GroupReady
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """The epoch is being replaced or ended."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBroken:
+    """The engine says that this epoch must be replaced."""
+
+    epoch: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUp:
+    """The engine's data plane listens at ``endpoint``."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEnded:
+    """The engine process is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationEnded:
+    """The model's files are complete in ``model_dir``, or cannot be made so."""
+
+    model_dir: str
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationProgressed:
+    """How far the conversion has come."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Finish what runs within ``grace_s`` and say when nothing runs any more."""
+
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing runs in the engine any more, or its time for that is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAsked:
+    """Load this model; ``request`` is answered with ModelLoaded or a Failure."""
+
+    spec: ModelSpec
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadAsked:
+    """Drain and unload this model; ``request`` is answered with ModelUnloaded or a Failure."""
+
+    model: str
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Models to Model: go, in an orderly manner."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """A Model actor's latest state; ``failure`` says why when it is failed."""
+
+    state: ModelState
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesMeasured:
+    """Fresh memory figures of all devices."""
+
+    devices: tuple[DeviceState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsChanged:
+    """The states of all resident models."""
+
+    models: tuple[ModelState, ...]

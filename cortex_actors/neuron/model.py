@@ -1,0 +1,218 @@
+"""The Model actor: one model's life on this neuron, from its files to its last request.
+
+It supervises nothing itself: its processes hang under a rest_for_one supervisor (engine, then
+group), so a dead engine takes the group with it and a dead rank leaves the engine, which replays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from cortex_actors.kit.actor import SupervisedActor
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.monitor import Down
+from cortex_actors.kit.reasons import NORMAL, ExitReason
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.messages import (
+    DrainAsked,
+    Drained,
+    EngineEnded,
+    EngineUp,
+    EpochBroken,
+    EpochEnded,
+    EpochReady,
+    ModelChanged,
+    PreparationEnded,
+    PreparationProgressed,
+    Unload,
+)
+from cortex_actors.neuron.model_lifecycle import ModelLifecycle, ModelPhase
+from cortex_actors.neuron.model_processes import ModelProcesses
+from neuron_runtime.model_errors import ModelFilesError
+from transports.failures import FailureCode
+from transports.schemas.daemon import EngineLoad
+from transports.schemas.fleet import ModelSpec, ModelState
+from transports.schemas.link import Failure
+
+_log = logging.getLogger("cortex.model")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs: its spec, its devices in rank order, and the neuron's name."""
+
+    spec: ModelSpec
+    devices: tuple[str, ...]
+    neuron: str
+    drain_s: float
+
+
+@final
+class Model(SupervisedActor):
+    """Prepares, starts, watches and unloads one model, and tells ``models`` of every change."""
+
+    def __init__(self, placement: Placement, models: ActorRef, processes: ModelProcesses) -> None:
+        super().__init__()
+        self._placement = placement
+        self._models = models
+        self._processes = processes
+        self._life = ModelLifecycle()
+        self._tree: ActorRef | None = None
+        self._engine_load = EngineLoad(running=0, waiting=0, capacity=0, context_length=0)
+        self._broken: EpochBroken | None = None
+        self._progress = 0.0
+        self._restarts = -1
+        # Wall clock: clients are shown it as OpenAI's "created".
+        self._created = int(time.time())
+
+    def on_start(self) -> None:
+        """Use the cached files, or have them made."""
+        self._announce()
+        try:
+            model_dir = self._processes.cached()
+        except ModelFilesError as error:
+            self._fail(error.failure())
+            return
+        if model_dir is None:
+            self.monitor(self._processes.start_preparation(self.ref))
+        else:
+            self._start_processes(model_dir)
+
+    def on_stop(self, reason: ExitReason) -> None:
+        """End every process of the model."""
+        del reason
+        self._processes.stop()
+
+    def summary(self) -> str:
+        """Phase, devices and load."""
+        load = self._engine_load
+        return (
+            f"{self._life.phase} on {'+'.join(self._placement.devices)}"
+            f" running={load.running} waiting={load.waiting}"
+        )
+
+    @handles(PreparationProgressed)
+    def _preparation_progressed(self, message: PreparationProgressed) -> None:
+        self._progress = message.fraction
+        self._announce()
+
+    @handles(PreparationEnded)
+    def _preparation_ended(self, message: PreparationEnded) -> None:
+        if message.failure is not None:
+            self._fail(message.failure)
+        elif self._life.phase is ModelPhase.PREPARING:
+            self._start_processes(Path(message.model_dir))
+
+    @handles(EngineUp)
+    def _engine_up(self, message: EngineUp) -> None:
+        self._life.engine_up(message.endpoint)
+        self._announce()
+
+    @handles(EngineEnded)
+    def _engine_ended(self, _: EngineEnded) -> None:
+        self._life.engine_gone()
+        self._announce()
+
+    @handles(EpochReady)
+    def _epoch_ready(self, message: EpochReady) -> None:
+        self._restarts += 1
+        self._life.group_ready()
+        _log.info(
+            "group ready model=%s epoch=%d load_s=%.2f",
+            self._placement.spec.id,
+            message.ready.epoch,
+            message.ready.load_s,
+        )
+        self._announce()
+
+    @handles(EpochBroken)
+    def _epoch_broken(self, message: EpochBroken) -> None:
+        self._broken = message
+        # What fails before it ever worked (bad shard, bad head count) would fail again.
+        if self._life.phase is ModelPhase.STARTING and message.code != FailureCode.WORKER_DIED:
+            self._tree = None
+            self._fail(self._failure(message.code, message.message))
+
+    @handles(EpochEnded)
+    def _epoch_ended(self, _: EpochEnded) -> None:
+        self._life.group_gone()
+        self._announce()
+
+    @handles(EngineLoad)
+    def _engine_loaded(self, message: EngineLoad) -> None:
+        self._engine_load = message
+        self._announce()
+
+    @handles(Down)
+    def _tree_down(self, message: Down) -> None:
+        if self._tree is None:
+            # The preparation ended; its PreparationEnded came first and decided.
+            return
+        self._tree = None
+        broken = self._broken
+        code = broken.code if broken else FailureCode.LOAD_FAILED
+        self._fail(self._failure(code, broken.message if broken else str(message.reason)))
+
+    @handles(Unload)
+    def _unload(self, _: Unload) -> None:
+        if self._life.phase is ModelPhase.UNLOADING:
+            return
+        was_up = bool(self._life.endpoint)
+        self._life.move(ModelPhase.UNLOADING)
+        self._announce()
+        engine = self._processes.engine
+        if was_up and engine is not None:
+            engine.notify(DrainAsked(self._placement.drain_s))
+            self.tell_later(self._placement.drain_s + 1.0, Drained())
+        else:
+            self._drained(Drained())
+
+    @handles(Drained)
+    def _drained(self, _: Drained) -> None:
+        if self._life.phase is not ModelPhase.UNLOADING:
+            return
+        self._tree = None
+        self._processes.stop()
+        self._life.move(ModelPhase.UNLOADED)
+        self._announce()
+        self.leave(NORMAL)
+
+    def _start_processes(self, model_dir: Path) -> None:
+        self._life.prepared()
+        self._announce()
+        self._tree = self._processes.start(model_dir, self.ref)
+        self.monitor(self._tree)
+
+    def _failure(self, code: str, cause: str) -> Failure:
+        return Failure(code, f"model '{self._placement.spec.id}' failed: {cause}")
+
+    def _fail(self, failure: Failure) -> None:
+        if self._life.phase in (ModelPhase.FAILED, ModelPhase.UNLOADING, ModelPhase.UNLOADED):
+            return
+        _log.error("failed model=%s: %s", self._placement.spec.id, failure.message)
+        self._processes.stop()
+        self._life.move(ModelPhase.FAILED)
+        self._announce(failure)
+
+    def _announce(self, failure: Failure | None = None) -> None:
+        load, spec = self._engine_load, self._placement.spec
+        state = ModelState(
+            id=spec.id,
+            state=self._life.phase.value,
+            neuron=self._placement.neuron,
+            endpoint=self._life.endpoint,
+            devices=self._placement.devices,
+            running=load.running,
+            waiting=load.waiting,
+            capacity=load.capacity,
+            context_length=load.context_length,
+            progress=1.0 if self._life.phase is ModelPhase.READY else self._progress,
+            restarts=max(self._restarts, 0),
+            error="" if failure is None else failure.message,
+            created=self._created,
+        )
+        self._models.notify(ModelChanged(state, failure))

@@ -1,0 +1,213 @@
+"""The Models actor: which models this neuron has, and the only one that starts or ends one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import final
+
+from cortex_actors.config.catalogue import Catalogue
+from cortex_actors.kit.actor import SupervisedActor
+from cortex_actors.kit.asking import Future
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.monitor import Down
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.device_table import DeviceTable, Placed
+from cortex_actors.neuron.messages import LoadAsked, ModelChanged, Unload, UnloadAsked
+from cortex_actors.neuron.model_lifecycle import ModelPhase
+from cortex_actors.serving.messages import EnsureLoaded, LoadFinished
+from transports.clock import Clock, MonotonicClock
+from transports.failures import FailureCode
+from transports.link import IncomingRequest
+from transports.schemas.fleet import ModelLoaded, ModelSpec, ModelState, ModelUnloaded
+from transports.schemas.link import Failure
+
+_log = logging.getLogger("cortex.models")
+
+RETRY_FAILED_AFTER_S = 15.0
+RETRY_UNLOADING_AFTER_S = 2.0
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A model that has an actor: from the first load until it is unloaded."""
+
+    spec: ModelSpec
+    since: float
+    state: ModelState
+    ref: ActorRef | None = None
+    failure: Failure | None = None
+    asked: list[IncomingRequest] = field(default_factory=list)
+    unload_asked: list[IncomingRequest] = field(default_factory=list)
+
+
+StartModel = Callable[[ModelSpec, Placed, ActorRef], Future[ActorRef]]
+OnStates = Callable[[tuple[ModelState, ...]], None]
+
+
+@final
+class Models(SupervisedActor):
+    """Single-flight loads, device reservation, and the table that the neuron's state shows.
+
+    ``start_model`` starts a Model actor under the models' supervisor; ``on_states`` is told all
+    states after every change.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        devices: DeviceTable,
+        start_model: StartModel,
+        on_states: OnStates,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__()
+        self._catalogue = catalogue
+        self._devices = devices
+        self._start_model = start_model
+        self._on_states = on_states
+        self._clock = clock or MonotonicClock()
+        self._residents: dict[str, _Resident] = {}
+        self._waiting_routers: dict[str, set[ActorRef]] = {}
+
+    def summary(self) -> str:
+        """Each model's phase."""
+        return " ".join(f"{id_}={r.state.state}" for id_, r in self._residents.items()) or "empty"
+
+    @handles(EnsureLoaded)
+    def _ensure_loaded(self, message: EnsureLoaded) -> None:
+        entry = self._catalogue.find(message.model)
+        if entry is None:
+            failure = Failure(
+                FailureCode.MODEL_NOT_FOUND, f"model '{message.model}' is not in the catalogue"
+            )
+            message.reply_to.notify(LoadFinished(message.model, failure))
+            return
+        self._waiting_routers.setdefault(entry.id, set()).add(message.reply_to)
+        failure_now = self._load(entry.spec())
+        if failure_now is not None:
+            self._finish_load(entry.id, failure_now)
+
+    @handles(LoadAsked)
+    def _load_asked(self, message: LoadAsked) -> None:
+        failure = self._load(message.spec)
+        if failure is not None:
+            message.request.fail(failure)
+            return
+        resident = self._residents[message.spec.id]
+        if resident.state.state == ModelPhase.READY:
+            message.request.complete(ModelLoaded(message.spec.id, 0.0))
+        else:
+            resident.asked.append(message.request)
+
+    @handles(UnloadAsked)
+    def _unload_asked(self, message: UnloadAsked) -> None:
+        resident = self._residents.get(message.model)
+        if resident is None:
+            message.request.fail(
+                Failure(
+                    FailureCode.MODEL_NOT_FOUND,
+                    f"model '{message.model}' is not loaded here",
+                    param="model",
+                )
+            )
+            return
+        resident.unload_asked.append(message.request)
+        if resident.ref is not None:
+            resident.ref.notify(Unload())
+
+    @handles(ModelChanged)
+    def _model_changed(self, message: ModelChanged) -> None:
+        resident = self._residents.get(message.state.id)
+        if resident is None:
+            return
+        resident.state = message.state
+        resident.failure = message.failure or resident.failure
+        self._publish()
+        if message.state.state == ModelPhase.READY:
+            self._finish_load(message.state.id, None)
+        elif message.state.state == ModelPhase.FAILED:
+            resident.since = self._clock.now()
+            self._devices.release(message.state.id)
+            self._finish_load(message.state.id, resident.failure)
+
+    @handles(Down)
+    def _model_down(self, message: Down) -> None:
+        gone = [id_ for id_, r in self._residents.items() if r.ref and r.ref.inc == message.inc]
+        for model in gone:
+            self._gone(model, str(message.reason))
+
+    def _gone(self, model: str, why: str) -> None:
+        resident = self._residents.pop(model)
+        self._devices.release(model)
+        for request in resident.unload_asked:
+            request.complete(ModelUnloaded(model))
+        ended = Failure(FailureCode.LOAD_FAILED, f"model '{model}' ended: {why}")
+        for request in resident.asked:
+            request.fail(ended)
+        self._tell_routers(model, ended)
+        self._publish()
+
+    def _load(self, spec: ModelSpec) -> Failure | None:
+        """Start a load unless one is under way; a failure is the reason why not."""
+        resident = self._residents.get(spec.id)
+        if resident is not None:
+            refusal = self._refusal(resident)
+            if refusal is not None or resident.state.state != ModelPhase.FAILED:
+                return refusal
+            self._forget_failed(spec.id)
+        placed = self._devices.place(spec.id, spec.min_devices, spec.vram_mb)
+        if isinstance(placed, Failure):
+            return placed
+        state = ModelState(id=spec.id, state=ModelPhase.PREPARING, devices=placed.devices)
+        resident = self._residents[spec.id] = _Resident(spec, self._clock.now(), state)
+        started = self._start_model(spec, placed, self.ref)
+        self.when_done(started, lambda done: self._started(resident, done))
+        self._publish()
+        return None
+
+    def _started(self, resident: _Resident, started: Future[ActorRef]) -> None:
+        if started.error is not None:
+            self._gone(resident.spec.id, str(started.error))
+            return
+        resident.ref = started.result()
+        self.monitor(resident.ref)
+        if resident.unload_asked:
+            resident.ref.notify(Unload())
+
+    def _refusal(self, resident: _Resident) -> Failure | None:
+        if resident.state.state == ModelPhase.UNLOADING:
+            return Failure(
+                FailureCode.MODEL_UNAVAILABLE,
+                f"model '{resident.spec.id}' is being unloaded",
+                retry_after_s=RETRY_UNLOADING_AFTER_S,
+            )
+        failed = resident.state.state == ModelPhase.FAILED
+        if failed and self._clock.now() - resident.since < RETRY_FAILED_AFTER_S:
+            return resident.failure
+        return None
+
+    def _forget_failed(self, model: str) -> None:
+        resident = self._residents.pop(model)
+        if resident.ref is not None:
+            resident.ref.notify(Unload())
+
+    def _finish_load(self, model: str, failure: Failure | None) -> None:
+        resident = self._residents.get(model)
+        if resident is not None:
+            asked, resident.asked = resident.asked, []
+            load_s = self._clock.now() - resident.since
+            for request in asked:
+                if failure is None:
+                    request.complete(ModelLoaded(model, load_s))
+                else:
+                    request.fail(failure)
+        self._tell_routers(model, failure)
+
+    def _tell_routers(self, model: str, failure: Failure | None) -> None:
+        for router in self._waiting_routers.pop(model, ()):
+            router.notify(LoadFinished(model, failure))
+
+    def _publish(self) -> None:
+        self._on_states(tuple(resident.state for resident in self._residents.values()))

@@ -1,0 +1,300 @@
+"""The neuron's actor tree: who is started after whom (Root, rest_for_one; DESIGN section 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from cortex_actors.config.devices import find_devices
+from cortex_actors.config.neuron_config import NeuronConfig
+from cortex_actors.kit.asking import Future
+from cortex_actors.kit.children import ChildSpec, StartChild
+from cortex_actors.kit.errors import ActorDead
+from cortex_actors.kit.process_actor import ProcessSource
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.kit.registry import Registry
+from cortex_actors.kit.restart_rules import GiveUp, Restart, RestartRules, Strategy
+from cortex_actors.kit.supervisor import Supervisor
+from cortex_actors.neuron.activation import Activation
+from cortex_actors.neuron.child_links import ChildLinks
+from cortex_actors.neuron.device_monitor import DeviceMonitor
+from cortex_actors.neuron.device_table import DeviceTable, Placed
+from cortex_actors.neuron.gateway_links import GatewayLinks
+from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
+from cortex_actors.neuron.model import Model, Placement
+from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
+from cortex_actors.neuron.models import Models
+from cortex_actors.neuron.reporter import Reporter, first_state
+from cortex_actors.serving.actor_metrics import ActorMetrics
+from cortex_actors.serving.front_desk import FrontDesk
+from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
+from cortex_actors.serving.listener import ListenerActor
+from cortex_actors.serving.operations import Operations
+from cortex_actors.serving.publisher import Publisher
+from cortex_actors.serving.request_metrics import RequestMetrics
+from cortex_actors.serving.router import Router, unknown_model
+from cortex_actors.serving.service_state import merged_models, names
+from cortex_actors.serving.state_board import StateBoard
+from transports.identity import process_identity
+from transports.link import IncomingRequest
+from transports.reactor import Reactor
+from transports.schemas.body import Body
+from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState, ServiceState
+
+LOADED_MODELS_SHUTDOWN_S = GROUP_SHUTDOWN_S + 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronParts:
+    """What the tree stands on: threads and directories that the daemon made."""
+
+    config: NeuronConfig
+    reactor: Reactor
+    source: ProcessSource
+    runtime_dir: Path
+    backend: str
+
+
+@final
+class NeuronTree:
+    """Builds every actor of the neuron.
+
+    References go to actors that were started earlier; what is started later is found by its name in
+    the registry, because a restart gives it a new reference.
+    """
+
+    def __init__(self, parts: NeuronParts) -> None:
+        self._parts = parts
+        self._settings = parts.config.neuron
+        self.registry = Registry()
+        self._metrics = CollectorRegistry()
+        self._request_metrics = RequestMetrics(self._metrics)
+        self._started = time.monotonic()
+        self._links = ChildLinks(parts.source.mint.boot)
+        self._board = StateBoard(first_state(self._settings.name, parts.source.mint.boot))
+        self._draining = False
+        ActorMetrics(self.registry, parts.reactor, "neuron").register(self._metrics)
+
+    def start(self) -> ActorRef:
+        """Start Root; its ``ready`` tells when all is up."""
+        steps = (
+            ("publisher/front_ends", partial(self._publisher, self.service_state)),
+            ("publisher/gateways", partial(self._publisher, self.neuron_state)),
+            ("reporter", self._reporter),
+            ("devices", self._device_monitor),
+            ("children", self._children_listener),
+            ("models", self._models),
+            ("models/loaded", self._loaded_models),
+            ("router", self._router),
+            ("operations", self._operations),
+            ("front_desk", self._front_desk),
+            ("gateway_links", self._gateway_links),
+            ("front_end", self._front_end),
+            ("activation", self._activation),
+        )
+        shutdown_s = {
+            "models/loaded": LOADED_MODELS_SHUTDOWN_S,
+            "front_end": self._settings.drain_s + 8.0,
+        }
+        specs = tuple(
+            ChildSpec(name, partial(start, name), shutdown_s=shutdown_s.get(name, 5.0))
+            for name, start in steps
+        )
+        rules = RestartRules(strategy=Strategy.REST_FOR_ONE, intensity=3, period_s=60.0)
+        root = Supervisor.start(specs, rules, registry=self.registry, name="root")
+        self.registry.register(root)
+        return root
+
+    def begin_drain(self) -> None:
+        """Turn readiness off; what runs goes on."""
+        self._draining = True
+
+    def neuron_state(self) -> NeuronState:
+        """The snapshot that gateways are pushed."""
+        uptime_s = round(time.monotonic() - self._started, 3)
+        return msgspec.structs.replace(self._board.read(), uptime_s=uptime_s)
+
+    def service_state(self) -> ServiceState:
+        """The snapshot that front ends are pushed."""
+        state, config = self.neuron_state(), self._parts.config
+        reason = self._unready(state)
+        return ServiceState(
+            service="neurond",
+            version=state.version,
+            ready=not reason,
+            reason=reason,
+            uptime_s=state.uptime_s,
+            neurons=(state,),
+            models=merged_models(config.catalogue, (state,)),
+            aliases=dict(config.catalogue.aliases),
+        )
+
+    def _unready(self, state: NeuronState) -> str:
+        if self._draining:
+            return "shutting down"
+        phases = {model.id: model.state for model in state.models}
+        late = [
+            f"{model} is {phases.get(model, 'waiting')}"
+            for model in self._parts.config.default_models
+            if phases.get(model) != "ready"
+        ]
+        return ", ".join(late)
+
+    def _find(self, name: str) -> ActorRef | None:
+        try:
+            return self.registry.find(name)
+        except ActorDead:
+            return None
+
+    def _publisher(self, snapshot: Callable[[], Body], name: str) -> ActorRef:
+        return Publisher.start(snapshot, name=name)
+
+    def _reporter(self, name: str) -> ActorRef:
+        publishers = [
+            self.registry.find("publisher/front_ends"),
+            self.registry.find("publisher/gateways"),
+        ]
+        return Reporter.start(self._board, publishers, self._find, name=name)
+
+    def _device_monitor(self, name: str) -> ActorRef:
+        reporter = self.registry.find("reporter")
+
+        def on_measured(devices: tuple[DeviceState, ...]) -> None:
+            reporter.notify(DevicesMeasured(devices))
+
+        measure = partial(find_devices, self._settings.devices)
+        return DeviceMonitor.start(measure, on_measured, name=name)
+
+    def _children_listener(self, name: str) -> ActorRef:
+        me = process_identity("neuron", self._settings.name)
+        return ListenerActor.start(
+            self._parts.reactor,
+            self._children_endpoint,
+            me,
+            self._links,
+            self._links.admit,
+            name=name,
+        )
+
+    @property
+    def _children_endpoint(self) -> str:
+        return f"ipc://{self._parts.runtime_dir}/children.ipc"
+
+    def _models(self, name: str) -> ActorRef:
+        reporter = self.registry.find("reporter")
+        devices = {
+            device.id: device.memory_total_mb for device in find_devices(self._settings.devices)
+        }
+
+        def on_states(states: tuple[ModelState, ...]) -> None:
+            reporter.notify(ModelsChanged(states))
+
+        table = DeviceTable(devices)
+        return Models.start(
+            self._parts.config.catalogue, table, self._start_model, on_states, name=name
+        )
+
+    def _loaded_models(self, name: str) -> ActorRef:
+        rules = RestartRules(intensity=5, period_s=600.0, give_up=GiveUp.FAIL_CHILD)
+        return Supervisor.start((), rules, registry=self.registry, name=name)
+
+    def _start_model(self, spec: ModelSpec, placed: Placed, models: ActorRef) -> Future[ActorRef]:
+        workplace = Workplace(
+            config=self._parts.config,
+            runtime_dir=self._parts.runtime_dir,
+            children_endpoint=self._children_endpoint,
+            source=self._parts.source,
+            links=self._links,
+            registry=self.registry,
+            backend=self._parts.backend,
+        )
+        placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
+        name = f"model/{spec.id}"
+
+        def start() -> ActorRef:
+            processes = ModelProcesses(workplace, spec, placed.devices)
+            return Model.start(placement, models, processes, name=name)
+
+        child = ChildSpec(name, start, restart=Restart.TEMPORARY, shutdown_s=GROUP_SHUTDOWN_S + 1.0)
+        supervisor = self.registry.find("models/loaded")
+        return supervisor.ask_async(StartChild(child), deadline_s=30.0)
+
+    def _router(self, name: str) -> ActorRef:
+        catalogue = names(self._parts.config.catalogue)
+        models = self.registry.find("models")
+        return Router.start(catalogue, models, self._request_metrics, self.neuron_states, name=name)
+
+    def neuron_states(self) -> tuple[NeuronState, ...]:
+        """All neurons that requests may be routed to: this one."""
+        return (self._board.read(),)
+
+    def _operations(self, name: str) -> ActorRef:
+        models, catalogue = self.registry.find("models"), self._parts.config.catalogue
+
+        def load(model: str, request: IncomingRequest) -> None:
+            entry = catalogue.find(model)
+            if entry is None:
+                request.fail(unknown_model(model, names(catalogue)))
+            else:
+                models.notify(LoadAsked(entry.spec(), request))
+
+        def unload(model: str, request: IncomingRequest) -> None:
+            models.notify(UnloadAsked(catalogue.resolve(model), request))
+
+        return Operations.start(
+            self._metrics,
+            self.registry.table,
+            self.service_state,
+            load,
+            unload,
+            name=name,
+        )
+
+    @property
+    def _front_endpoint(self) -> str:
+        return f"ipc://{self._parts.runtime_dir}/front.ipc"
+
+    def _front_desk(self, name: str) -> ActorRef:
+        desk = FrontDesk(
+            self.registry.find("router"),
+            self.registry.find("publisher/front_ends"),
+            self.registry.find("operations"),
+        )
+        me = process_identity("neuron", self._settings.name)
+        return ListenerActor.start(self._parts.reactor, self._front_endpoint, me, desk, name=name)
+
+    def _gateway_links(self, name: str) -> ActorRef:
+        handler = GatewayLinks(
+            self.registry.find("publisher/gateways"), self.registry.find("models")
+        )
+        me = process_identity("neuron", self._settings.name)
+        return ListenerActor.start(
+            self._parts.reactor, str(self._settings.link), me, handler, name=name
+        )
+
+    def _front_end(self, name: str) -> ActorRef:
+        settings = self._settings
+        front_end = FrontEndSettings(
+            service="neuron",
+            listen=str(settings.listen),
+            metrics_listen=None,
+            daemon_endpoint=self._front_endpoint,
+            workers=settings.workers,
+            threads=settings.threads,
+            max_body_mb=settings.max_body_mb,
+            load_deadline_s=settings.load_deadline_s,
+            drain_s=settings.drain_s,
+            log_level=settings.log_level,
+        )
+        return FrontEnd.start(front_end, self._parts.source, name=name)
+
+    def _activation(self, name: str) -> ActorRef:
+        models = self.registry.find("models")
+        return Activation.start(self._parts.config.default_models, models, name=name)

@@ -1,0 +1,69 @@
+"""Where the front-end processes' links end: hands each message to the actor that answers it.
+
+Runs on the reactor's thread and therefore only tells. A full mailbox is an immediate refusal (G8).
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from cortex_actors.kit.errors import ActorDead, MailboxFull
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.messages import (
+    HolderGone,
+    LeaseAsked,
+    LeaseReturned,
+    OperatorAsked,
+    SubscriberGone,
+    SubscriberUp,
+)
+from transports.failures import FailureCode
+from transports.link import IncomingRequest, Link
+from transports.schemas.body import Body
+from transports.schemas.fleet import LeaseRequest, LeaseSettled
+from transports.schemas.link import Failure
+
+
+@final
+class FrontDesk:
+    """A ``LinkHandler`` for the links of one daemon's front-end processes and operators."""
+
+    def __init__(self, router: ActorRef, publisher: ActorRef, operations: ActorRef) -> None:
+        self._router = router
+        self._publisher = publisher
+        self._operations = operations
+
+    def on_up(self, link: Link) -> None:
+        """Start to push the state to the newcomer."""
+        self._publisher.notify(SubscriberUp(link))
+
+    def on_request(self, request: IncomingRequest) -> None:
+        """Pass a question on, or refuse it at once."""
+        try:
+            if isinstance(request.body, LeaseRequest):
+                self._router.tell(LeaseAsked(request, request.body))
+            else:
+                self._operations.tell(OperatorAsked(request))
+        except MailboxFull:
+            request.fail(
+                Failure(FailureCode.OVERLOADED, "too many requests at once", retry_after_s=1.0)
+            )
+        except ActorDead:
+            request.fail(
+                Failure(FailureCode.MODEL_UNAVAILABLE, "the router restarts", retry_after_s=1.0)
+            )
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        """Take a settled lease back."""
+        del raw
+        if isinstance(body, LeaseSettled):
+            self._router.notify(LeaseReturned(link.peer.inc, body))
+
+    def on_suspect(self, link: Link) -> None:
+        """A front end that is silent keeps its leases until its link is down."""
+
+    def on_down(self, link: Link, reason: str, detail: str) -> None:
+        """Release everything the lost process held."""
+        del reason, detail
+        self._publisher.notify(SubscriberGone(link))
+        self._router.notify(HolderGone(link.peer.inc))

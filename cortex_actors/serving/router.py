@@ -1,0 +1,203 @@
+"""The Router actor: answers "where does this request go?" with a lease, or says why not.
+
+It never waits: a request for a model that must be loaded first is parked here, bounded in number
+and by its own deadline, and is answered when the loader is done or the fleet changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+from cortex_actors.kit.actor import SupervisedActor
+from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.lease_table import LeaseTable
+from cortex_actors.serving.messages import (
+    DrainStarted,
+    EnsureLoaded,
+    FleetChanged,
+    HolderGone,
+    LeaseAsked,
+    LeaseReturned,
+    LoadFinished,
+    Tick,
+    WaiterGone,
+)
+from cortex_actors.serving.request_metrics import RequestMetrics
+from cortex_actors.serving.routing import choose, servable
+from transports.clock import Clock, MonotonicClock
+from transports.failures import FailureCode
+from transports.schemas.fleet import Lease, ModelState, NeuronState
+from transports.schemas.link import Failure
+
+MAX_PARKED = 512
+RETRY_AFTER_S = 5.0
+
+
+@final
+class Router(SupervisedActor):
+    """Grants leases on ready engines and parks requests whose model is on its way.
+
+    ``catalogue`` maps every name a client may use (ids and aliases) to a model id; ``loader`` is
+    told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the latest snapshot.
+    """
+
+    def __init__(
+        self,
+        catalogue: Mapping[str, str],
+        loader: ActorRef,
+        metrics: RequestMetrics,
+        fleet: Callable[[], tuple[NeuronState, ...]],
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__()
+        self._catalogue = dict(catalogue)
+        self._loader = loader
+        self._metrics = metrics
+        self._clock = clock or MonotonicClock()
+        self._leases = LeaseTable()
+        self._fleet = fleet
+        self._parked: dict[str, list[LeaseAsked]] = {}
+        self._draining = False
+
+    def on_start(self) -> None:
+        """Begin to look for parked requests that have waited too long."""
+        self.tell_every(1.0, Tick())
+
+    def summary(self) -> str:
+        """Leases in force and requests parked."""
+        return f"leases={len(self._leases)} parked={self._parked_count()}"
+
+    @handles(FleetChanged)
+    def _fleet_changed(self, _: FleetChanged) -> None:
+        for model in list(self._parked):
+            self._serve_parked(model)
+
+    @handles(LeaseAsked)
+    def _lease_asked(self, message: LeaseAsked) -> None:
+        request, name = message.request, message.wanted.model
+        model = self._catalogue.get(name)
+        if self._draining:
+            request.fail(_shutting_down())
+        elif model is None:
+            request.fail(unknown_model(name, self._catalogue))
+        elif not self._grant(model, message):
+            self._park(model, message)
+
+    @handles(LeaseReturned)
+    def _lease_returned(self, message: LeaseReturned) -> None:
+        grant = self._leases.settle(message.holder, message.settled.lease)
+        if grant is not None:
+            self._metrics.settled(grant, message.settled)
+
+    @handles(HolderGone)
+    def _holder_gone(self, message: HolderGone) -> None:
+        for grant in self._leases.release_all(message.holder):
+            self._metrics.abandoned(grant)
+
+    @handles(WaiterGone)
+    def _waiter_gone(self, message: WaiterGone) -> None:
+        for model, waiting in list(self._parked.items()):
+            if message.asked in waiting:
+                waiting.remove(message.asked)
+                if not waiting:
+                    del self._parked[model]
+
+    @handles(LoadFinished)
+    def _load_finished(self, message: LoadFinished) -> None:
+        if message.failure is None:
+            self._serve_parked(message.model)
+            return
+        for asked in self._parked.pop(message.model, ()):
+            asked.request.fail(message.failure)
+
+    @handles(Tick)
+    def _tick(self, _: Tick) -> None:
+        now = self._clock.now()
+        for model, waiting in list(self._parked.items()):
+            for asked in [asked for asked in waiting if _is_late(asked, now)]:
+                waiting.remove(asked)
+                asked.request.fail(_still_loading(model))
+            if waiting:
+                # The loader may have been restarted since and have forgotten us.
+                self._loader.notify(EnsureLoaded(model, self.ref))
+            else:
+                del self._parked[model]
+
+    @handles(DrainStarted)
+    def _drain_started(self, _: DrainStarted) -> None:
+        self._draining = True
+        for waiting in self._parked.values():
+            for asked in waiting:
+                asked.request.fail(
+                    Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
+                )
+        self._parked.clear()
+
+    def _grant(self, model: str, asked: LeaseAsked) -> bool:
+        replica = choose(servable(model, self._fleet()), self._leases.outstanding)
+        if replica is None:
+            return False
+        holder = asked.request.link.peer.inc
+        grant = self._leases.grant(holder, asked.wanted.request_id, model, replica.neuron)
+        asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint))
+        return True
+
+    def _park(self, model: str, asked: LeaseAsked) -> None:
+        if self._parked_count() >= MAX_PARKED:
+            asked.request.fail(
+                Failure(
+                    FailureCode.OVERLOADED,
+                    f"{MAX_PARKED} requests already wait for models to load",
+                    retry_after_s=RETRY_AFTER_S,
+                )
+            )
+            return
+        self._parked.setdefault(model, []).append(asked)
+        me = self.ref
+        asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
+        self._loader.tell(EnsureLoaded(model, me))
+
+    def _serve_parked(self, model: str) -> None:
+        waiting = self._parked.pop(model, [])
+        still = [asked for asked in waiting if not self._grant(model, asked)]
+        progress = self._progress(model)
+        if progress is not None:
+            for asked in still:
+                asked.request.progress(progress)
+        if still:
+            self._parked[model] = still
+
+    def _progress(self, model: str) -> ModelState | None:
+        return next(
+            (state for neuron in self._fleet() for state in neuron.models if state.id == model),
+            None,
+        )
+
+    def _parked_count(self) -> int:
+        return sum(map(len, self._parked.values()))
+
+
+def unknown_model(name: str, catalogue: Mapping[str, str]) -> Failure:
+    """The failure for a name that the catalogue does not have; names those that it has."""
+    known = ", ".join(sorted(catalogue)) or "none"
+    return Failure(
+        FailureCode.MODEL_NOT_FOUND, f"model '{name}' does not exist; known: {known}", param="model"
+    )
+
+
+def _is_late(asked: LeaseAsked, now: float) -> bool:
+    return asked.request.deadline is not None and asked.request.deadline <= now
+
+
+def _shutting_down() -> Failure:
+    return Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
+
+
+def _still_loading(model: str) -> Failure:
+    return Failure(
+        FailureCode.MODEL_LOADING,
+        f"model '{model}' is still loading",
+        retry_after_s=RETRY_AFTER_S,
+    )

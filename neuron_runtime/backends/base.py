@@ -1,0 +1,63 @@
+"""What a rank runs: the seam between the worker process and a way to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from transports.failures import FailureCode
+from transports.schemas.group import LoadShard, ShardLoaded, Step, StepDone
+
+OnCollective = Callable[[], None]
+
+
+class BackendError(Exception):
+    """A failure with a code that a user may be shown; the rank lives on.
+
+    When all ranks answer one operation with the same ``code`` the request fails and the group
+    survives; raise it before anything has diverged between ranks.
+    """
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Backend(Protocol):
+    """One rank's device, weight shard and cache. All calls come from the worker's main thread.
+
+    Any exception but ``BackendError`` is answered as ``internal``; the log has its traceback.
+    """
+
+    def load(self, shard: LoadShard) -> ShardLoaded:
+        """Join the group's collectives and load this rank's weights. First call, once.
+
+        Raises:
+            BackendError: The shard cannot be loaded; names the file or the device.
+        """
+        ...
+
+    def step(self, step: Step) -> StepDone:
+        """Run one forward pass; only rank 0 returns tokens.
+
+        Raises:
+            BackendError: The batch cannot be run, on any rank alike.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Drop every sequence's keys and values."""
+        ...
+
+    def close(self) -> None:
+        """Release the device and leave the collectives; must not wait for other ranks."""
+        ...
+
+
+class BackendFactory(Protocol):
+    """Creates a rank's backend in the worker process."""
+
+    def __call__(self, *, on_collective: OnCollective) -> Backend:
+        """Return a backend that calls ``on_collective`` before each step's first collective."""
+        ...

@@ -1,0 +1,84 @@
+"""A backend that computes nothing, for tests: each token follows from what the sequence was fed.
+
+A token that was sampled for another sequence, step or position is therefore visible as a wrong one,
+and a replay of prompt and emitted tokens goes on exactly where the first run was cut off.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Sequence
+from typing import final
+
+from neuron_runtime.backends.base import BackendError, OnCollective
+from transports.failures import FailureCode
+from transports.schemas.group import (
+    LoadShard,
+    SampledToken,
+    SampleParams,
+    SequenceStep,
+    ShardLoaded,
+    Step,
+    StepDone,
+)
+
+CONTEXT_LENGTH = 4096
+_FIRST_TOKEN, _VOCABULARY = 1000, 30000
+
+
+def fake_token(fed: Sequence[int], params: SampleParams | None = None) -> int:
+    """Return the token that follows ``fed``; a temperature makes it depend on the seed as well."""
+    digest = zlib.crc32(array("q", fed).tobytes())
+    if params is not None and params.temperature > 0:
+        digest = zlib.crc32(f"{params.seed}/{params.index}".encode(), digest)
+    return _FIRST_TOKEN + digest % _VOCABULARY
+
+
+@final
+class FakeBackend:
+    """Remembers what each sequence was fed; rank 0 answers with tokens."""
+
+    def __init__(self, *, on_collective: OnCollective) -> None:
+        self._on_collective = on_collective
+        self._rank = -1
+        self._fed: dict[int, list[int]] = {}
+
+    def load(self, shard: LoadShard) -> ShardLoaded:
+        """Take the rank and load nothing."""
+        self._rank = shard.rank
+        return ShardLoaded(shard.rank, 0, 0.0, CONTEXT_LENGTH)
+
+    def step(self, step: Step) -> StepDone:
+        """Feed every sequence and, on rank 0, sample.
+
+        Raises:
+            BackendError: A sequence continues at a position that it has not reached.
+        """
+        for sequence in step.forget:
+            self._fed.pop(sequence, None)
+        for part in step.sequences:
+            self._feed(part)
+        self._on_collective()
+        if self._rank != 0:
+            return StepDone(step.step, self._rank)
+        tokens = tuple(
+            SampledToken(part.sequence, fake_token(self._fed[part.sequence], part.sample))
+            for part in step.sequences
+            if part.sample is not None
+        )
+        return StepDone(step.step, 0, tokens)
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self._fed.clear()
+
+    def close(self) -> None:
+        """Release nothing."""
+
+    def _feed(self, part: SequenceStep) -> None:
+        fed = self._fed.setdefault(part.sequence, [])
+        if part.position != len(fed):
+            msg = f"sequence {part.sequence} is at {len(fed)}, fed at {part.position}"
+            raise BackendError(FailureCode.STEP_FAILED, msg)
+        fed.extend(part.tokens)

@@ -1,0 +1,161 @@
+"""A model's own chat template, rendered exactly as transformers renders it.
+
+The environment is the one that transformers documents for template authors (sandbox, ``tojson``,
+``raise_exception``, ``strftime_now``, loop controls, the ``generation`` tag); it is built here because
+importing transformers costs a second of a cold load. A test holds the two against each other.
+Templates are untrusted code: they run in jinja2's immutable sandbox on plain data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn, final
+
+import jinja2
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+_REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+
+
+class ChatTemplateError(Exception):
+    """The template is broken, or it refuses these messages; says which and why."""
+
+
+@final
+class ChatTemplate:
+    """One compiled template with the special tokens it may name. Engine's thread only."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        """Compile ``source``.
+
+        Raises:
+            ChatTemplateError: It is not a valid template.
+        """
+        self._special_tokens = dict(special_tokens)
+        try:
+            self._template = _environment().from_string(source)
+        except jinja2.TemplateError as error:
+            msg = f"the model's chat template is not valid: {error}"
+            raise ChatTemplateError(msg) from error
+
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+    ) -> str:
+        """Return the prompt for ``messages``.
+
+        Raises:
+            ChatTemplateError: The template cannot render them, in its own words where it has some.
+        """
+        variables = {
+            **self._special_tokens,
+            "messages": [_prepared(message) for message in messages],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return self._template.render(variables)
+        except Exception as error:  # noqa: BLE001 - a template is foreign code and may raise anything
+            msg = f"the model's chat template cannot render these messages: {error}"
+            raise ChatTemplateError(msg) from error
+
+
+def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:
+    present = {key: value for key, value in message.items() if value is not None}
+    reasoning = next((present[key] for key in _REASONING_FIELDS if key in present), None)
+    if reasoning is None:
+        return present
+    return {"thinking": reasoning, **present, "reasoning_content": reasoning}
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
+        autoescape=False,  # noqa: S701 - a prompt is not HTML
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    environment.globals["dict"] = _TemplateDict()
+    environment.globals["namespace"] = _TemplateNamespace
+    return environment
+
+
+class _GenerationTag(Extension):
+    """``{% generation %}`` marks what an assistant wrote, for training; here it is just its body."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        lineno = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        call = self.call_method("_body", lineno=lineno)
+        return nodes.CallBlock(call, [], [], body).set_lineno(lineno)
+
+    def _body(self, caller: Any) -> Any:
+        return caller()
+
+
+class _TemplateDict:
+    """``dict(...)`` and ``dict.fromkeys``, and no way from there to anything else."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _TemplateNamespace(Namespace):
+    """A namespace that keeps templates away from Python's internals."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805, D107 - ``self`` may be a keyword
+        self, *rest = args
+        values = dict(*rest, **kwargs)
+        for name in values:
+            _refuse_underscore(name)
+        Namespace.__init__(self, values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _refuse_underscore(name)
+        super().__setitem__(name, value)
+
+
+def _refuse_underscore(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        msg = f"a namespace cannot hold the underscore-prefixed attribute {name!r}"
+        raise SecurityError(msg)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _strftime_now(layout: str) -> str:
+    # Templates show the model the user's date: the one place where wall time is wanted.
+    return datetime.now().astimezone().strftime(layout)

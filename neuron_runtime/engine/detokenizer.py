@@ -1,0 +1,68 @@
+"""Turning output tokens into text while they arrive. Pure.
+
+A token may end inside a character; its text is held back until the character is whole, so broken UTF-8
+is never shown. Joining everything that ``push`` and ``flush`` return gives the decoding of all tokens
+at once. (One exception, by the nature of SentencePiece's byte fallback: it decodes a run of bytes with
+a mistake in it to one U+FFFD per byte, also for the good characters of the run shown before.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, final
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+class Decoder(Protocol):
+    """What the detokenizer needs of a tokenizer."""
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that have no text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids``, special tokens left out."""
+        ...
+
+
+@final
+class Detokenizer:
+    """The text of one output stream.
+
+    Decoding starts one finished piece back, because a token's text may depend on the token before it
+    (a leading space, say).
+    """
+
+    __slots__ = ("_decoder", "_ids", "_shown", "_shown_text", "_start")
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._ids: list[int] = []
+        self._start = 0
+        self._shown = 0
+        self._shown_text = ""
+
+    def push(self, token: int) -> str:
+        """Take the next token; return the text that has become certain, often none."""
+        if token in self._decoder.special_ids:
+            return ""
+        self._ids.append(token)
+        text = self._decoder.decode(self._ids[self._start :])
+        if text.endswith(_UNFINISHED) or len(text) <= len(self._shown_text):
+            return ""
+        return self._show(text)
+
+    def flush(self) -> str:
+        """Return what was held back; the output is over."""
+        if self._shown == len(self._ids):
+            return ""
+        return self._show(self._decoder.decode(self._ids[self._start :]))
+
+    def _show(self, text: str) -> str:
+        new = text[len(self._shown_text) :]
+        del self._ids[: self._shown]
+        self._start, self._shown = 0, len(self._ids)
+        self._shown_text = self._decoder.decode(self._ids)
+        return new

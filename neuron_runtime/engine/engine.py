@@ -1,0 +1,290 @@
+"""The engine's loop: questions in, steps to the ranks, text out.
+
+It owns the streams and ties the pure parts together: admission, scheduler, output text. It never
+waits: a step's outcome arrives as an event, the next step leaves at once, and the text is published
+while the ranks compute. Everything happens on the reactor's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.load_reporter import LoadReporter
+from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.publisher import Publisher
+from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
+from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.tokenizer import Tokenizer
+from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
+from transports.failures import FailureCode
+from transports.link import IncomingRequest, Link
+from transports.loop import Cancellable, Loop
+from transports.schemas.body import Body
+from transports.schemas.daemon import EngineLoad
+from transports.schemas.generate import Generate, GenerateDone
+from transports.schemas.group import ShardLoaded, Step, StepDone
+from transports.schemas.link import Failure
+
+_log = logging.getLogger("cortex.engine")
+
+DECODE_S = 10.0
+PREFILL_S = 60.0
+
+
+@dataclass(slots=True)
+class _Stream:
+    request: IncomingRequest
+    sequence: Sequence
+    text: OutputText
+
+
+@final
+class Engine:
+    """One model's requests, from acceptance to their one answer.
+
+    It is the ``LinkHandler`` of the data plane and the ``GroupUser`` of its epochs, which ``attach``
+    introduces.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        scheduler: Scheduler,
+        admission: Admission,
+        tokenizer: Tokenizer,
+        facts: ModelFacts,
+        tell_daemon: Callable[[Body], None],
+    ) -> None:
+        self._loop = loop
+        self._scheduler = scheduler
+        self._admission = admission
+        self._tokenizer = tokenizer
+        self._facts = facts
+        self._epochs: Epochs | None = None
+        self._streams: dict[int, _Stream] = {}
+        self._publisher = Publisher(loop)
+        self._load = LoadReporter(loop, self._read_load, tell_daemon)
+        self._context_length = facts.context_length
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+        self._expiry: Cancellable | None = None
+        self._expiry_at: float | None = None
+        self._drained: list[Callable[[], None]] = []
+        self._configure(())
+
+    def attach(self, epochs: Epochs) -> None:
+        """Run steps on ``epochs`` from now on."""
+        self._epochs = epochs
+
+    # -- the data plane (LinkHandler) -----------------------------------------------------------
+
+    def on_up(self, link: Link) -> None:
+        """A front end has connected."""
+        _log.info("client up name=%s pid=%d", link.peer.name, link.peer.pid)
+        self._load.changed()
+
+    def on_request(self, request: IncomingRequest) -> None:
+        """A question; anything but Generate is refused."""
+        question = request.body
+        if not isinstance(question, Generate):
+            message = f"an engine does not answer {type(question).__name__}"
+            request.fail(Failure(FailureCode.INVALID_REQUEST, message))
+            return
+        refusal = self._scheduler.refusal() or self._accept(request, question)
+        if refusal is not None:
+            _log.info("refused request=%s code=%s", question.request_id, refusal.code)
+            request.fail(refusal)
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        """Front ends have nothing to tell an engine."""
+
+    def on_suspect(self, link: Link) -> None:
+        """A silent front end either comes back or goes down, which cancels its requests."""
+
+    def on_down(self, link: Link, reason: str, detail: str) -> None:
+        """A front end is gone; its requests have been cancelled one by one."""
+
+    # -- the group (GroupUser) ------------------------------------------------------------------
+
+    def group_ready(self, loaded: tuple[ShardLoaded, ...]) -> None:
+        """Start, or go on with what the last epoch left unfinished."""
+        self._apply(self._configure(loaded))
+        self._scheduler.group_ready()
+        self._advance()
+
+    def group_lost(self) -> None:
+        """Keep what ran for the next epoch."""
+        self._apply(self._scheduler.group_lost())
+        self._advance()
+
+    # -- shutdown -------------------------------------------------------------------------------
+
+    def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
+        """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
+        self._scheduler.draining = True
+        self._drained.append(on_drained)
+        self._loop.call_later(grace_s, self._end_all)
+        self._advance()
+
+    def _end_all(self) -> None:
+        message = "the model is being unloaded and the request was not finished in time"
+        self._apply(self._scheduler.end_all(Failure(FailureCode.SHUTTING_DOWN, message)))
+        self._advance()
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def _accept(self, request: IncomingRequest, question: Generate) -> Failure | None:
+        try:
+            sequence = self._admission.admit(question, self._loop.now(), request.deadline)
+        except Refused as refused:
+            return refused.failure
+        refusal = self._scheduler.submit(sequence)
+        if refusal is not None:
+            return refusal
+        text = OutputText(self._tokenizer, question.sampling.stop)
+        self._streams[sequence.id] = _Stream(request, sequence, text)
+        _log.info(
+            "accepted request=%s sequence=%d prompt_tokens=%d waiting=%d",
+            question.request_id,
+            sequence.id,
+            len(sequence.prompt),
+            self._scheduler.waiting,
+        )
+        request.on_cancel(partial(self._cancel, sequence.id))
+        self._advance()
+        return None
+
+    def _cancel(self, sequence: int, reason: str) -> None:
+        failure = Failure(FailureCode.CANCELLED, f"the request was cancelled ({reason or 'asked'})")
+        self._apply(self._scheduler.end(sequence, failure))
+        self._advance()
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        epochs = self._epochs
+        if epochs is not None and epochs.ready:
+            step = self._scheduler.next_step(self._loop.now())
+            if step is not None:
+                prefill = any(len(part.tokens) > 1 for part in step.sequences)
+                deadline_s = PREFILL_S if prefill else DECODE_S
+                epochs.execute(step, deadline_s, partial(self._step_closed, step))
+        self._publisher.flush()
+        self._arm_expiry()
+        self._load.changed()
+        if self._drained and self._scheduler.idle and self._publisher.idle:
+            drained, self._drained = self._drained, []
+            for on_drained in drained:
+                on_drained()
+
+    def _step_closed(self, step: Step, outcome: Outcome) -> None:
+        match outcome:
+            case Ok(results=(StepDone(step=step.step) as first, *_)):
+                self._apply(self._scheduler.step_done(first.tokens, self._loop.now()))
+            case Ok():
+                self._fail_step(step, FailureCode.INTERNAL, "rank 0 answered something else")
+            case RequestFailure(code, message):
+                self._fail_step(step, code, message)
+            case GroupFailure():
+                return  # the group is broken, and ``group_lost`` follows
+        self._advance()
+
+    def _fail_step(self, step: Step, code: str, message: str) -> None:
+        _log.warning(
+            "step failed step=%d sequences=%d: %s", step.step, len(step.sequences), message
+        )
+        self._apply(self._scheduler.step_failed(code, message))
+
+    def _apply(self, events: Events) -> None:
+        for event in events:
+            match event:
+                case Drawn(sequence, index, token):
+                    self._drew(sequence, index, token)
+                case Ended(sequence, end):
+                    self._ended(sequence, end)
+
+    def _drew(self, sequence: Sequence, index: int, token: int) -> None:
+        stream = self._streams[sequence.id]
+        self._completion_tokens += 1
+        if index == 0:
+            self._prompt_tokens += len(sequence.prompt)
+        delta = stream.text.push(token)
+        if delta is not None:
+            self._publisher.piece(stream.request, delta)
+        if stream.text.stopped:
+            self._apply(self._scheduler.end(sequence.id, FinishReason.STOP))
+
+    def _ended(self, sequence: Sequence, end: Ending) -> None:
+        stream = self._streams.pop(sequence.id)
+        delta = stream.text.finish()
+        if delta is not None:
+            self._publisher.piece(stream.request, delta)
+        if isinstance(end, FinishReason):
+            reason = FinishReason.STOP if stream.text.stopped else end
+            self._publisher.answer(stream.request, _done(sequence, reason, self._loop.now()))
+        else:
+            self._publisher.answer(stream.request, end)
+        _log.info(
+            "ended sequence=%d end=%s prompt_tokens=%d completion_tokens=%d",
+            sequence.id,
+            end.code if isinstance(end, Failure) else end.value,
+            len(sequence.prompt),
+            len(sequence.output),
+        )
+
+    # -- time and reports -----------------------------------------------------------------------
+
+    def _arm_expiry(self) -> None:
+        at = self._scheduler.next_deadline()
+        if at is None or (self._expiry_at is not None and self._expiry_at <= at):
+            return
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry_at = at
+        self._expiry = self._loop.call_later(max(0.0, at - self._loop.now()), self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self._expiry_at = None
+        self._apply(self._scheduler.expire(self._loop.now()))
+        self._advance()
+
+    def _configure(self, loaded: tuple[ShardLoaded, ...]) -> Events:
+        known = [self._facts.context_length, *(each.context_length for each in loaded)]
+        self._context_length = min((length for length in known if length), default=None)
+        eos = set(self._facts.eos_ids)
+        if self._tokenizer.eos_id is not None:
+            eos.add(self._tokenizer.eos_id)
+        for each in loaded:
+            eos.update(each.eos_token_ids)
+        return self._scheduler.configure(self._context_length, eos)
+
+    def _read_load(self) -> EngineLoad:
+        return EngineLoad(
+            running=self._scheduler.running,
+            waiting=self._scheduler.waiting,
+            capacity=self._scheduler.limits.max_running,
+            context_length=self._context_length or 0,
+            prompt_tokens_total=self._prompt_tokens,
+            completion_tokens_total=self._completion_tokens,
+        )
+
+
+def _done(sequence: Sequence, reason: FinishReason, now: float) -> GenerateDone:
+    started = sequence.started if sequence.started is not None else now
+    first = sequence.first_token if sequence.first_token is not None else now
+    return GenerateDone(
+        finish_reason=reason.value,
+        prompt_tokens=len(sequence.prompt),
+        completion_tokens=len(sequence.output),
+        queue_s=started - sequence.arrived,
+        prefill_s=first - started,
+        decode_s=now - first,
+    )

@@ -1,0 +1,135 @@
+"""Entry of a model's engine process: ``python -m neuron_runtime.engine_main``. Never imports torch."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from neuron_runtime.child import ChildProcess
+from neuron_runtime.engine.admission import Admission
+from neuron_runtime.engine.daemon_link import DaemonLink, Reports
+from neuron_runtime.engine.engine import Engine
+from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.model_facts import ModelFacts, ModelFilesError
+from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
+from neuron_runtime.exit_codes import ExitCode
+from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
+from transports.errors import EndpointError
+from transports.link import Identity
+from transports.reactor import Reactor
+from transports.schemas.daemon import GroupStart, Member
+from transports.schemas.group import LoadShard
+
+_log = logging.getLogger("cortex.engine")
+
+CONNECT_S = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> ExitCode:
+    """Serve the model until the daemon's link ends; return how that went. Main thread."""
+    arguments = _parser().parse_args(argv)
+    child = ChildProcess.begin(arguments)
+    model_dir = Path(arguments.model_dir)
+    try:
+        tokenizer = Tokenizer.load(model_dir)
+        facts = ModelFacts.load(model_dir)
+    except (TokenizerError, ModelFilesError) as error:
+        _log.error("cannot serve model=%s: %s", arguments.model_id, error)  # noqa: TRY400 - a user's
+        return ExitCode.CONFIG
+    return _Process(arguments, child, tokenizer, facts).run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ChildProcess.parser("The engine of one model.")
+    parser.add_argument("--model-id", required=True)
+    parser.add_argument("--model-dir", required=True)
+    parser.add_argument("--listen", default="tcp://127.0.0.1:*", metavar="ENDPOINT")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--quant", default="none")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="per rank; 0 is the backend's choice"
+    )
+    parser.add_argument("--max-running", type=int, default=8)
+    parser.add_argument("--max-queued", type=int, default=64)
+    return parser
+
+
+@final
+class _Process:
+    """The engine's parts, joined on one reactor."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        child: ChildProcess,
+        tokenizer: Tokenizer,
+        facts: ModelFacts,
+    ) -> None:
+        self._arguments = arguments
+        self._child = child
+        self._me: Identity = child.identity("engine")
+        self._reactor = Reactor(child.name)
+        self._exit_code = ExitCode.OK
+        self._reports = Reports()
+        limits = Limits(arguments.max_running, arguments.max_queued)
+        admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
+        self._engine = Engine(
+            self._reactor, Scheduler(limits), admission, tokenizer, facts, self._reports.tell
+        )
+        self._epochs = Epochs(
+            self._reactor, self._new_group, self._shard, self._reports.tell, self._engine
+        )
+        self._engine.attach(self._epochs)
+
+    def run(self) -> ExitCode:
+        """Listen, tell the daemon, serve."""
+        try:
+            listener = self._reactor.listen(self._arguments.listen, self._me, self._engine)
+        except EndpointError as error:
+            _log.error("cannot listen model=%s: %s", self._arguments.model_id, error)  # noqa: TRY400
+            return ExitCode.CONFIG
+        daemon = DaemonLink(
+            self._engine, self._epochs, self._reports, listener.endpoint, self._leave
+        )
+        self._reactor.connect(self._child.parent, self._me, daemon, deadline_s=CONNECT_S)
+        self._reactor.run()
+        return self._exit_code
+
+    def _leave(self, code: ExitCode) -> None:
+        self._exit_code = code
+        self._epochs.close()
+        self._reactor.stop()
+
+    def _new_group(
+        self, start: GroupStart, *, request_kill: RequestKill, on_broken: OnBroken
+    ) -> GroupDriver:
+        return GroupDriver(
+            self._reactor, self._me, start, request_kill=request_kill, on_broken=on_broken
+        )
+
+    def _shard(self, start: GroupStart, member: Member) -> LoadShard:
+        arguments = self._arguments
+        return LoadShard(
+            model_dir=arguments.model_dir,
+            rank=member.rank,
+            world_size=len(start.members),
+            device=member.device,
+            dtype=arguments.dtype,
+            rendezvous=start.rendezvous,
+            threads=arguments.threads,
+            quant=arguments.quant,
+        )
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,38 @@
+"""A child that does as it is told: ``python -m tests.process.stub_child --mode idle|deaf|exit:N``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+from neuron_runtime.child import ChildProcess
+
+
+def deaf(arguments: argparse.Namespace) -> None:
+    """Ignore SIGTERM and the death pipe."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    arguments.ready_fd = os.dup(arguments.death_fd)
+
+
+def main() -> None:
+    parser = ChildProcess.parser("stub")
+    parser.add_argument("--mode", default="idle")
+    parser.add_argument("--ready", default="")
+    arguments = parser.parse_args()
+    if arguments.mode.startswith("exit:"):
+        sys.exit(int(arguments.mode.removeprefix("exit:")))
+    if arguments.mode == "deaf":
+        deaf(arguments)
+    else:
+        ChildProcess.begin(arguments)
+    if arguments.ready:
+        with open(arguments.ready, "w") as ready:
+            ready.write(f"{os.environ.get('STUB', '')} {os.nice(0)}")
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The dispatcher over real links to a scripted daemon and engine in this process."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+
+import pytest
+
+from cortex_actors.http.backend import BackendError, Generation, GenerationEvent, Started
+from cortex_actors.http.dispatcher import Dispatcher
+from cortex_actors.http.generation import Deadlines
+from tests.eventually import eventually
+from tests.http.scripted_fleet import (
+    MODEL,
+    ScriptedFleet,
+    say,
+    say_hello,
+    say_nothing,
+    scripted_fleet,
+)
+from tests.http.server_process import short_folder
+from transports.link import IncomingRequest
+from transports.schemas import fleet as bodies
+from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.link import Failure
+
+QUESTION = Generate("req-1", "tiny", [{"role": "user", "content": "Hi"}])
+DONE = GenerateDone("stop", prompt_tokens=5, completion_tokens=2)
+
+
+@pytest.fixture
+def fleet() -> Iterator[ScriptedFleet]:
+    with short_folder() as folder, scripted_fleet(folder) as fleet_:
+        yield fleet_
+
+
+@pytest.fixture
+def dispatcher(fleet: ScriptedFleet) -> Iterator[Dispatcher]:
+    dispatcher_ = Dispatcher(fleet.endpoint, "neuron", slots=3)
+    dispatcher_.start()
+    eventually(lambda: dispatcher_.service is not None)
+    yield dispatcher_
+    dispatcher_.close()
+
+
+def read(generation: Generation) -> list[GenerationEvent]:
+    """Read to the end, as a request's thread does."""
+    events: list[GenerationEvent] = []
+    while not events or not isinstance(events[-1], GenerateDone | Failure):
+        assert select.select([generation], [], [], 5.0)[0], f"nothing came after {events}"
+        events += generation.take()
+    generation.close()
+    return events
+
+
+def text(events: list[GenerationEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def failure_of(events: list[GenerationEvent]) -> Failure:
+    assert isinstance(events[-1], Failure)
+    return events[-1]
+
+
+def test_a_generation_is_leased_streamed_and_settled(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    events = read(dispatcher.generate(QUESTION))
+    assert events[0] == Started(MODEL, "local")
+    assert text(events) == "Hello"
+    assert events[-1] == DONE
+    settled = fleet.daemon.settled.get(timeout=5.0)
+    assert (settled.lease, settled.outcome) == (1, "completed")
+    assert (settled.prompt_tokens, settled.completion_tokens) == (5, 2)
+    assert 0 < settled.first_token_s <= settled.duration_s
+
+
+def test_a_refused_lease_is_the_generations_end(dispatcher: Dispatcher) -> None:
+    question = Generate("req-1", "nope", [])
+    assert failure_of(read(dispatcher.generate(question))).code == "model_not_found"
+
+
+def test_a_closed_generation_cancels_at_the_engine_and_settles(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    fleet.engine.on_generate = say_nothing
+    generation = dispatcher.generate(QUESTION)
+    fleet.engine.asked.get(timeout=5.0)
+    generation.close()
+    assert fleet.engine.cancelled.get(timeout=5.0) == "client_gone"
+    assert fleet.daemon.settled.get(timeout=5.0).outcome == "cancelled"
+
+
+def test_a_generation_closed_while_it_waits_for_its_lease_cancels_there(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    cancelled: list[str] = []
+
+    def park(request: IncomingRequest) -> None:
+        request.on_cancel(cancelled.append)
+
+    fleet.daemon.on_lease = park
+    generation = dispatcher.generate(QUESTION)
+    assert fleet.daemon.lease_asked.wait(5.0)
+    generation.close()
+    eventually(lambda: cancelled == ["client_gone"])
+
+
+def test_progress_of_a_cold_load_is_passed_on(fleet: ScriptedFleet, dispatcher: Dispatcher) -> None:
+    def load(request: IncomingRequest) -> None:
+        request.progress(bodies.ModelState(MODEL, "starting", progress=0.5))
+        fleet.daemon.grant(request)
+
+    fleet.daemon.on_lease = load
+    events = read(dispatcher.generate(QUESTION))
+    assert isinstance(events[0], bodies.ModelState)
+    assert text(events) == "Hello"
+
+
+def test_an_engine_that_is_not_there_is_replaced_through_a_second_lease(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    engine, fleet.daemon.engine_endpoint = fleet.daemon.engine_endpoint, "nonsense://x"
+
+    def grant(request: IncomingRequest) -> None:
+        fleet.daemon.grant(request)
+        fleet.daemon.engine_endpoint = engine
+
+    fleet.daemon.on_lease = grant
+    assert text(read(dispatcher.generate(QUESTION))) == "Hello"
+    outcomes = [fleet.daemon.settled.get(timeout=5.0).outcome for _ in range(2)]
+    assert outcomes == ["link_lost", "completed"]
+
+
+def test_an_engine_lost_after_the_first_text_ends_the_generation(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    def start_to_say(request: IncomingRequest) -> None:
+        say(request, 0, "Hel")
+
+    fleet.engine.on_generate = start_to_say
+    generation = dispatcher.generate(QUESTION)
+    fleet.engine.asked.get(timeout=5.0)
+    fleet.lose_engine_links()
+    events = read(generation)
+    assert text(events) == "Hel"
+    assert failure_of(events).code == "link_lost"
+    assert fleet.daemon.settled.get(timeout=5.0).outcome == "link_lost"
+
+
+def test_a_deadline_ends_the_generation(fleet: ScriptedFleet) -> None:
+    fleet.engine.on_generate = say_nothing
+    hasty = Dispatcher(fleet.endpoint, "neuron", slots=1, deadlines=Deadlines(5.0, 0.2))
+    hasty.start()
+    eventually(lambda: hasty.connected)
+    assert failure_of(read(hasty.generate(QUESTION))).code == "deadline_exceeded"
+    fleet.engine.cancelled.get(timeout=5.0)
+    hasty.close()
+
+
+def test_no_slot_is_an_immediate_refusal_and_slots_come_back(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    fleet.engine.on_generate = say_nothing
+    held = [dispatcher.generate(QUESTION) for _ in range(3)]
+    with pytest.raises(BackendError) as caught:
+        dispatcher.generate(QUESTION)
+    assert caught.value.failure.code == "overloaded"
+    with pytest.raises(BackendError):
+        dispatcher.ask(bodies.QueryMetrics(), 1.0)
+    for generation in held:
+        generation.close()
+        generation.close()
+    fleet.engine.on_generate = say_hello
+    assert text(read(dispatcher.generate(QUESTION))) == "Hello"
+
+
+def test_draining_ends_what_runs_after_the_grace_and_refuses_the_rest(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    fleet.engine.on_generate = say_nothing
+    generation = dispatcher.generate(QUESTION)
+    fleet.engine.asked.get(timeout=5.0)
+    dispatcher.drain(0.0)
+    assert failure_of(read(generation)).code == "shutting_down"
+    assert failure_of(read(dispatcher.generate(QUESTION))).code == "shutting_down"
+
+
+def test_questions_get_their_answers_and_failures(dispatcher: Dispatcher) -> None:
+    assert dispatcher.ask(bodies.QueryMetrics(), 5.0) == bodies.MetricsText("up 1\n", "text/plain")
+    with pytest.raises(BackendError) as caught:
+        dispatcher.ask(bodies.QueryActors(), 5.0)
+    assert caught.value.failure.message == "unknown question"
+
+
+def test_without_a_daemon_everything_says_so_at_once() -> None:
+    with short_folder() as folder:
+        alone = Dispatcher(f"ipc://{folder}/nobody", "neuron", slots=2)
+        alone.start()
+        assert failure_of(read(alone.generate(QUESTION))).code == "model_unavailable"
+        with pytest.raises(BackendError):
+            alone.ask(bodies.QueryMetrics(), 5.0)
+        assert not alone.connected
+        alone.close()
+
+
+def test_a_daemon_that_comes_back_is_found_again() -> None:
+    with short_folder() as folder:
+        dispatcher = Dispatcher(f"ipc://{folder}/d", "neuron", slots=2)
+        dispatcher.start()
+        for _ in range(2):
+            with scripted_fleet(folder):
+                eventually(lambda: dispatcher.connected)
+                eventually(lambda: dispatcher.service is not None)
+                assert text(read(dispatcher.generate(QUESTION))) == "Hello"
+            eventually(lambda: not dispatcher.connected)
+        assert dispatcher.service is not None
+        dispatcher.close()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cortex_actors.http.request_log import (
+    REQUEST_ID,
+    RequestLog,
+    StartResponse,
+    accept_request_id,
+)
+from transports.clock import ManualClock
+
+ENVIRON = {"REQUEST_METHOD": "GET", "PATH_INFO": "/x", "REMOTE_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize("offered", ["abc-123", "a" * 128, "A.b_c:1"])
+def test_a_sane_id_is_kept(offered: str) -> None:
+    assert accept_request_id(offered) == offered
+
+
+@pytest.mark.parametrize("offered", [None, "", "a b", "a\nb", "a" * 129, "ü", "a=b"])
+def test_any_other_id_is_replaced(offered: str | None) -> None:
+    first, second = accept_request_id(offered), accept_request_id(offered)
+    assert first != offered
+    assert first != second
+
+
+def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    closed = []
+    headers: list[tuple[str, str]] = []
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"a"
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Body:
+        assert environ[REQUEST_ID] == "id-1"
+        start_response("201 Created", [])
+        return Body()
+
+    def start_response(_status: str, sent: list[tuple[str, str]]) -> None:
+        headers.extend(sent)
+
+    caplog.set_level(logging.INFO, "cortex.http")
+    environ = {**ENVIRON, "HTTP_X_REQUEST_ID": "id-1"}
+    body = RequestLog(app, clock)(environ, start_response)
+    assert list(body) == [b"a"]
+    clock.advance(0.25)
+    assert caplog.messages == []
+    body.close()  # type: ignore[attr-defined]
+    assert caplog.messages == [
+        "request id=id-1 client=127.0.0.1 method=GET path=/x status=201 duration_ms=250.0"
+    ]
+    assert closed == [True]
+    assert headers == [("x-request-id", "id-1")]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import pytest
+from falcon import testing
+
+from cortex_actors.http.app import create_gateway_app, create_metrics_app, create_neuron_app
+from tests.unit.http.doubles import MODEL, ScriptedBackend, service_state
+from transports.schemas import fleet
+from transports.schemas.link import Failure
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def gateway(backend: ScriptedBackend) -> testing.TestClient:
+    return testing.TestClient(create_gateway_app(backend))
+
+
+@pytest.fixture
+def neuron(backend: ScriptedBackend) -> testing.TestClient:
+    return testing.TestClient(create_neuron_app(backend))
+
+
+def test_models_are_listed_with_their_status_and_aliases(gateway: testing.TestClient) -> None:
+    listed = gateway.simulate_get("/v1/models").json
+    assert listed["object"] == "list"
+    by_id = {model["id"]: model for model in listed["data"]}
+    assert list(by_id) == [MODEL, "org/cold", "small"]
+    assert by_id[MODEL]["object"] == "model"
+    assert by_id[MODEL]["created"] == 7
+    assert by_id[MODEL]["status"] == "ready"
+    assert by_id[MODEL]["replicas"][0]["neuron"] == "local"
+    assert by_id["org/cold"]["error"] == "the file is gone"
+    assert by_id["small"]["alias_of"] == MODEL
+
+
+def test_the_best_of_a_models_replicas_is_its_status(
+    backend: ScriptedBackend, gateway: testing.TestClient
+) -> None:
+    replicas = [fleet.ModelState("m", state, neuron=state) for state in ("failed", "ready", "new")]
+    backend.service = fleet.ServiceState("gateway", "1", True, "", 1.0, models=tuple(replicas))
+    (model,) = gateway.simulate_get("/v1/models").json["data"]
+    assert model["status"] == "ready"
+    assert len(model["replicas"]) == 3
+
+
+@pytest.mark.parametrize("model", [MODEL, "org/cold", "small"])
+def test_one_model_can_be_asked_for(gateway: testing.TestClient, model: str) -> None:
+    assert gateway.simulate_get(f"/v1/models/{model}").json["id"] == model
+
+
+def test_an_unknown_model_is_404(gateway: testing.TestClient) -> None:
+    result = gateway.simulate_get("/v1/models/nope")
+    assert result.status_code == 404
+    assert result.json["error"]["code"] == "model_not_found"
+
+
+def test_reads_before_the_first_state_say_that_the_service_is_starting(
+    backend: ScriptedBackend, gateway: testing.TestClient
+) -> None:
+    backend.service = None
+    result = gateway.simulate_get("/v1/models")
+    assert result.status_code == 503
+    assert result.headers["retry-after"] == "1"
+    assert gateway.simulate_get("/health").status_code == 200
+    assert gateway.simulate_get("/version").json["daemon_version"] is None
+    assert gateway.simulate_get("/ready").status_code == 503
+
+
+def test_readiness_is_the_daemons_word_and_needs_its_link(
+    backend: ScriptedBackend, gateway: testing.TestClient
+) -> None:
+    assert gateway.simulate_get("/ready").json == {"ready": True, "reason": ""}
+    backend.service = service_state(ready=False, reason="no neuron is up")
+    result = gateway.simulate_get("/ready")
+    assert (result.status_code, result.json["reason"]) == (503, "no neuron is up")
+    backend.service = service_state()
+    backend.connected = False
+    assert gateway.simulate_get("/ready").status_code == 503
+    assert gateway.simulate_get("/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nope", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/v1/models/tiny", 405, "method_not_allowed"),
+        ("GET", "/metrics", 404, "unknown_url"),
+    ],
+)
+def test_unknown_urls_and_methods_get_the_envelope(
+    gateway: testing.TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    result = gateway.simulate_request(method, path)
+    assert result.status_code == status
+    assert result.json["error"]["code"] == code
+    assert result.json["error"]["request_id"] == result.headers["x-request-id"]
+    if status == 405:
+        assert result.headers["allow"]
+
+
+@pytest.mark.parametrize("path", ["/admin/load", "/models/load"])
+def test_a_model_is_loaded_on_command(
+    backend: ScriptedBackend,
+    gateway: testing.TestClient,
+    neuron: testing.TestClient,
+    path: str,
+) -> None:
+    backend.answers[fleet.LoadModelById] = fleet.ModelLoaded(MODEL, 1.5)
+    daemon = gateway if path.startswith("/admin") else neuron
+    result = daemon.simulate_post(path, json={"model": MODEL})
+    assert result.json == {"status": "loaded", "model": MODEL, "load_s": 1.5}
+    assert backend.questions == [fleet.LoadModelById(MODEL)]
+
+
+@pytest.mark.parametrize("path", ["/admin/unload", "/models/unload"])
+def test_a_model_is_unloaded_on_command(
+    backend: ScriptedBackend,
+    gateway: testing.TestClient,
+    neuron: testing.TestClient,
+    path: str,
+) -> None:
+    backend.answers[fleet.UnloadModel] = fleet.ModelUnloaded(MODEL)
+    daemon = gateway if path.startswith("/admin") else neuron
+    assert daemon.simulate_post(path, json={"model": MODEL}).json["status"] == "unloaded"
+
+
+def test_a_failed_load_has_its_status_and_reason(
+    backend: ScriptedBackend, neuron: testing.TestClient
+) -> None:
+    backend.answers[fleet.LoadModelById] = Failure("no_disk_space", "the cache is full")
+    result = neuron.simulate_post("/models/load", json={"model": MODEL})
+    assert result.status_code == 507
+    assert result.json["error"]["message"] == "the cache is full"
+
+
+@pytest.mark.parametrize("body", [{}, {"model": ""}, {"model": 3}])
+def test_a_command_without_a_model_is_refused(neuron: testing.TestClient, body: object) -> None:
+    result = neuron.simulate_post("/models/load", json=body)
+    assert (result.status_code, result.json["error"]["param"]) == (400, "model")
+
+
+def test_metrics_are_passed_on(backend: ScriptedBackend, neuron: testing.TestClient) -> None:
+    backend.answers[fleet.QueryMetrics] = fleet.MetricsText("a 1\n", "text/plain; version=0.0.4")
+    for daemon in (neuron, testing.TestClient(create_metrics_app(backend))):
+        result = daemon.simulate_get("/metrics")
+        assert result.text == "a 1\n"
+        assert result.headers["content-type"] == "text/plain; version=0.0.4"
+
+
+def test_the_actor_table(backend: ScriptedBackend, gateway: testing.TestClient) -> None:
+    row = fleet.ActorRow("router", "Router", "running", 0, 0, 5)
+    backend.answers[fleet.QueryActors] = fleet.ActorTable((row,))
+    (actor,) = gateway.simulate_get("/debug/actors").json["actors"]
+    assert (actor["name"], actor["handled"]) == ("router", 5)
+
+
+def test_an_answer_of_the_wrong_kind_is_an_internal_error(
+    backend: ScriptedBackend, gateway: testing.TestClient
+) -> None:
+    backend.answers[fleet.QueryActors] = fleet.QueryActors()
+    assert gateway.simulate_get("/debug/actors").status_code == 500
+
+
+def test_a_neuron_describes_itself(neuron: testing.TestClient) -> None:
+    discovery = neuron.simulate_get("/discovery").json
+    assert discovery["hostname"] == "host"
+    assert discovery["devices"][0]["memory_free_mb"] == 500
+    models = neuron.simulate_get("/models").json["models"]
+    assert [model["status"] for model in models] == ["ready", "failed"]
+
+
+def test_the_gateway_shows_its_fleet(gateway: testing.TestClient) -> None:
+    status = gateway.simulate_get("/admin/status").json
+    assert status["neurons"][0]["name"] == "local"
+    assert status["ready"] is True

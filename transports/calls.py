@@ -1,0 +1,153 @@
+"""The questions in flight on one link (pure).
+
+Every call that was opened gets exactly one terminal event (Completed, Failed or Lost), and chunk
+indexes that its owner sees are contiguous from 0. ``owner`` is whatever the caller wants back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, final
+
+from transports.fence import DropReason
+from transports.link import CallEvent, Chunk, Lost
+from transports.schemas.generate import TextDelta
+
+Owner = TypeVar("Owner")
+
+#: How many answered calls are remembered, to tell a duplicate from a stale answer.
+_MEMORY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver(Generic[Owner]):
+    """Give the call's owner an event."""
+
+    owner: Owner
+    event: CallEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Tell the peer that the answer to ``seq`` is no longer wanted."""
+
+    seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Count a dropped answer."""
+
+    reason: DropReason
+
+
+@dataclass(slots=True)
+class _Open(Generic[Owner]):
+    owner: Owner
+    deadline: float
+    next_index: int = 0
+    cancelled: bool = False
+
+
+@final
+class CallTable(Generic[Owner]):
+    """Open calls by sequence number. Answers must have passed ``fence.judge`` before they get here."""
+
+    __slots__ = ("_answered", "_deadlines", "_open")
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Open[Owner]] = {}
+        self._answered: OrderedDict[int, None] = OrderedDict()
+        self._deadlines: list[tuple[float, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def awaiting(self) -> dict[int, _Open[Owner]]:
+        """The open calls, as the fence wants to see them (a live view)."""
+        return self._open
+
+    @property
+    def answered(self) -> OrderedDict[int, None]:
+        """The calls answered not long ago (a live view)."""
+        return self._answered
+
+    def open(self, seq: int, owner: Owner, deadline: float = math.inf) -> None:
+        """Await the answer to ``seq`` until ``deadline`` (monotonic seconds)."""
+        self._open[seq] = _Open(owner, deadline)
+        if deadline == math.inf:
+            return
+        if len(self._deadlines) > 2 * len(self._open) + 64:
+            # PERF: answered calls leave their deadlines behind; forget those now and then.
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._open]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (deadline, seq))
+
+    def next_deadline(self) -> float:
+        """Return when ``expire`` has something to do at the earliest; may be too early."""
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def settle(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
+        """End a call with the peer's terminal event."""
+        call = self._open.pop(corr, None)
+        if call is None:
+            return (Discard(DropReason.STALE_CORR),)
+        self._answered[corr] = None
+        if len(self._answered) > _MEMORY:
+            self._answered.popitem(last=False)
+        return (Deliver(call.owner, event),)
+
+    def interim(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
+        """Pass an event on that ends nothing."""
+        call = self._open.get(corr)
+        if call is None:
+            return (Discard(DropReason.STALE_CORR),)
+        return (Deliver(call.owner, event),)
+
+    def chunk(
+        self, corr: int, index: int, payload: TextDelta
+    ) -> tuple[Deliver[Owner] | Revoke | Discard, ...]:
+        """Take a stream's next piece; a repeated one is dropped, a missing one ends the call."""
+        call = self._open.get(corr)
+        if call is None:
+            return (Discard(DropReason.STALE_CORR),)
+        if index < call.next_index:
+            return (Discard(DropReason.DUPLICATE),)
+        if index > call.next_index:
+            del self._open[corr]
+            detail = f"chunk {index} came where {call.next_index} was due"
+            return (Revoke(corr, "protocol"), Deliver(call.owner, Lost("protocol", detail)))
+        call.next_index = index + 1
+        return (Deliver(call.owner, Chunk(index, payload)),)
+
+    def cancel(self, seq: int, reason: str) -> tuple[Revoke, ...]:
+        """Ask the peer to stop; the call stays open until its terminal event or its deadline."""
+        call = self._open.get(seq)
+        if call is None or call.cancelled:
+            return ()
+        call.cancelled = True
+        return (Revoke(seq, reason),)
+
+    def expire(self, now: float) -> Sequence[Deliver[Owner] | Revoke]:
+        """End the calls whose deadline has passed."""
+        effects: list[Deliver[Owner] | Revoke] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, seq = heapq.heappop(self._deadlines)
+            call = self._open.pop(seq, None)
+            if call is not None:
+                effects.append(Revoke(seq, "deadline"))
+                effects.append(Deliver(call.owner, Lost("deadline")))
+        return effects
+
+    def fail_all(self, reason: str, detail: str) -> tuple[Deliver[Owner], ...]:
+        """End every call: no answer will be accepted any more."""
+        owners = [call.owner for call in self._open.values()]
+        self._open.clear()
+        self._deadlines.clear()
+        return tuple(Deliver(owner, Lost(reason, detail)) for owner in owners)

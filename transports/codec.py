@@ -1,0 +1,100 @@
+"""Messages to frames and back, within limits (pure).
+
+A message is a header frame, a body frame (msgpack, empty for READY) and up to ``RAW_FRAMES`` raw
+frames. Whatever bytes arrive, only ``ProtocolError`` comes out, and nothing larger than what
+arrived is allocated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from transports.envelope import Header, Kind, unpack
+from transports.errors import ProtocolError
+from transports.schemas import AnyBody, Body, link
+
+MIB = 1 << 20
+BODY_BYTES = 40 * MIB
+RAW_FRAMES = 64
+RAW_FRAME_BYTES = 64 * MIB
+RAW_TOTAL_BYTES = 256 * MIB
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(AnyBody)
+
+_CONTROL_BODIES: dict[Kind, type[Body]] = {
+    Kind.HELLO: link.Hello,
+    Kind.WELCOME: link.Welcome,
+    Kind.ERROR: link.Failure,
+    Kind.CANCEL: link.Cancel,
+    Kind.PING: link.Ping,
+    Kind.PONG: link.Pong,
+    Kind.DRAIN: link.Drain,
+    Kind.DRAINED: link.Drained,
+    Kind.GOODBYE: link.Goodbye,
+}
+
+
+def encode_body(body: Body, raw: Sequence[bytes] = ()) -> bytes:
+    """Return the body frame, having checked it and ``raw`` against the limits.
+
+    Raises:
+        ProtocolError: With reason ``too_large``.
+    """
+    payload = _encoder.encode(body)
+    if len(payload) > BODY_BYTES:
+        detail = f"{type(body).__name__} of {len(payload)} bytes, limit {BODY_BYTES}"
+        raise ProtocolError("too_large", detail)
+    if raw:
+        _check_raw(raw, "too_large")
+    return payload
+
+
+def decode_header(frames: Sequence[bytes]) -> Header:
+    """Return the header of a message, having checked the number and sizes of its frames.
+
+    Raises:
+        ProtocolError: With reason ``malformed`` or ``version``.
+    """
+    count = len(frames)
+    if count < 2:
+        raise ProtocolError("malformed", f"{count} frames; a message has at least two")
+    header = unpack(frames[0])
+    if len(frames[1]) > BODY_BYTES:
+        raise ProtocolError("malformed", f"body of {len(frames[1])} bytes, limit {BODY_BYTES}")
+    if count > 2:
+        _check_raw(frames[2:], "malformed")
+    return header
+
+
+def decode_body(kind: Kind, payload: bytes) -> Body | None:
+    """Return the body in ``payload``; None for READY, which has none.
+
+    Raises:
+        ProtocolError: With reason ``malformed``.
+    """
+    if kind is Kind.READY:
+        if payload:
+            raise ProtocolError("malformed", "READY has no body")
+        return None
+    try:
+        body = _decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as ex:
+        raise ProtocolError("malformed", f"{kind.name} body: {ex}") from ex
+    wanted = _CONTROL_BODIES.get(kind)
+    if wanted is not None and type(body) is not wanted:
+        raise ProtocolError("malformed", f"{kind.name} carries {type(body).__name__}")
+    return body
+
+
+def _check_raw(raw: Sequence[bytes], reason: str) -> None:
+    if len(raw) > RAW_FRAMES:
+        raise ProtocolError(reason, f"{len(raw)} raw frames, limit {RAW_FRAMES}")
+    largest = max(map(len, raw))
+    if largest > RAW_FRAME_BYTES:
+        raise ProtocolError(reason, f"raw frame of {largest} bytes, limit {RAW_FRAME_BYTES}")
+    total = sum(map(len, raw))
+    if total > RAW_TOTAL_BYTES:
+        raise ProtocolError(reason, f"{total} bytes in raw frames, limit {RAW_TOTAL_BYTES}")

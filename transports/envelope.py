@@ -1,0 +1,99 @@
+"""The fixed 48-byte header in front of every message (pure).
+
+It is one frame of its own and never msgpack, so a frame can be refused before anything of variable
+length is looked at. ``docs/protocol.md`` has the table of fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+from transports.errors import ProtocolError
+
+MAGIC = b"CTX1"
+VERSION = 1
+
+_LAYOUT = struct.Struct("!4sBBHIIQQQQ")
+HEADER_BYTES = _LAYOUT.size
+
+
+class Kind(IntEnum):
+    """What a message is. Death is never on the wire: it is concluded locally."""
+
+    HELLO = 1
+    WELCOME = 2
+    READY = 3
+    REQUEST = 4
+    RESULT = 5
+    ERROR = 6
+    CHUNK = 7
+    CANCEL = 8
+    PING = 9
+    PONG = 10
+    DRAIN = 11
+    DRAINED = 12
+    GOODBYE = 13
+    NOTE = 14
+
+
+class Flags(IntFlag):
+    """Bits of the header; a bit that is not listed makes a message malformed."""
+
+    LAST = 1
+    RETRYABLE = 2
+
+
+class Header(NamedTuple):
+    """The envelope's fields, in wire order and without the magic."""
+
+    version: int
+    kind: Kind
+    flags: int
+    src: int
+    inc: int
+    seq: int
+    corr: int
+    budget_us: int
+    trace: int
+
+
+# PERF: a table look-up is four times as quick as calling an enum class.
+_KINDS: dict[int, Kind] = {int(kind): kind for kind in Kind}
+_UNKNOWN_FLAGS = ~int(Flags.LAST | Flags.RETRYABLE)
+
+
+def pack(header: Header) -> bytes:
+    """Return the 48 bytes of ``header``.
+
+    Raises:
+        ProtocolError: A field does not fit its width (reason ``malformed``).
+    """
+    try:
+        return _LAYOUT.pack(MAGIC, *header)
+    except struct.error as ex:
+        raise ProtocolError("malformed", f"{header} does not fit the envelope: {ex}") from ex
+
+
+def unpack(frame: bytes) -> Header:
+    """Return the header in ``frame``.
+
+    Raises:
+        ProtocolError: With reason ``malformed``, or ``version`` for another major version.
+    """
+    if len(frame) != HEADER_BYTES:
+        raise ProtocolError("malformed", f"header of {len(frame)} bytes, not {HEADER_BYTES}")
+    magic, version, kind, flags, src, inc, seq, corr, budget_us, trace = _LAYOUT.unpack(frame)
+    if magic != MAGIC:
+        raise ProtocolError("malformed", f"magic is {magic!r}")
+    if version != VERSION:
+        raise ProtocolError("version", f"peer speaks {version}, we speak {VERSION}")
+    known = _KINDS.get(kind)
+    if known is None:
+        raise ProtocolError("malformed", f"unknown kind {kind}")
+    if flags & _UNKNOWN_FLAGS:
+        raise ProtocolError("malformed", f"unknown flags {flags:#06x}")
+    if seq == 0:
+        raise ProtocolError("malformed", "sequence numbers start at 1")
+    return Header(version, known, flags, src, inc, seq, corr, budget_us, trace)

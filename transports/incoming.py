@@ -1,0 +1,113 @@
+"""A REQUEST as the answering side holds it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, final
+
+from transports import codec
+from transports.effects import Asked
+from transports.envelope import Flags, Kind
+from transports.errors import ProtocolError
+from transports.failures import FailureCode
+from transports.schemas import Body
+from transports.schemas.generate import ChunkItem, TextDelta
+from transports.schemas.link import Failure
+
+if TYPE_CHECKING:
+    from transports.channel import Channel
+
+
+@final
+class Incoming:
+    """Implements ``transports.link.IncomingRequest``: answered once, from any thread."""
+
+    __slots__ = ("_asked", "_cancelled", "_channel", "_lock", "_next_index", "_on_cancel")
+
+    def __init__(self, channel: Channel, asked: Asked) -> None:
+        self._channel = channel
+        self._asked = asked
+        self._next_index = 0
+        self._on_cancel: Callable[[str], None] | None = None
+        self._cancelled: str | None = None
+        # SAFETY: a cancellation on the loop's thread may race the registration on the owner's.
+        self._lock = threading.Lock()
+
+    @property
+    def link(self) -> Channel:
+        """The link it came over."""
+        return self._channel
+
+    @property
+    def seq(self) -> int:
+        """The REQUEST's sequence number on its link."""
+        return self._asked.seq
+
+    @property
+    def body(self) -> Body:
+        """The decoded question."""
+        return self._asked.body
+
+    @property
+    def raw(self) -> tuple[bytes, ...]:
+        """Raw frames that came with it."""
+        return self._asked.raw
+
+    @property
+    def deadline(self) -> float | None:
+        """When the asker stops waiting, on our clock; None is never."""
+        return self._asked.deadline
+
+    @property
+    def trace(self) -> int:
+        """Request id hash for logs."""
+        return self._asked.trace
+
+    def __repr__(self) -> str:
+        return f"<Incoming {type(self.body).__name__} seq={self.seq} of {self._channel!r}>"
+
+    def on_cancel(self, callback: Callable[[str], None]) -> None:
+        """Have ``callback(reason)`` run once when the answer is no longer wanted."""
+        with self._lock:
+            reason = self._cancelled
+            if reason is None:
+                self._on_cancel = callback
+        if reason is not None:
+            callback(reason)
+
+    def cancelled(self, reason: str) -> Callable[[str], None] | None:
+        """Note the cancellation; return the callback to run, the first time."""
+        with self._lock:
+            if self._cancelled is not None:
+                return None
+            self._cancelled = reason
+            callback, self._on_cancel = self._on_cancel, None
+        return callback
+
+    def progress(self, body: Body) -> None:
+        """Send a Progress event."""
+        self._answer(Kind.CHUNK, body, (), 0)
+
+    def complete(self, body: Body, raw: Sequence[bytes] = ()) -> None:
+        """Answer with a RESULT."""
+        self._answer(Kind.RESULT, body, raw, 0)
+
+    def fail(self, failure: Failure) -> None:
+        """Answer with an ERROR."""
+        flags = 0 if failure.retry_after_s is None else Flags.RETRYABLE
+        self._answer(Kind.ERROR, failure, (), flags)
+
+    def next_item(self, payload: TextDelta) -> ChunkItem:
+        """Return ``payload`` as this stream's next piece."""
+        index = self._next_index
+        self._next_index = index + 1
+        return ChunkItem(self._asked.seq, index, payload)
+
+    def _answer(self, kind: Kind, body: Body, raw: Sequence[bytes], flags: int) -> None:
+        try:
+            payload = codec.encode_body(body, raw)
+        except ProtocolError as ex:
+            kind, raw, flags = Kind.ERROR, (), 0
+            payload = codec.encode_body(Failure(FailureCode.INTERNAL, f"answer not sendable: {ex}"))
+        self._channel.answer(self._asked.seq, kind, payload, raw, flags)

@@ -1,0 +1,57 @@
+"""What a channel needs from whatever drives it, and from whatever carries its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from transports.fence import DropCounters
+
+
+class Cancellable(Protocol):
+    """A timer."""
+
+    def cancel(self) -> None:
+        """Do not fire any more; idempotent, from any thread."""
+        ...
+
+
+class Loop(Protocol):
+    """One thread's event loop."""
+
+    @property
+    def counters(self) -> DropCounters:
+        """Where drops are counted; written on the loop's thread only."""
+        ...
+
+    def now(self) -> float:
+        """Return monotonic seconds. Any thread."""
+        ...
+
+    def on_thread(self) -> bool:
+        """Return whether the caller may touch the loop's state directly."""
+        ...
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Run ``fn`` on the loop's thread. Any thread."""
+        ...
+
+    def call_later(self, delay_s: float, fn: Callable[[], None]) -> Cancellable:
+        """Run ``fn`` on the loop's thread after ``delay_s`` seconds. Any thread."""
+        ...
+
+
+class Port(Protocol):
+    """The way out for one connection's frames. Loop thread only."""
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Send one message whole; False if there is no room now.
+
+        Raises:
+            LinkDown: The peer cannot be reached any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up the connection; frames already sent may still go out."""
+        ...

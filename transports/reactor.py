@@ -1,0 +1,305 @@
+"""The one thread that touches sockets.
+
+Everything that happens on links happens here, in order: messages, commands of other threads,
+timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until then the
+thread that made it may use it as if it ran.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, final
+
+import zmq
+
+from transports import zap
+from transports.clock import Clock, MonotonicClock
+from transports.curve import CurveClient, CurveServer
+from transports.endpoints import Endpoint, check_connect, check_listen, parse
+from transports.errors import EndpointError, LinkDown
+from transports.fence import DropCounters
+from transports.link import Identity, LinkHandler
+from transports.listener import Admit, Listener, admit_all
+from transports.liveness import LOCAL, REMOTE, LivenessPolicy
+from transports.timers import Timer, TimerQueue
+from transports.zmq_link import Dialer
+
+_CALL_S = 10.0
+_MAX_WAIT_S = 10.0
+_TERM_S = 2.0
+_log = logging.getLogger("cortex.transports")
+_T = TypeVar("_T")
+
+
+@final
+class Reactor:
+    """One event loop with its own ZeroMQ context."""
+
+    def __init__(self, name: str, clock: Clock | None = None) -> None:
+        self.name = name
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.counters = DropCounters()
+        self._clock = clock or MonotonicClock()
+        self._poller = zmq.Poller()
+        self._readers: dict[Any, Callable[[], None]] = {}
+        self._closers: dict[Any, Callable[[], None]] = {}
+        self._timers = TimerQueue()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._waiting = False
+        self._stopping = False
+        self._ident: int | None = None
+        self._thread: threading.Thread | None = None
+        self._done = threading.Event()
+        self._allowed: dict[bytes, Mapping[bytes, str]] = {}
+        self._zap: zmq.Socket[bytes] | None = None
+        self.watch(self._wake_fd, self._on_wake)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Be the reactor's thread until ``stop``; then close every link and socket."""
+        self._ident = threading.get_ident()
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._shut_down()
+
+    def start(self) -> None:
+        """Run on a thread of its own."""
+        started = threading.Event()
+
+        def body() -> None:
+            self._ident = threading.get_ident()
+            started.set()
+            self.run()
+
+        self._thread = threading.Thread(target=body, name=f"reactor-{self.name}", daemon=True)
+        self._thread.start()
+        if not started.wait(_CALL_S):
+            msg = f"the thread of reactor {self.name} did not start"
+            raise RuntimeError(msg)
+
+    def stop(self) -> None:
+        """End ``run`` after what is under way; idempotent. Any thread."""
+        self._stopping = True
+        self._wake()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the reactor has closed everything; False if it has not in time."""
+        return self._done.wait(timeout_s)
+
+    # -- links ----------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        endpoint: str,
+        me: Identity,
+        handler: LinkHandler,
+        *,
+        admit: Admit = admit_all,
+        curve: CurveServer | None = None,
+        liveness: LivenessPolicy | None = None,
+    ) -> Listener:
+        """Listen on ``endpoint``. Any thread; returns when peers can connect.
+
+        Raises:
+            EndpointError: Malformed, in use, or not allowed.
+            LinkDown: The reactor has stopped.
+        """
+        address = _parse(endpoint)
+        check_listen(address, has_keys=curve is not None)
+        policy = liveness or _default_policy(address)
+        return self._call(lambda: Listener(self, address, me, handler, admit, policy, curve))
+
+    def connect(
+        self,
+        endpoint: str,
+        me: Identity,
+        handler: LinkHandler,
+        *,
+        deadline_s: float = 5.0,
+        curve: CurveClient | None = None,
+        liveness: LivenessPolicy | None = None,
+    ) -> None:
+        """Try once to connect; ``handler`` gets ``on_up`` or ``on_down``. Any thread.
+
+        Raises:
+            EndpointError: Malformed.
+            LinkDown: The reactor has stopped.
+        """
+        address = _parse(endpoint)
+        check_connect(address)
+        policy = liveness or _default_policy(address)
+        self._require_running()
+        self.run_soon(lambda: Dialer(self, address, me, handler, policy, curve).dial(deadline_s))
+
+    # -- the loop, for everybody ----------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return monotonic seconds. Any thread."""
+        return self._clock.now()
+
+    def on_thread(self) -> bool:
+        """Return whether the caller is the reactor's thread, or may act as it before it runs."""
+        return self._ident is None or self._ident == threading.get_ident()
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Run ``fn`` on the reactor's thread, after what is due now. Any thread."""
+        self._soon.append(fn)
+        if self._waiting:
+            self._wake()
+
+    def run_soon(self, fn: Callable[[], None]) -> None:
+        """Run ``fn`` at once on the reactor's thread, and like ``call_soon`` on another."""
+        if self.on_thread():
+            fn()
+        else:
+            self.call_soon(fn)
+
+    def call_later(self, delay_s: float, fn: Callable[[], None]) -> Timer:
+        """Run ``fn`` on the reactor's thread in ``delay_s`` seconds. Any thread."""
+        timer = Timer(self.now() + delay_s, fn)
+        self.run_soon(lambda: self._timers.add(timer))
+        return timer
+
+    def watch(self, fd: int, fn: Callable[[], None]) -> None:
+        """Run ``fn`` whenever ``fd`` is readable. Any thread."""
+        self.run_soon(lambda: self.adopt(fd, fn))
+
+    def unwatch(self, fd: int) -> None:
+        """Watch ``fd`` no more; call it before closing the descriptor. Any thread."""
+        self.run_soon(lambda: self.release(fd))
+
+    # -- for this package, on the reactor's thread ----------------------------------------------
+
+    def adopt(
+        self, source: Any, on_readable: Callable[[], None], close: Callable[[], None] | None = None
+    ) -> None:
+        """Poll a socket or descriptor; ``close`` is called when the reactor ends."""
+        self._poller.register(source, zmq.POLLIN)
+        self._readers[source] = on_readable
+        if close is not None:
+            self._closers[source] = close
+
+    def release(self, source: Any) -> None:
+        """Poll it no more."""
+        if self._readers.pop(source, None) is not None:
+            self._poller.unregister(source)
+            self._closers.pop(source, None)
+
+    def allow(self, allowed: Mapping[bytes, str]) -> bytes:
+        """Let these CURVE keys connect; return the ZAP domain that says so."""
+        if self._zap is None:
+            self._zap = self.context.socket(zmq.REP)
+            self._zap.setsockopt(zmq.LINGER, 0)
+            self._zap.bind(zap.ENDPOINT)
+            self.adopt(self._zap, self._on_zap, self._zap.close)
+        domain = b"listener-%d" % len(self._allowed)
+        self._allowed[domain] = allowed
+        return domain
+
+    # -- one turn -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        # SAFETY: from here on posters write the wake-up; what was posted before is seen in _soon.
+        self._waiting = True
+        wait_ms = 0 if self._soon or self._stopping else self._wait_ms()
+        ready = self._poller.poll(wait_ms)
+        self._waiting = False
+        for source, _ in ready:
+            reader = self._readers.get(source)
+            if reader is not None:
+                self._guard(reader)
+        self._run_soon()
+        now = self.now()
+        while (due := self._timers.pop_due(now)) is not None:
+            self._guard(due)
+
+    def _wait_ms(self) -> int:
+        at = self._timers.next_at()
+        wait_s = _MAX_WAIT_S if at is None else min(max(0.0, at - self.now()), _MAX_WAIT_S)
+        return math.ceil(wait_s * 1000)
+
+    def _guard(self, fn: Callable[[], None]) -> None:
+        try:
+            fn()
+        except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
+            _log.exception("callback_failed reactor=%s", self.name)
+
+    def _on_wake(self) -> None:
+        os.eventfd_read(self._wake_fd)
+
+    def _wake(self) -> None:
+        try:
+            os.eventfd_write(self._wake_fd, 1)
+        except OSError as ex:
+            _log.debug("wake_after_end reactor=%s error=%s", self.name, ex)
+
+    def _on_zap(self) -> None:
+        socket = self._zap
+        assert socket is not None  # noqa: S101 -- it is what became readable
+        reply = zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allowed)
+        socket.send_multipart(reply)
+
+    def _call(self, fn: Callable[[], _T]) -> _T:
+        self._require_running()
+        if self.on_thread():
+            return fn()
+        box: list[_T | BaseException] = []
+        done = threading.Event()
+
+        def body() -> None:
+            try:
+                box.append(fn())
+            except BaseException as ex:  # noqa: BLE001 -- raised again in the caller's thread
+                box.append(ex)
+            done.set()
+
+        self.call_soon(body)
+        if not done.wait(_CALL_S):
+            raise LinkDown(f"reactor {self.name} did not answer within {_CALL_S} s")
+        outcome = box[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _require_running(self) -> None:
+        if self._stopping:
+            raise LinkDown(f"reactor {self.name} has stopped")
+
+    def _shut_down(self) -> None:
+        self._stopping = True
+        self._run_soon()
+        for close in list(self._closers.values()):
+            self._guard(close)
+        self._run_soon()
+        # A socket that was left open would make term() wait for ever.
+        ender = threading.Thread(target=self.context.term, name=f"{self.name}-term", daemon=True)
+        ender.start()
+        ender.join(_TERM_S)
+        # SAFETY: a late wake-up must not write to whoever gets this descriptor next.
+        fd, self._wake_fd = self._wake_fd, -1
+        os.close(fd)
+        self._done.set()
+
+    def _run_soon(self) -> None:
+        for _ in range(len(self._soon)):
+            self._guard(self._soon.popleft())
+
+
+def _parse(text: str) -> Endpoint:
+    endpoint = parse(text)
+    if endpoint.scheme == "inproc":
+        raise EndpointError(f"{text!r}: a reactor has no in-process links; see transports.inproc")
+    return endpoint
+
+
+def _default_policy(endpoint: Endpoint) -> LivenessPolicy:
+    return REMOTE if endpoint.scheme == "tcp" else LOCAL

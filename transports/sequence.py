@@ -1,0 +1,44 @@
+"""Sequence numbers of one link: one series per direction, from 1, without gaps (pure)."""
+
+from __future__ import annotations
+
+from typing import final
+
+
+@final
+class Departures:
+    """Numbers what we send."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self) -> int:
+        """Return the number of the next message."""
+        self.last += 1
+        return self.last
+
+
+@final
+class Arrivals:
+    """Checks the numbers of what we receive.
+
+    Nothing is reordered or waited for: a message that comes after a later one counts as lost, and
+    is refused when it comes.
+    """
+
+    __slots__ = ("last", "lost")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.lost = 0
+
+    def admit(self, seq: int) -> int | None:
+        """Return how many messages are missing before ``seq``, or None if it is not a new one."""
+        gap = seq - self.last - 1
+        if gap < 0:
+            return None
+        self.last = seq
+        self.lost += gap
+        return gap

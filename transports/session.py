@@ -1,0 +1,357 @@
+"""One end of one connection, from handshake to the end, whatever carries the frames (pure).
+
+Frames and commands go in with the time they happen at, effects come out. A session lives once: after
+``Down`` it accepts nothing. Handshake: HELLO (connecting end), WELCOME (listening end), READY
+(connecting end); the connecting end is up on WELCOME, the listening end on READY.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import final
+
+from transports import codec
+from transports.calls import CallTable, Discard, Revoke
+from transports.effects import (
+    Asked,
+    Down,
+    Effect,
+    Effects,
+    Lacking,
+    Noted,
+    Revoked,
+    Send,
+    Suspect,
+    Up,
+)
+from transports.envelope import VERSION, Flags, Header, Kind, pack
+from transports.errors import LinkDown, ProtocolError
+from transports.fence import (
+    NOT_THE_PEER,
+    VIOLATIONS,
+    DropReason,
+    Expectation,
+    judge,
+    judge_corr,
+)
+from transports.link import Completed, Failed, Identity, LinkState, OnCallEvent, Progress
+from transports.liveness import Liveness, LivenessPolicy, Sign
+from transports.schemas import Body
+from transports.schemas.generate import Chunks
+from transports.schemas.link import (
+    Cancel,
+    Drain,
+    Drained,
+    Failure,
+    Goodbye,
+    Hello,
+    Ping,
+    Pong,
+    Welcome,
+)
+from transports.sequence import Arrivals, Departures
+
+_U64 = (1 << 64) - 1
+_NOTE_KINDS: dict[type[Body], Kind] = {Drain: Kind.DRAIN, Drained: Kind.DRAINED}
+_Arrival = tuple[Header, Body, tuple[bytes, ...], float]
+
+
+@final
+class Session:
+    """The rules of one connection. ``peer`` is given on the listening end, which has read the HELLO."""
+
+    def __init__(
+        self, me: Identity, policy: LivenessPolicy, now: float, peer: Identity | None = None
+    ) -> None:
+        self.me = me
+        self.peer = peer
+        self.state = LinkState.CONNECTING
+        self.policy = policy
+        self._inc = me.inc if peer is None else peer.inc
+        self._calls: CallTable[OnCallEvent] = CallTable()
+        self._departures = Departures()
+        self._arrivals = Arrivals()
+        self._liveness = Liveness(policy, now)
+        self._pings = 0
+        self._expects = Expectation(
+            src=None if peer is None else peer.slot,
+            inc=self._inc,
+            awaiting=self._calls.awaiting,
+            answered=self._calls.answered,
+        )
+
+    # -- handshake ------------------------------------------------------------------------------
+
+    def hello(self) -> Effects:
+        """Connecting end: say who we are."""
+        me = self.me
+        body = Hello(me.boot, me.slot, me.inc, me.pid, me.role, me.name, VERSION, VERSION)
+        return (self._send(Kind.HELLO, codec.encode_body(body)),)
+
+    def welcome(self, hello_seq: int) -> Effects:
+        """Listening end: consent to the HELLO that this session was made for."""
+        self._arrivals.admit(hello_seq)
+        body = Welcome(self.me.boot, self.me.name, VERSION)
+        return (self._send(Kind.WELCOME, codec.encode_body(body)),)
+
+    # -- what the peer sends --------------------------------------------------------------------
+
+    def received(self, frames: Sequence[bytes], now: float) -> Effects:
+        """Take one message. Never raises, whatever the bytes."""
+        try:
+            header = codec.decode_header(frames)
+        except ProtocolError as ex:
+            return (Discard(DropReason(ex.reason)),)
+        refusal = judge(header, self._expects)
+        lost: int | None = 0
+        if refusal not in NOT_THE_PEER:
+            # PROTOCOL: a GOODBYE may come from someone who has lost count of us, or never had it.
+            if header.kind is not Kind.GOODBYE:
+                lost = self._arrivals.admit(header.seq)
+            self._heard(now)
+        if lost is None:
+            return (Discard(DropReason.DUPLICATE),)
+        effects = self._refused(refusal, header) if refusal else self._accept(header, frames, now)
+        return (*self._lacking(lost, now), *effects) if lost else effects
+
+    def _accept(self, header: Header, frames: Sequence[bytes], now: float) -> Effects:
+        try:
+            body = codec.decode_body(header.kind, frames[1])
+        except ProtocolError:
+            return (Discard(DropReason.MALFORMED),)
+        if body is None:
+            return self._on_ready()
+        if self.state is LinkState.CONNECTING and header.kind not in _BEFORE_UP:
+            return (Discard(DropReason.MALFORMED),)
+        return _ON[header.kind](self, (header, body, tuple(frames[2:]), now))
+
+    def _refused(self, reason: DropReason, header: Header) -> Effects:
+        if reason in VIOLATIONS:
+            return (Discard(reason), *self.close("protocol", f"{reason}: {header.kind.name}"))
+        return (Discard(reason),)
+
+    def _heard(self, now: float) -> None:
+        self._liveness.heard(now)
+        if self.state is LinkState.SUSPECT:
+            self.state = LinkState.UP
+
+    def _lacking(self, lost: int, now: float) -> Effects:
+        if self.state is not LinkState.UP:
+            return (Lacking(lost),)
+        self.state = LinkState.SUSPECT
+        return (self._ping(), Lacking(lost), Suspect())
+
+    def _on_ready(self) -> Effects:
+        if self.peer is None or self.state is not LinkState.CONNECTING:
+            return (Discard(DropReason.MALFORMED),)
+        self.state = LinkState.UP
+        return (Up(self.peer),)
+
+    def _on_hello(self, _: _Arrival) -> Effects:
+        return (Discard(DropReason.DUPLICATE), *self.close("protocol", "second HELLO"))
+
+    def _on_welcome(self, arrival: _Arrival) -> Effects:
+        header, body, _, _ = arrival
+        assert isinstance(body, Welcome)  # noqa: S101 -- the codec has checked the kind's body
+        if self.peer is not None:
+            return (Discard(DropReason.MALFORMED),)
+        if body.protocol != VERSION:
+            return self.close("version", f"peer chose {body.protocol}, we speak {VERSION}")
+        self._expects.src = header.src
+        self.peer = Identity(body.boot, header.src, self._inc, 0, "", body.name)
+        self.state = LinkState.UP
+        return (self._send(Kind.READY, b""), Up(self.peer))
+
+    def _on_request(self, arrival: _Arrival) -> Effects:
+        header, body, raw, now = arrival
+        deadline = now + header.budget_us / 1e6 if header.budget_us else None
+        return (Asked(header.seq, body, raw, deadline, header.trace),)
+
+    def _on_result(self, arrival: _Arrival) -> Effects:
+        header, body, raw, _ = arrival
+        return self._calls.settle(header.corr, Completed(body, raw))
+
+    def _on_error(self, arrival: _Arrival) -> Effects:
+        header, body, _, _ = arrival
+        assert isinstance(body, Failure)  # noqa: S101 -- the codec has checked the kind's body
+        return self._calls.settle(header.corr, Failed(body))
+
+    def _on_chunk(self, arrival: _Arrival) -> Effects:
+        header, body, _, _ = arrival
+        if not isinstance(body, Chunks):
+            if not header.corr:
+                return (Discard(DropReason.MALFORMED),)
+            return self._calls.interim(header.corr, Progress(body))
+        effects: list[Effect] = []
+        for item in body.items:
+            refusal = judge_corr(item.corr, self._expects)
+            if refusal is not None:
+                effects.extend(self._refused(refusal, header))
+                if refusal in VIOLATIONS:
+                    break
+                continue
+            for effect in self._calls.chunk(item.corr, item.index, item.payload):
+                effects.append(self._revoke(effect) if isinstance(effect, Revoke) else effect)
+        return tuple(effects)
+
+    def _on_cancel(self, arrival: _Arrival) -> Effects:
+        header, body, _, _ = arrival
+        assert isinstance(body, Cancel)  # noqa: S101 -- the codec has checked the kind's body
+        return (Revoked(header.corr, body.reason),)
+
+    def _on_ping(self, arrival: _Arrival) -> Effects:
+        _, body, _, _ = arrival
+        assert isinstance(body, Ping)  # noqa: S101 -- the codec has checked the kind's body
+        return (self._send(Kind.PONG, codec.encode_body(Pong(body.nonce))),)
+
+    def _on_pong(self, _: _Arrival) -> Effects:
+        return ()
+
+    def _on_note(self, arrival: _Arrival) -> Effects:
+        _, body, raw, _ = arrival
+        return (Noted(body, raw),)
+
+    def _on_goodbye(self, arrival: _Arrival) -> Effects:
+        _, body, _, _ = arrival
+        assert isinstance(body, Goodbye)  # noqa: S101 -- the codec has checked the kind's body
+        return self.lost(body.reason, body.detail)
+
+    # -- what we send ---------------------------------------------------------------------------
+
+    def request(
+        self,
+        owner: OnCallEvent,
+        payload: bytes,
+        raw: Sequence[bytes],
+        deadline: float,
+        now: float,
+        trace: int,
+    ) -> tuple[int, Send]:
+        """Ask. ``deadline`` is on our clock, infinity for none.
+
+        Raises:
+            LinkDown: The session is not up.
+        """
+        self._require_up()
+        budget_us = 0
+        if deadline != math.inf:
+            budget_us = min(max(1, int((deadline - now) * 1e6)), _U64)
+        send = self._send(Kind.REQUEST, payload, raw, budget_us=budget_us, trace=trace & _U64)
+        seq = self._departures.last
+        self._calls.open(seq, owner, deadline)
+        return seq, send
+
+    def note(self, body_type: type[Body], payload: bytes, raw: Sequence[bytes], trace: int) -> Send:
+        """Say something that has no answer. Raises like ``request``."""
+        self._require_up()
+        kind = _NOTE_KINDS.get(body_type, Kind.NOTE)
+        return self._send(kind, payload, raw, trace=trace & _U64)
+
+    def reply(
+        self, kind: Kind, corr: int, payload: bytes, raw: Sequence[bytes] = (), flags: int = 0
+    ) -> Send:
+        """Answer the peer's request ``corr``, or stream to it. Raises like ``request``."""
+        self._require_up()
+        if kind is not Kind.CHUNK:
+            flags |= Flags.LAST
+        return self._send(kind, payload, raw, corr=corr, flags=flags)
+
+    def cancel(self, seq: int, reason: str) -> Effects:
+        """Tell the peer, once, that we no longer want the answer to ``seq``."""
+        return tuple(self._revoke(revoke) for revoke in self._calls.cancel(seq, reason))
+
+    # -- time and the end -----------------------------------------------------------------------
+
+    def next_deadline(self) -> float:
+        """Return when ``expire`` is due at the earliest."""
+        return self._calls.next_deadline()
+
+    def expire(self, now: float) -> Effects:
+        """End the calls whose deadline has passed."""
+        return tuple(
+            self._revoke(effect) if isinstance(effect, Revoke) else effect
+            for effect in self._calls.expire(now)
+        )
+
+    def tick(self, now: float) -> Effects:
+        """Judge the peer's silence; to be called every ``policy.tick_s`` while up."""
+        effects: list[Effect] = []
+        for sign in self._liveness.tick(now, busy=len(self._calls) > 0):
+            if sign is Sign.DOWN:
+                return self.close("silent", f"nothing heard for {self.policy.down_s} s")
+            if sign is Sign.SUSPECT:
+                self.state = LinkState.SUSPECT
+                effects.append(Suspect())
+            else:
+                effects.append(self._ping())
+        return tuple(effects)
+
+    def doubt(self) -> Effects:
+        """Something may have happened to the peer: ask at once."""
+        return (self._ping(),) if self.state in _LIVE else ()
+
+    def close(self, reason: str, detail: str = "") -> Effects:
+        """Say GOODBYE and end."""
+        if self.state is LinkState.DOWN:
+            return ()
+        body = Goodbye(reason, detail)
+        return (self._send(Kind.GOODBYE, codec.encode_body(body)), *self.lost(reason, detail))
+
+    def lost(self, reason: str, detail: str = "") -> Effects:
+        """End without a word: the peer is gone."""
+        if self.state is LinkState.DOWN:
+            return ()
+        self.state = LinkState.DOWN
+        self._expects.closed = True
+        story = f"{reason}: {detail}" if detail else reason
+        return (*self._calls.fail_all("link_down", story), Down(reason, detail))
+
+    # -- frames ---------------------------------------------------------------------------------
+
+    def _require_up(self) -> None:
+        if self.state not in _LIVE:
+            raise LinkDown(f"link is {self.state.value}")
+
+    def _ping(self) -> Send:
+        self._pings += 1
+        return self._send(Kind.PING, codec.encode_body(Ping(self._pings)))
+
+    def _revoke(self, revoke: Revoke) -> Send:
+        payload = codec.encode_body(Cancel(revoke.reason))
+        return self._send(Kind.CANCEL, payload, corr=revoke.seq)
+
+    def _send(
+        self,
+        kind: Kind,
+        payload: bytes,
+        raw: Sequence[bytes] = (),
+        *,
+        flags: int = 0,
+        corr: int = 0,
+        budget_us: int = 0,
+        trace: int = 0,
+    ) -> Send:
+        seq = self._departures.next()
+        self._expects.sent = seq
+        header = Header(VERSION, kind, flags, self.me.slot, self._inc, seq, corr, budget_us, trace)
+        return Send([pack(header), payload, *raw])
+
+
+_LIVE = frozenset({LinkState.UP, LinkState.SUSPECT})
+_BEFORE_UP = frozenset({Kind.HELLO, Kind.WELCOME, Kind.GOODBYE})
+_ON: dict[Kind, Callable[[Session, _Arrival], Effects]] = {
+    Kind.HELLO: Session._on_hello,
+    Kind.WELCOME: Session._on_welcome,
+    Kind.REQUEST: Session._on_request,
+    Kind.RESULT: Session._on_result,
+    Kind.ERROR: Session._on_error,
+    Kind.CHUNK: Session._on_chunk,
+    Kind.CANCEL: Session._on_cancel,
+    Kind.PING: Session._on_ping,
+    Kind.PONG: Session._on_pong,
+    Kind.DRAIN: Session._on_note,
+    Kind.DRAINED: Session._on_note,
+    Kind.NOTE: Session._on_note,
+    Kind.GOODBYE: Session._on_goodbye,
+}

@@ -1,0 +1,170 @@
+"""ZeroMQ sockets as this project uses them, and the connecting end of a link.
+
+One DEALER socket is one connection is one incarnation: it never reconnects. Reactor thread only.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, final
+
+import zmq
+
+from transports.channel import Channel
+from transports.curve import CurveClient, CurveServer
+from transports.endpoints import Endpoint
+from transports.errors import LinkDown
+from transports.identity import Route
+from transports.link import Identity, LinkHandler
+from transports.liveness import LivenessPolicy
+from transports.session import Session
+
+if TYPE_CHECKING:
+    from transports.reactor import Reactor
+
+HWM = 1000
+MAX_FRAME_BYTES = 64 << 20
+LINGER_MS = 100
+#: Messages taken from one socket before the others get their turn.
+BATCH = 64
+
+_GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+_EVENT = struct.Struct("=HI")
+
+
+def set_options(socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
+    """Set what every socket of ours has. HWM is a fuse, not the flow control."""
+    socket.setsockopt(zmq.SNDHWM, HWM)
+    socket.setsockopt(zmq.RCVHWM, HWM)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+    socket.setsockopt(zmq.IPV6, int(":" in endpoint.host))
+    if endpoint.scheme == "tcp":
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, 6000)
+
+
+def set_server_keys(socket: zmq.Socket[bytes], curve: CurveServer, domain: bytes) -> None:
+    """Let only those in whom the ZAP handler knows in ``domain``."""
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.keys.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.keys.secret)
+    socket.setsockopt(zmq.ZAP_DOMAIN, domain)
+
+
+def _set_client_keys(socket: zmq.Socket[bytes], curve: CurveClient) -> None:
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.keys.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, curve.keys.secret)
+    socket.setsockopt(zmq.CURVE_SERVERKEY, curve.server_public)
+
+
+def monitor_events(monitor: zmq.Socket[bytes]) -> list[tuple[int, int]]:
+    """Return the (event, value) pairs that wait in a socket monitor."""
+    events: list[tuple[int, int]] = []
+    while monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        event, value = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
+        events.append((event, value))
+    return events
+
+
+def close_monitored(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], linger_ms: int) -> None:
+    """Close a socket and its monitor."""
+    socket.disable_monitor()
+    monitor.close(0)
+    socket.close(linger_ms)
+
+
+@final
+class Dialer:
+    """One attempt to connect, and the port of the link that comes of it."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        endpoint: Endpoint,
+        me: Identity,
+        handler: LinkHandler,
+        policy: LivenessPolicy,
+        curve: CurveClient | None,
+    ) -> None:
+        self._reactor = reactor
+        self._session = Session(me, policy, reactor.now())
+        self._channel = Channel(reactor, self._session, self, handler, lambda: None)
+        self._socket: zmq.Socket[bytes] = reactor.context.socket(zmq.DEALER)
+        set_options(self._socket, endpoint)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        self._socket.setsockopt(zmq.ROUTING_ID, Route.of(me).routing_id())
+        if curve is not None:
+            _set_client_keys(self._socket, curve)
+        self._endpoint = endpoint
+        wanted = zmq.EVENT_HANDSHAKE_SUCCEEDED | _GONE | _REFUSED
+        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(wanted)
+
+    def dial(self, deadline_s: float) -> None:
+        """Start connecting; the handler hears how it ends within ``deadline_s``."""
+        self._reactor.adopt(self._socket, self._on_readable, self._stop)
+        self._reactor.adopt(self._monitor, self._on_monitor)
+        self._channel.begin((), deadline_s)
+        try:
+            self._socket.connect(str(self._endpoint))
+        except zmq.ZMQError as ex:
+            self._channel.lost("connect_failed", f"{self._endpoint}: {ex}")
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Send one message whole; False if there is no room now."""
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as ex:
+            raise LinkDown(str(ex)) from ex
+        return True
+
+    def close(self) -> None:
+        """Give up the connection."""
+        if not self._socket.closed:
+            self._reactor.release(self._monitor)
+            self._reactor.release(self._socket)
+            close_monitored(self._socket, self._monitor, LINGER_MS)
+
+    def _stop(self) -> None:
+        self._channel.close("stopped", "the process ends its links")
+
+    def _on_readable(self) -> None:
+        socket = self._socket
+        for _ in range(BATCH):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._channel.received(frames)
+            if socket.closed or not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                return
+
+    def _on_monitor(self) -> None:
+        for event, value in monitor_events(self._monitor):
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._channel.greet()
+            elif event & _REFUSED:
+                self._channel.lost("handshake_refused", f"{self._endpoint}: error {value}")
+            else:
+                self._on_gone()
+            if self._socket.closed:
+                return
+
+    def _on_gone(self) -> None:
+        # What the peer said before it went still counts.
+        while not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._on_readable()
+        known = self._session.peer is not None
+        reason = "disconnected" if known else "connect_failed"
+        self._channel.lost(reason, str(self._endpoint))
