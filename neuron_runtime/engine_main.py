@@ -1,4 +1,4 @@
-"""Entry of a model's engine process: ``python -m neuron_runtime.engine_main``. Never imports torch."""
+"""Entry of a model's engine process: ``python -m neuron_runtime.engine_main``. Without torch."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
 from transports.errors import EndpointError
 from transports.link import Identity
+from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
 from transports.schemas.daemon import GroupStart, Member
 from transports.schemas.group import LoadShard
@@ -30,6 +31,8 @@ from transports.schemas.group import LoadShard
 _log = logging.getLogger("cortex.engine")
 
 CONNECT_S = 30.0
+# A daemon that is stopped for a while is no reason to leave: its end closes the death pipe.
+_DAEMON_LIVENESS = LivenessPolicy(ping_s=5.0, suspect_s=30.0, down_s=120.0, busy_exempt=True)
 
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         tokenizer = Tokenizer.load(model_dir)
         facts = ModelFacts.load(model_dir)
     except (TokenizerError, ModelFilesError) as error:
-        _log.error("cannot serve model=%s: %s", arguments.model_id, error)  # noqa: TRY400 - a user's
+        _log.error("cannot serve model=%s: %s", arguments.model_id, error)
         return ExitCode.CONFIG
     return _Process(arguments, child, tokenizer, facts).run()
 
@@ -53,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", default="tcp://127.0.0.1:*", metavar="ENDPOINT")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--quant", default="none")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="per rank; 0 is the backend's choice"
-    )
+    parser.add_argument("--threads", type=int, default=0, help="per rank; 0: any number")
     parser.add_argument("--max-running", type=int, default=8)
     parser.add_argument("--max-queued", type=int, default=64)
     return parser
@@ -93,12 +94,18 @@ class _Process:
         try:
             listener = self._reactor.listen(self._arguments.listen, self._me, self._engine)
         except EndpointError as error:
-            _log.error("cannot listen model=%s: %s", self._arguments.model_id, error)  # noqa: TRY400
+            _log.error("cannot listen model=%s: %s", self._arguments.model_id, error)
             return ExitCode.CONFIG
         daemon = DaemonLink(
             self._engine, self._epochs, self._reports, listener.endpoint, self._leave
         )
-        self._reactor.connect(self._child.parent, self._me, daemon, deadline_s=CONNECT_S)
+        self._reactor.connect(
+            self._child.parent,
+            self._me,
+            daemon,
+            deadline_s=CONNECT_S,
+            liveness=_DAEMON_LIVENESS,
+        )
         self._reactor.run()
         return self._exit_code
 

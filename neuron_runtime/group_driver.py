@@ -154,7 +154,7 @@ class GroupDriver:
 
     def member_down(self, notice: MemberDown) -> None:
         """The daemon has reaped a rank's process."""
-        if notice.epoch == self.epoch:
+        if notice.epoch == self.epoch and not self._closed:
             self._perform(self._group.died(notice.slot, notice.inc, notice.reason))
 
     def inject(self, fault: InjectFault) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
+import msgspec
+
 from transports.fence import DropReason
 from transports.link import CallEvent, Chunk, Lost
 from transports.schemas.generate import TextDelta
@@ -23,24 +25,21 @@ Owner = TypeVar("Owner")
 _MEMORY = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver(Generic[Owner]):
+class Deliver(msgspec.Struct, Generic[Owner], frozen=True):
     """Give the call's owner an event."""
 
     owner: Owner
     event: CallEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(msgspec.Struct, frozen=True):
     """Tell the peer that the answer to ``seq`` is no longer wanted."""
 
     seq: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Count a dropped answer."""
 
     reason: DropReason
@@ -56,7 +55,7 @@ class _Open(Generic[Owner]):
 
 @final
 class CallTable(Generic[Owner]):
-    """Open calls by sequence number. Answers must have passed ``fence.judge`` before they get here."""
+    """Open calls by sequence number. Answers have passed ``fence.judge`` before they get here."""
 
     __slots__ = ("_answered", "_deadlines", "_open")
 

@@ -24,7 +24,7 @@ RAW_TOTAL_BYTES = 256 * MIB
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(AnyBody)
 
-_CONTROL_BODIES: dict[Kind, type[Body]] = {
+_CONTROL_BODIES: dict[int, type[Body]] = {
     Kind.HELLO: link.Hello,
     Kind.WELCOME: link.Welcome,
     Kind.ERROR: link.Failure,
@@ -35,6 +35,8 @@ _CONTROL_BODIES: dict[Kind, type[Body]] = {
     Kind.DRAINED: link.Drained,
     Kind.GOODBYE: link.Goodbye,
 }
+# PERF: indexed by kind, because hashing an enum member is a Python-level call.
+_WANTED = tuple(_CONTROL_BODIES.get(number) for number in range(max(Kind) + 1))
 
 
 def encode_body(body: Body, raw: Sequence[bytes] = ()) -> bytes:
@@ -83,7 +85,7 @@ def decode_body(kind: Kind, payload: bytes) -> Body | None:
         body = _decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as ex:
         raise ProtocolError("malformed", f"{kind.name} body: {ex}") from ex
-    wanted = _CONTROL_BODIES.get(kind)
+    wanted = _WANTED[kind]
     if wanted is not None and type(body) is not wanted:
         raise ProtocolError("malformed", f"{kind.name} carries {type(body).__name__}")
     return body

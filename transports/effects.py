@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from transports.calls import Deliver, Discard
-from transports.fence import DropReason
 from transports.link import Identity, OnCallEvent
 from transports.schemas.body import Body
 
+# PERF: made once or more per message; a msgspec struct is made five times as quickly as a frozen
+# dataclass. None of these is ever encoded.
 
-@dataclass(frozen=True, slots=True)
-class Send:
+
+class Send(msgspec.Struct, frozen=True):
     """Put these frames on the wire, before any other effect of the same batch."""
 
     frames: list[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(msgspec.Struct, frozen=True):
     """The handshake is complete."""
 
     peer: Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(msgspec.Struct, frozen=True):
     """The peer is silent, or messages of its went missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
+class Lacking(msgspec.Struct, frozen=True):
     """This many messages never arrived."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A REQUEST arrived; ``deadline`` is on our clock."""
 
     seq: int
@@ -47,24 +44,21 @@ class Asked:
     trace: int
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """A one-way message arrived."""
 
     body: Body
     raw: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(msgspec.Struct, frozen=True):
     """The peer no longer wants the answer to its request ``seq``."""
 
     seq: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(msgspec.Struct, frozen=True):
     """The session is over; always the last effect of its life."""
 
     reason: str
@@ -75,19 +69,3 @@ Effect = (
     Send | Up | Suspect | Lacking | Asked | Noted | Revoked | Down | Deliver[OnCallEvent] | Discard
 )
 Effects = tuple[Effect, ...]
-
-__all__ = [
-    "Asked",
-    "Deliver",
-    "Discard",
-    "Down",
-    "DropReason",
-    "Effect",
-    "Effects",
-    "Lacking",
-    "Noted",
-    "Revoked",
-    "Send",
-    "Suspect",
-    "Up",
-]

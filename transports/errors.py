@@ -21,14 +21,14 @@ class ProtocolError(TransportError):
         self.detail = detail
 
 
-class LinkDown(TransportError):
+class LinkDown(TransportError):  # noqa: N818 -- reads as what happened
     """The link is not up; open a new one."""
 
     code = "link_down"
     retryable = True
 
 
-class Backpressure(TransportError):
+class Backpressure(TransportError):  # noqa: N818 -- the term of the art
     """The send queue is full; try again later or elsewhere."""
 
     code = "backpressure"

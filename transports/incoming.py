@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 class Incoming:
     """Implements ``transports.link.IncomingRequest``: answered once, from any thread."""
 
-    __slots__ = ("_asked", "_cancelled", "_channel", "_lock", "_next_index", "_on_cancel")
+    __slots__ = ("_asked", "_cancelled", "_channel", "_next_index", "_on_cancel")
+
+    # SAFETY: a cancellation on the loop's thread may race the registration on the owner's. Held
+    # for a few assignments, so one for all of them will do.
+    _lock = threading.Lock()
 
     def __init__(self, channel: Channel, asked: Asked) -> None:
         self._channel = channel
@@ -31,8 +35,6 @@ class Incoming:
         self._next_index = 0
         self._on_cancel: Callable[[str], None] | None = None
         self._cancelled: str | None = None
-        # SAFETY: a cancellation on the loop's thread may race the registration on the owner's.
-        self._lock = threading.Lock()
 
     @property
     def link(self) -> Channel:
@@ -76,14 +78,15 @@ class Incoming:
         if reason is not None:
             callback(reason)
 
-    def cancelled(self, reason: str) -> Callable[[str], None] | None:
-        """Note the cancellation; return the callback to run, the first time."""
+    def cancel(self, reason: str) -> None:
+        """The asker no longer wants the answer, or is gone. Loop thread only."""
         with self._lock:
             if self._cancelled is not None:
-                return None
+                return
             self._cancelled = reason
             callback, self._on_cancel = self._on_cancel, None
-        return callback
+        if callback is not None:
+            callback(reason)
 
     def progress(self, body: Body) -> None:
         """Send a Progress event."""

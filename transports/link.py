@@ -2,7 +2,8 @@
 
 One connect is one incarnation: a link that is lost never comes back. Whoever owns it opens a new
 one, with a new incarnation, so no frame of the old connection can be taken for one of the new.
-Callbacks run on the reactor's thread and must not block; everything else may be called from any thread.
+Callbacks run on the reactor's thread and must not block; everything else may be called from any
+thread.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ class Call(Protocol):
         ...
 
     def cancel(self, reason: str = "") -> None:
-        """Tell the peer that the answer is no longer wanted; idempotent. The terminal event still comes."""
+        """Tell the peer that the answer is no longer wanted; idempotent.
+
+        The terminal event still comes.
+        """
         ...
 
 

@@ -1,8 +1,8 @@
 """The one thread that touches sockets.
 
 Everything that happens on links happens here, in order: messages, commands of other threads,
-timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until then the
-thread that made it may use it as if it ran.
+timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until then
+the thread that made it may use it as if it ran.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from transports.endpoints import Endpoint, check_connect, check_listen, parse
 from transports.errors import EndpointError, LinkDown
 from transports.fence import DropCounters
 from transports.link import Identity, LinkHandler
-from transports.listener import Admit, Listener, admit_all
+from transports.listener import Listener
 from transports.liveness import LOCAL, REMOTE, LivenessPolicy
+from transports.reception import Admit, admit_all
 from transports.timers import Timer, TimerQueue
 from transports.zmq_link import Dialer
 
@@ -210,22 +211,28 @@ class Reactor:
     def _turn(self) -> None:
         # SAFETY: from here on posters write the wake-up; what was posted before is seen in _soon.
         self._waiting = True
-        wait_ms = 0 if self._soon or self._stopping else self._wait_ms()
-        ready = self._poller.poll(wait_ms)
+        ready = self._poller.poll(0 if self._soon or self._stopping else self._wait_ms())
         self._waiting = False
         for source, _ in ready:
             reader = self._readers.get(source)
             if reader is not None:
                 self._guard(reader)
-        self._run_soon()
-        now = self.now()
-        while (due := self._timers.pop_due(now)) is not None:
-            self._guard(due)
+        if self._soon:
+            self._run_soon()
+        if self._timers.next_at <= (now := self.now()):
+            self._run_timers(now)
 
     def _wait_ms(self) -> int:
-        at = self._timers.next_at()
-        wait_s = _MAX_WAIT_S if at is None else min(max(0.0, at - self.now()), _MAX_WAIT_S)
+        wait_s = min(max(0.0, self._timers.next_at - self.now()), _MAX_WAIT_S)
         return math.ceil(wait_s * 1000)
+
+    def _run_soon(self) -> None:
+        for _ in range(len(self._soon)):
+            self._guard(self._soon.popleft())
+
+    def _run_timers(self, now: float) -> None:
+        while (due := self._timers.pop_due(now)) is not None:
+            self._guard(due)
 
     def _guard(self, fn: Callable[[], None]) -> None:
         try:
@@ -245,8 +252,7 @@ class Reactor:
     def _on_zap(self) -> None:
         socket = self._zap
         assert socket is not None  # noqa: S101 -- it is what became readable
-        reply = zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allowed)
-        socket.send_multipart(reply)
+        socket.send_multipart(zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allowed))
 
     def _call(self, fn: Callable[[], _T]) -> _T:
         self._require_running()
@@ -288,10 +294,6 @@ class Reactor:
         fd, self._wake_fd = self._wake_fd, -1
         os.close(fd)
         self._done.set()
-
-    def _run_soon(self) -> None:
-        for _ in range(len(self._soon)):
-            self._guard(self._soon.popleft())
 
 
 def _parse(text: str) -> Endpoint:

@@ -1,23 +1,8 @@
-"""Sequence numbers of one link: one series per direction, from 1, without gaps (pure)."""
+"""Sequence numbers as they arrive on one link: from 1, without gaps (pure)."""
 
 from __future__ import annotations
 
 from typing import final
-
-
-@final
-class Departures:
-    """Numbers what we send."""
-
-    __slots__ = ("last",)
-
-    def __init__(self) -> None:
-        self.last = 0
-
-    def next(self) -> int:
-        """Return the number of the next message."""
-        self.last += 1
-        return self.last
 
 
 @final

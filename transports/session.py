@@ -1,7 +1,7 @@
 """One end of one connection, from handshake to the end, whatever carries the frames (pure).
 
-Frames and commands go in with the time they happen at, effects come out. A session lives once: after
-``Down`` it accepts nothing. Handshake: HELLO (connecting end), WELCOME (listening end), READY
+Frames and commands go in with the time they happen at, effects come out. A session lives once:
+after ``Down`` it accepts nothing. Handshake: HELLO (connecting end), WELCOME (listening end), READY
 (connecting end); the connecting end is up on WELCOME, the listening end on READY.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Any, final
 
 from transports import codec
 from transports.calls import CallTable, Discard, Revoke
@@ -25,7 +25,7 @@ from transports.effects import (
     Suspect,
     Up,
 )
-from transports.envelope import VERSION, Flags, Header, Kind, pack
+from transports.envelope import VERSION, Header, Kind
 from transports.errors import LinkDown, ProtocolError
 from transports.fence import (
     NOT_THE_PEER,
@@ -35,31 +35,22 @@ from transports.fence import (
     judge,
     judge_corr,
 )
+from transports.framing import Framer
 from transports.link import Completed, Failed, Identity, LinkState, OnCallEvent, Progress
 from transports.liveness import Liveness, LivenessPolicy, Sign
 from transports.schemas import Body
 from transports.schemas.generate import Chunks
-from transports.schemas.link import (
-    Cancel,
-    Drain,
-    Drained,
-    Failure,
-    Goodbye,
-    Hello,
-    Ping,
-    Pong,
-    Welcome,
-)
-from transports.sequence import Arrivals, Departures
+from transports.schemas.link import Cancel, Drain, Drained, Goodbye, Hello, Ping, Pong, Welcome
+from transports.sequence import Arrivals
 
 _U64 = (1 << 64) - 1
+_LAST = 1
 _NOTE_KINDS: dict[type[Body], Kind] = {Drain: Kind.DRAIN, Drained: Kind.DRAINED}
-_Arrival = tuple[Header, Body, tuple[bytes, ...], float]
 
 
 @final
 class Session:
-    """The rules of one connection. ``peer`` is given on the listening end, which has read the HELLO."""
+    """The rules of one connection. ``peer`` is known on the listening end, which read the HELLO."""
 
     def __init__(
         self, me: Identity, policy: LivenessPolicy, now: float, peer: Identity | None = None
@@ -70,7 +61,7 @@ class Session:
         self.policy = policy
         self._inc = me.inc if peer is None else peer.inc
         self._calls: CallTable[OnCallEvent] = CallTable()
-        self._departures = Departures()
+        self._framer = Framer(me.slot, self._inc)
         self._arrivals = Arrivals()
         self._liveness = Liveness(policy, now)
         self._pings = 0
@@ -81,19 +72,25 @@ class Session:
             answered=self._calls.answered,
         )
 
+    @property
+    def is_up(self) -> bool:
+        """Whether requests may be sent."""
+        state = self.state
+        return state is LinkState.UP or state is LinkState.SUSPECT
+
     # -- handshake ------------------------------------------------------------------------------
 
     def hello(self) -> Effects:
         """Connecting end: say who we are."""
         me = self.me
         body = Hello(me.boot, me.slot, me.inc, me.pid, me.role, me.name, VERSION, VERSION)
-        return (self._send(Kind.HELLO, codec.encode_body(body)),)
+        return (self._framer.control(Kind.HELLO, body),)
 
     def welcome(self, hello_seq: int) -> Effects:
         """Listening end: consent to the HELLO that this session was made for."""
         self._arrivals.admit(hello_seq)
         body = Welcome(self.me.boot, self.me.name, VERSION)
-        return (self._send(Kind.WELCOME, codec.encode_body(body)),)
+        return (self._framer.control(Kind.WELCOME, body),)
 
     # -- what the peer sends --------------------------------------------------------------------
 
@@ -103,57 +100,48 @@ class Session:
             header = codec.decode_header(frames)
         except ProtocolError as ex:
             return (Discard(DropReason(ex.reason)),)
+        self._expects.sent = self._framer.last
         refusal = judge(header, self._expects)
         lost: int | None = 0
         if refusal not in NOT_THE_PEER:
             # PROTOCOL: a GOODBYE may come from someone who has lost count of us, or never had it.
             if header.kind is not Kind.GOODBYE:
                 lost = self._arrivals.admit(header.seq)
-            self._heard(now)
+            self._liveness.heard(now)
+            if self.state is LinkState.SUSPECT:
+                self.state = LinkState.UP
         if lost is None:
             return (Discard(DropReason.DUPLICATE),)
         effects = self._refused(refusal, header) if refusal else self._accept(header, frames, now)
-        return (*self._lacking(lost, now), *effects) if lost else effects
+        return (*self._lacking(lost), *effects) if lost else effects
 
     def _accept(self, header: Header, frames: Sequence[bytes], now: float) -> Effects:
+        kind = header.kind
         try:
-            body = codec.decode_body(header.kind, frames[1])
+            body = codec.decode_body(kind, frames[1])
         except ProtocolError:
             return (Discard(DropReason.MALFORMED),)
-        if body is None:
-            return self._on_ready()
-        if self.state is LinkState.CONNECTING and header.kind not in _BEFORE_UP:
+        if self.state is LinkState.CONNECTING and kind not in _BEFORE_UP:
             return (Discard(DropReason.MALFORMED),)
-        return _ON[header.kind](self, (header, body, tuple(frames[2:]), now))
+        arrival = (header, body, tuple(frames[2:]), now)
+        return _ON[kind](self, arrival)
 
     def _refused(self, reason: DropReason, header: Header) -> Effects:
         if reason in VIOLATIONS:
             return (Discard(reason), *self.close("protocol", f"{reason}: {header.kind.name}"))
         return (Discard(reason),)
 
-    def _heard(self, now: float) -> None:
-        self._liveness.heard(now)
-        if self.state is LinkState.SUSPECT:
-            self.state = LinkState.UP
-
-    def _lacking(self, lost: int, now: float) -> Effects:
+    def _lacking(self, lost: int) -> Effects:
         if self.state is not LinkState.UP:
             return (Lacking(lost),)
         self.state = LinkState.SUSPECT
         return (self._ping(), Lacking(lost), Suspect())
-
-    def _on_ready(self) -> Effects:
-        if self.peer is None or self.state is not LinkState.CONNECTING:
-            return (Discard(DropReason.MALFORMED),)
-        self.state = LinkState.UP
-        return (Up(self.peer),)
 
     def _on_hello(self, _: _Arrival) -> Effects:
         return (Discard(DropReason.DUPLICATE), *self.close("protocol", "second HELLO"))
 
     def _on_welcome(self, arrival: _Arrival) -> Effects:
         header, body, _, _ = arrival
-        assert isinstance(body, Welcome)  # noqa: S101 -- the codec has checked the kind's body
         if self.peer is not None:
             return (Discard(DropReason.MALFORMED),)
         if body.protocol != VERSION:
@@ -161,7 +149,13 @@ class Session:
         self._expects.src = header.src
         self.peer = Identity(body.boot, header.src, self._inc, 0, "", body.name)
         self.state = LinkState.UP
-        return (self._send(Kind.READY, b""), Up(self.peer))
+        return (Send(self._framer.frames(Kind.READY, b"")), Up(self.peer))
+
+    def _on_ready(self, _: _Arrival) -> Effects:
+        if self.peer is None or self.state is not LinkState.CONNECTING:
+            return (Discard(DropReason.MALFORMED),)
+        self.state = LinkState.UP
+        return (Up(self.peer),)
 
     def _on_request(self, arrival: _Arrival) -> Effects:
         header, body, raw, now = arrival
@@ -173,9 +167,7 @@ class Session:
         return self._calls.settle(header.corr, Completed(body, raw))
 
     def _on_error(self, arrival: _Arrival) -> Effects:
-        header, body, _, _ = arrival
-        assert isinstance(body, Failure)  # noqa: S101 -- the codec has checked the kind's body
-        return self._calls.settle(header.corr, Failed(body))
+        return self._calls.settle(arrival[0].corr, Failed(arrival[1]))
 
     def _on_chunk(self, arrival: _Arrival) -> Effects:
         header, body, _, _ = arrival
@@ -186,36 +178,29 @@ class Session:
         effects: list[Effect] = []
         for item in body.items:
             refusal = judge_corr(item.corr, self._expects)
-            if refusal is not None:
-                effects.extend(self._refused(refusal, header))
-                if refusal in VIOLATIONS:
-                    break
+            if refusal is None:
+                pieces = self._calls.chunk(item.corr, item.index, item.payload)
+                effects.extend(self._sent(piece) for piece in pieces)
                 continue
-            for effect in self._calls.chunk(item.corr, item.index, item.payload):
-                effects.append(self._revoke(effect) if isinstance(effect, Revoke) else effect)
+            effects.extend(self._refused(refusal, header))
+            if refusal in VIOLATIONS:
+                break
         return tuple(effects)
 
     def _on_cancel(self, arrival: _Arrival) -> Effects:
-        header, body, _, _ = arrival
-        assert isinstance(body, Cancel)  # noqa: S101 -- the codec has checked the kind's body
-        return (Revoked(header.corr, body.reason),)
+        return (Revoked(arrival[0].corr, arrival[1].reason),)
 
     def _on_ping(self, arrival: _Arrival) -> Effects:
-        _, body, _, _ = arrival
-        assert isinstance(body, Ping)  # noqa: S101 -- the codec has checked the kind's body
-        return (self._send(Kind.PONG, codec.encode_body(Pong(body.nonce))),)
+        return (self._framer.control(Kind.PONG, Pong(arrival[1].nonce)),)
 
     def _on_pong(self, _: _Arrival) -> Effects:
         return ()
 
     def _on_note(self, arrival: _Arrival) -> Effects:
-        _, body, raw, _ = arrival
-        return (Noted(body, raw),)
+        return (Noted(arrival[1], arrival[2]),)
 
     def _on_goodbye(self, arrival: _Arrival) -> Effects:
-        _, body, _, _ = arrival
-        assert isinstance(body, Goodbye)  # noqa: S101 -- the codec has checked the kind's body
-        return self.lost(body.reason, body.detail)
+        return self.lost(arrival[1].reason, arrival[1].detail)
 
     # -- what we send ---------------------------------------------------------------------------
 
@@ -227,8 +212,8 @@ class Session:
         deadline: float,
         now: float,
         trace: int,
-    ) -> tuple[int, Send]:
-        """Ask. ``deadline`` is on our clock, infinity for none.
+    ) -> tuple[int, list[bytes]]:
+        """Ask; return the call's number and the frames. ``deadline`` infinity is none.
 
         Raises:
             LinkDown: The session is not up.
@@ -237,29 +222,33 @@ class Session:
         budget_us = 0
         if deadline != math.inf:
             budget_us = min(max(1, int((deadline - now) * 1e6)), _U64)
-        send = self._send(Kind.REQUEST, payload, raw, budget_us=budget_us, trace=trace & _U64)
-        seq = self._departures.last
+        frames = self._framer.frames(
+            Kind.REQUEST, payload, raw, budget_us=budget_us, trace=trace & _U64
+        )
+        seq = self._framer.last
         self._calls.open(seq, owner, deadline)
-        return seq, send
+        return seq, frames
 
-    def note(self, body_type: type[Body], payload: bytes, raw: Sequence[bytes], trace: int) -> Send:
+    def note(
+        self, body_type: type[Body], payload: bytes, raw: Sequence[bytes], trace: int
+    ) -> list[bytes]:
         """Say something that has no answer. Raises like ``request``."""
         self._require_up()
         kind = _NOTE_KINDS.get(body_type, Kind.NOTE)
-        return self._send(kind, payload, raw, trace=trace & _U64)
+        return self._framer.frames(kind, payload, raw, trace=trace & _U64)
 
     def reply(
         self, kind: Kind, corr: int, payload: bytes, raw: Sequence[bytes] = (), flags: int = 0
-    ) -> Send:
+    ) -> list[bytes]:
         """Answer the peer's request ``corr``, or stream to it. Raises like ``request``."""
         self._require_up()
         if kind is not Kind.CHUNK:
-            flags |= Flags.LAST
-        return self._send(kind, payload, raw, corr=corr, flags=flags)
+            flags |= _LAST
+        return self._framer.frames(kind, payload, raw, corr=corr, flags=flags)
 
     def cancel(self, seq: int, reason: str) -> Effects:
         """Tell the peer, once, that we no longer want the answer to ``seq``."""
-        return tuple(self._revoke(revoke) for revoke in self._calls.cancel(seq, reason))
+        return tuple(self._sent(effect) for effect in self._calls.cancel(seq, reason))
 
     # -- time and the end -----------------------------------------------------------------------
 
@@ -269,10 +258,7 @@ class Session:
 
     def expire(self, now: float) -> Effects:
         """End the calls whose deadline has passed."""
-        return tuple(
-            self._revoke(effect) if isinstance(effect, Revoke) else effect
-            for effect in self._calls.expire(now)
-        )
+        return tuple(self._sent(effect) for effect in self._calls.expire(now))
 
     def tick(self, now: float) -> Effects:
         """Judge the peer's silence; to be called every ``policy.tick_s`` while up."""
@@ -289,14 +275,14 @@ class Session:
 
     def doubt(self) -> Effects:
         """Something may have happened to the peer: ask at once."""
-        return (self._ping(),) if self.state in _LIVE else ()
+        return (self._ping(),) if self.is_up else ()
 
     def close(self, reason: str, detail: str = "") -> Effects:
         """Say GOODBYE and end."""
         if self.state is LinkState.DOWN:
             return ()
-        body = Goodbye(reason, detail)
-        return (self._send(Kind.GOODBYE, codec.encode_body(body)), *self.lost(reason, detail))
+        goodbye = self._framer.control(Kind.GOODBYE, Goodbye(reason, detail))
+        return (goodbye, *self.lost(reason, detail))
 
     def lost(self, reason: str, detail: str = "") -> Effects:
         """End without a word: the peer is gone."""
@@ -307,51 +293,38 @@ class Session:
         story = f"{reason}: {detail}" if detail else reason
         return (*self._calls.fail_all("link_down", story), Down(reason, detail))
 
-    # -- frames ---------------------------------------------------------------------------------
-
     def _require_up(self) -> None:
-        if self.state not in _LIVE:
+        if not self.is_up:
             raise LinkDown(f"link is {self.state.value}")
 
     def _ping(self) -> Send:
         self._pings += 1
-        return self._send(Kind.PING, codec.encode_body(Ping(self._pings)))
+        return self._framer.control(Kind.PING, Ping(self._pings))
 
-    def _revoke(self, revoke: Revoke) -> Send:
-        payload = codec.encode_body(Cancel(revoke.reason))
-        return self._send(Kind.CANCEL, payload, corr=revoke.seq)
-
-    def _send(
-        self,
-        kind: Kind,
-        payload: bytes,
-        raw: Sequence[bytes] = (),
-        *,
-        flags: int = 0,
-        corr: int = 0,
-        budget_us: int = 0,
-        trace: int = 0,
-    ) -> Send:
-        seq = self._departures.next()
-        self._expects.sent = seq
-        header = Header(VERSION, kind, flags, self.me.slot, self._inc, seq, corr, budget_us, trace)
-        return Send([pack(header), payload, *raw])
+    def _sent(self, effect: Effect | Revoke) -> Effect:
+        if isinstance(effect, Revoke):
+            return self._framer.control(Kind.CANCEL, Cancel(effect.reason), effect.seq)
+        return effect
 
 
-_LIVE = frozenset({LinkState.UP, LinkState.SUSPECT})
-_BEFORE_UP = frozenset({Kind.HELLO, Kind.WELCOME, Kind.GOODBYE})
-_ON: dict[Kind, Callable[[Session, _Arrival], Effects]] = {
-    Kind.HELLO: Session._on_hello,
-    Kind.WELCOME: Session._on_welcome,
-    Kind.REQUEST: Session._on_request,
-    Kind.RESULT: Session._on_result,
-    Kind.ERROR: Session._on_error,
-    Kind.CHUNK: Session._on_chunk,
-    Kind.CANCEL: Session._on_cancel,
-    Kind.PING: Session._on_ping,
-    Kind.PONG: Session._on_pong,
-    Kind.DRAIN: Session._on_note,
-    Kind.DRAINED: Session._on_note,
-    Kind.NOTE: Session._on_note,
-    Kind.GOODBYE: Session._on_goodbye,
-}
+#: Header, body (of the type that the codec has checked for the kind), raw frames, time.
+_Arrival = tuple[Header, Any, tuple[bytes, ...], float]
+_BEFORE_UP = (Kind.HELLO, Kind.WELCOME, Kind.READY, Kind.GOODBYE)
+# PERF: indexed by kind, because hashing an enum member is a Python-level call.
+_ON: tuple[Callable[[Session, _Arrival], Effects], ...] = (
+    Session._on_pong,  # no kind is 0
+    Session._on_hello,
+    Session._on_welcome,
+    Session._on_ready,
+    Session._on_request,
+    Session._on_result,
+    Session._on_error,
+    Session._on_chunk,
+    Session._on_cancel,
+    Session._on_ping,
+    Session._on_pong,
+    Session._on_note,
+    Session._on_note,
+    Session._on_goodbye,
+    Session._on_note,
+)

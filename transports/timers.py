@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from typing import final
 
@@ -27,26 +28,25 @@ class Timer:
 class TimerQueue:
     """Timers by due time. All methods on the loop's thread."""
 
-    __slots__ = ("_heap", "_order")
+    __slots__ = ("_heap", "_order", "next_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self.next_at = math.inf
+        """When the next timer is due at the earliest; infinity when there is none."""
 
     def add(self, timer: Timer) -> None:
         """Have ``timer`` fire at its time; those of one time fire in the order they were added."""
         heapq.heappush(self._heap, (timer.at, next(self._order), timer))
-
-    def next_at(self) -> float | None:
-        """Return when the next timer is due; cancelled ones are forgotten on the way."""
-        heap = self._heap
-        while heap and heap[0][2].fn is None:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        self.next_at = self._heap[0][0]
 
     def pop_due(self, now: float) -> Callable[[], None] | None:
         """Return what is to be done first of all that is due, or None."""
-        at = self.next_at()
-        if at is None or at > now:
-            return None
-        return heapq.heappop(self._heap)[2].fn
+        heap = self._heap
+        while heap and (heap[0][2].fn is None or heap[0][0] <= now):
+            fn = heapq.heappop(heap)[2].fn
+            if fn is not None:
+                return fn
+        self.next_at = heap[0][0] if heap else math.inf
+        return None

@@ -11,17 +11,13 @@ _VERSION = b"1.0"
 _CREDENTIALS_AT = 6
 
 
-def answer(
-    request: Sequence[bytes], allowed: Mapping[bytes, Mapping[bytes, str]]
-) -> list[bytes] | None:
-    """Return the reply to a ZAP request; None if it is not one.
+def answer(request: Sequence[bytes], allowed: Mapping[bytes, Mapping[bytes, str]]) -> list[bytes]:
+    """Return the reply to a ZAP request of libzmq's.
 
-    ``allowed`` has, by ZAP domain, the name of each public key that may connect. The name becomes the
-    connection's user id.
+    ``allowed`` has, by ZAP domain, the name of each public key that may connect. The name becomes
+    the connection's user id.
     """
-    if len(request) < _CREDENTIALS_AT or request[0] != _VERSION:
-        return None
-    request_id, domain, mechanism = request[1], request[2], request[5]
+    request_id, domain, mechanism = request[1], request[2], request[_CREDENTIALS_AT - 1]
     name = None
     if mechanism == b"CURVE" and len(request) == _CREDENTIALS_AT + 1:
         key = zmq.utils.z85.encode(request[_CREDENTIALS_AT])

@@ -97,8 +97,8 @@ def probe(url: str, seconds: float, every_s: float, clock: Clock | None = None) 
     clock = clock or MonotonicClock()
     pause = threading.Event()
     samples: list[float] = []
-    end = clock.now() + seconds
     with httpx.Client(base_url=url, timeout=_PROBE_TIMEOUT_S, trust_env=False) as http:
+        end = clock.now() + seconds
         while (asked := clock.now()) < end:
             try:
                 http.get("/health").raise_for_status()

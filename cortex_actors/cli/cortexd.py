@@ -42,7 +42,6 @@ def _daemon() -> serving.Daemon[GatewayConfig]:
         name="cortexd",
         load=load_gateway_config,
         check_host=check_gateway_host,
-        log_level=lambda config: config.gateway.log_level,
         run=_run,
     )
 

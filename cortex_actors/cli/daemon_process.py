@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -21,10 +21,9 @@ class DaemonProcess:
     daemons in order.
     """
 
-    def __init__(self, name: str, config: Path, log: Path) -> None:
+    def __init__(self, name: str, argv: Sequence[str], log: Path) -> None:
         self.name = name
         self.log = log
-        argv = [sys.executable, "-m", f"cortex_actors.cli.{name}", "serve", "-c", str(config)]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 argv,

@@ -104,7 +104,8 @@ class Demo:
         shutil.rmtree(self._logs, ignore_errors=True)
 
     def _start(self, name: str, config: Path) -> None:
-        self._daemons.append(DaemonProcess(name, config, self._logs / f"{name}.log"))
+        log = self._logs / f"{name}.log"
+        self._daemons.append(DaemonProcess(name, serve_command(name, config), log))
 
     def _await(self, title: str, url: str) -> None:
         deadline = self._clock.now() + _START_S
@@ -165,6 +166,11 @@ class Demo:
 
     def _say(self, text: str, end: str = "\n") -> None:
         self._console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
+
+
+def serve_command(name: str, config: Path) -> tuple[str, ...]:
+    """Return how an operator would start this daemon."""
+    return (sys.executable, "-m", f"cortex_actors.cli.{name}", "serve", "-c", str(config))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -44,7 +44,6 @@ def _daemon() -> serving.Daemon[NeuronConfig]:
         name="neurond",
         load=load_neuron_config,
         check_host=check_neuron_host,
-        log_level=lambda config: config.neuron.log_level,
         run=_run,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,6 @@ from transports.errors import TransportError
 ConfigT = TypeVar("ConfigT")
 
 EXIT_CONFIG = os.EX_CONFIG
-_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
 @final
@@ -27,7 +25,6 @@ class Daemon(Generic[ConfigT]):
     name: str
     load: Callable[[Path, Mapping[str, str]], ConfigT]
     check_host: Callable[[ConfigT], tuple[Problem, ...]]
-    log_level: Callable[[ConfigT], str]
     run: Callable[[ConfigT], int]
 
 
@@ -44,7 +41,6 @@ def serve(daemon: Daemon[ConfigT], path: Path) -> int:
     problems = daemon.check_host(config)
     if problems:
         return _complain(daemon.name, problems)
-    logging.basicConfig(level=daemon.log_level(config).upper(), format=_LOG_FORMAT)
     try:
         return daemon.run(config)
     except (TransportError, OSError) as error:

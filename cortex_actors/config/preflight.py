@@ -24,6 +24,7 @@ from cortex_actors.config.preflight_models import check_default_models
 from transports import endpoints
 from transports.errors import EndpointError, KeyFileError
 
+_RUNTIME_DIR_BYTES = 60  # socket paths below it must fit into endpoints.IPC_PATH_BYTES
 _NEEDED_PACKAGES = ("torch", "transformers", "safetensors", "gguf")
 
 
@@ -130,6 +131,9 @@ def _check_writable(key: str, directory: Path) -> Iterator[KeyedMessage]:
 
 def _check_runtime_dir(key: str, directory: Path) -> Iterator[KeyedMessage]:
     """Sockets in it are trusted, so nobody else may be able to put one there."""
+    if len(os.fsencode(directory)) > _RUNTIME_DIR_BYTES:
+        yield key, f"{directory} is too long for local sockets (limit: {_RUNTIME_DIR_BYTES} bytes)"
+        return
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()

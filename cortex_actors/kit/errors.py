@@ -84,13 +84,13 @@ class ActorDead(ActorError):
     """The actor has ended, or ended before it answered."""
 
     def __init__(self, actor: str, reason: ExitReason | None = None) -> None:
-        super().__init__(f"{actor} is dead" if reason is None else f"{actor} is dead: {reason}")
+        super().__init__(f"actor {actor} has ended" + ("" if reason is None else f": {reason}"))
         self.actor = actor
         self.reason = reason
 
 
 class ActorCrashed(ActorDead):
-    """The actor ended while it was working on this very question."""
+    """The actor ended because of this very question."""
 
 
 class MailboxFull(ActorError):

@@ -9,6 +9,7 @@ from typing import final
 
 from cortex_actors.kit.errors import ActorDead, MailboxFull
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     HolderGone,
     LeaseAsked,
@@ -57,7 +58,7 @@ class FrontDesk:
         """Take a settled lease back."""
         del raw
         if isinstance(body, LeaseSettled):
-            self._router.notify(LeaseReturned(link.peer.inc, body))
+            self._router.notify(LeaseReturned(holder_of(link), body))
 
     def on_suspect(self, link: Link) -> None:
         """A front end that is silent keeps its leases until its link is down."""
@@ -66,4 +67,4 @@ class FrontDesk:
         """Release everything the lost process held."""
         del reason, detail
         self._publisher.notify(SubscriberGone(link))
-        self._router.notify(HolderGone(link.peer.inc))
+        self._router.notify(HolderGone(holder_of(link)))

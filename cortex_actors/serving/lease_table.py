@@ -1,7 +1,7 @@
 """Leases: who may use which engine right now. Pure; one owner, no locks.
 
-A lease is granted to one holder (a front-end process, named by its link's incarnation) and ends
-exactly once: settled by its holder, or released because the holder is gone.
+A lease is granted to one holder (a front-end process, named by its link's boot and incarnation)
+and ends exactly once: settled by its holder, or released because the holder is gone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from itertools import count
 from typing import final
 
+from transports.link import Link
+
+Holder = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """One lease in force."""
 
     lease: int
-    holder: int
+    holder: Holder
     request_id: str
     model: str
     neuron: str
@@ -32,21 +36,21 @@ class LeaseTable:
         self._grants: dict[int, Grant] = {}
         self._outstanding: Counter[tuple[str, str]] = Counter()
 
-    def grant(self, holder: int, request_id: str, model: str, neuron: str) -> Grant:
+    def grant(self, holder: Holder, request_id: str, model: str, neuron: str) -> Grant:
         """Record a new lease and return it."""
         grant = Grant(next(self._ids), holder, request_id, model, neuron)
         self._grants[grant.lease] = grant
         self._outstanding[model, neuron] += 1
         return grant
 
-    def settle(self, holder: int, lease: int) -> Grant | None:
+    def settle(self, holder: Holder, lease: int) -> Grant | None:
         """End a lease; None when it is not this holder's or has ended already."""
         grant = self._grants.get(lease)
         if grant is None or grant.holder != holder:
             return None
         return self._end(grant)
 
-    def release_all(self, holder: int) -> tuple[Grant, ...]:
+    def release_all(self, holder: Holder) -> tuple[Grant, ...]:
         """End every lease of a holder that is gone, oldest first."""
         gone = tuple(grant for grant in self._grants.values() if grant.holder == holder)
         return tuple(self._end(grant) for grant in gone)
@@ -65,3 +69,8 @@ class LeaseTable:
         if not self._outstanding[key]:
             del self._outstanding[key]
         return grant
+
+
+def holder_of(link: Link) -> Holder:
+    """The holder that a front end's link stands for: every process has a boot of its own."""
+    return link.peer.boot, link.peer.inc

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.lease_table import Holder
 from transports.link import IncomingRequest, Link
 from transports.schemas.fleet import LeaseRequest, LeaseSettled, NeuronState
 from transports.schemas.link import Failure
@@ -38,7 +39,7 @@ class LeaseAsked:
 class LeaseReturned:
     """The holder says what became of its lease."""
 
-    holder: int
+    holder: Holder
     settled: LeaseSettled
 
 
@@ -46,7 +47,7 @@ class LeaseReturned:
 class HolderGone:
     """A front-end process is gone, and with it all of its leases."""
 
-    holder: int
+    holder: Holder
 
 
 @dataclass(frozen=True, slots=True)

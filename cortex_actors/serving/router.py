@@ -12,7 +12,7 @@ from typing import final
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.serving.lease_table import LeaseTable
+from cortex_actors.serving.lease_table import LeaseTable, holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
@@ -139,7 +139,7 @@ class Router(SupervisedActor):
         replica = choose(servable(model, self._fleet()), self._leases.outstanding)
         if replica is None:
             return False
-        holder = asked.request.link.peer.inc
+        holder = holder_of(asked.request.link)
         grant = self._leases.grant(holder, asked.wanted.request_id, model, replica.neuron)
         asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint))
         return True

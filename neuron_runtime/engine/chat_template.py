@@ -1,9 +1,9 @@
 """A model's own chat template, rendered exactly as transformers renders it.
 
-The environment is the one that transformers documents for template authors (sandbox, ``tojson``,
-``raise_exception``, ``strftime_now``, loop controls, the ``generation`` tag); it is built here because
-importing transformers costs a second of a cold load. A test holds the two against each other.
-Templates are untrusted code: they run in jinja2's immutable sandbox on plain data.
+The environment is the one that transformers gives to templates (sandbox, ``tojson``,
+``raise_exception``, ``strftime_now``, loop controls, the ``generation`` tag); it is built here,
+because importing transformers costs a second of a cold load. A test holds the two against each
+other. Templates are untrusted code: they run in jinja2's immutable sandbox on plain data.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class ChatTemplate:
         }
         try:
             return self._template.render(variables)
-        except Exception as error:  # noqa: BLE001 - a template is foreign code and may raise anything
+        except Exception as error:
+            # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"
             raise ChatTemplateError(msg) from error
 
@@ -80,7 +81,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
-        autoescape=False,  # noqa: S701 - a prompt is not HTML
+        autoescape=False,
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
@@ -91,7 +92,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 class _GenerationTag(Extension):
-    """``{% generation %}`` marks what an assistant wrote, for training; here it is just its body."""
+    """``{% generation %}`` marks what an assistant wrote, for training; here, just its body."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 
@@ -118,7 +119,8 @@ class _TemplateDict:
 class _TemplateNamespace(Namespace):
     """A namespace that keeps templates away from Python's internals."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805, D107 - ``self`` may be a keyword
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        # Without a named ``self``, which a template may use as a keyword.
         self, *rest = args
         values = dict(*rest, **kwargs)
         for name in values:

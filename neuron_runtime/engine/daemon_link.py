@@ -14,13 +14,14 @@ from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineReady, GroupStart, MemberDown
+from transports.schemas.group import InjectFault
 from transports.schemas.link import Drain, Drained, Failure
 
 _log = logging.getLogger("cortex.engine")
 
 
 class Reports:
-    """What the engine tells its daemon. A report without a link is dropped: so is the engine, soon."""
+    """What the engine tells its daemon; dropped while there is no link."""
 
     def __init__(self) -> None:
         self.link: Link | None = None
@@ -58,13 +59,15 @@ class DaemonLink:
         self._reports.link = link
         self._reports.tell(EngineReady(self._endpoint))
 
-    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:  # noqa: ARG002
         """News of the group."""
         match body:
             case GroupStart():
                 self._epochs.start(body)
             case MemberDown():
                 self._epochs.member_down(body)
+            case InjectFault():
+                self._epochs.inject(body)
             case _:
                 _log.warning("daemon said %s, which is not for an engine", type(body).__name__)
 
@@ -81,7 +84,7 @@ class DaemonLink:
     def on_suspect(self, link: Link) -> None:
         """A daemon that is stopped for a while is no reason to leave."""
 
-    def on_down(self, link: Link, reason: str, detail: str) -> None:
+    def on_down(self, link: Link, reason: str, detail: str) -> None:  # noqa: ARG002
         """Leave."""
         up, self._reports.link = self._reports.link is not None, None
         _log.warning("daemon link down reason=%s detail=%s", reason, detail)

@@ -1,9 +1,9 @@
 """Turning output tokens into text while they arrive. Pure.
 
-A token may end inside a character; its text is held back until the character is whole, so broken UTF-8
-is never shown. Joining everything that ``push`` and ``flush`` return gives the decoding of all tokens
-at once. (One exception, by the nature of SentencePiece's byte fallback: it decodes a run of bytes with
-a mistake in it to one U+FFFD per byte, also for the good characters of the run shown before.)
+A token may end inside a character; its text is held back until the character is whole, so broken
+UTF-8 is never shown. Joining what ``push`` and ``flush`` return gives the decoding of all tokens
+at once. (One exception, by the nature of SentencePiece's byte fallback: it decodes a run of
+bytes with a mistake in it to one U+FFFD per byte, even for good characters shown before.)
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Decoder(Protocol):
 class Detokenizer:
     """The text of one output stream.
 
-    Decoding starts one finished piece back, because a token's text may depend on the token before it
-    (a leading space, say).
+    Decoding starts one finished piece back, because a token's text may depend on the token before
+    it (a leading space, say).
     """
 
     __slots__ = ("_decoder", "_ids", "_shown", "_shown_text", "_start")

@@ -49,8 +49,8 @@ class _Stream:
 class Engine:
     """One model's requests, from acceptance to their one answer.
 
-    It is the ``LinkHandler`` of the data plane and the ``GroupUser`` of its epochs, which ``attach``
-    introduces.
+    It is the ``LinkHandler`` of the data plane and the ``GroupUser`` of its epochs, which
+    ``attach`` introduces.
     """
 
     def __init__(
@@ -197,9 +197,8 @@ class Engine:
         self._advance()
 
     def _fail_step(self, step: Step, code: str, message: str) -> None:
-        _log.warning(
-            "step failed step=%d sequences=%d: %s", step.step, len(step.sequences), message
-        )
+        size = len(step.sequences)
+        _log.warning("step failed step=%d sequences=%d: %s", step.step, size, message)
         self._apply(self._scheduler.step_failed(code, message))
 
     def _apply(self, events: Events) -> None:
@@ -223,12 +222,8 @@ class Engine:
 
     def _ended(self, sequence: Sequence, end: Ending) -> None:
         stream = self._streams.pop(sequence.id)
-        delta = stream.text.finish()
-        if delta is not None:
-            self._publisher.piece(stream.request, delta)
         if isinstance(end, FinishReason):
-            reason = FinishReason.STOP if stream.text.stopped else end
-            self._publisher.answer(stream.request, _done(sequence, reason, self._loop.now()))
+            self._finish(stream, end)
         else:
             self._publisher.answer(stream.request, end)
         _log.info(
@@ -238,6 +233,17 @@ class Engine:
             len(sequence.prompt),
             len(sequence.output),
         )
+
+    def _finish(self, stream: _Stream, reason: FinishReason) -> None:
+        if reason is FinishReason.STOP and not stream.text.stopped:
+            self._completion_tokens += 1  # the end token, which was never drawn for the text
+        delta = stream.text.finish()
+        if delta is not None:
+            self._publisher.piece(stream.request, delta)
+        if stream.text.stopped:
+            reason = FinishReason.STOP
+        done = _done(stream.sequence, reason, self._loop.now())
+        self._publisher.answer(stream.request, done)
 
     # -- time and reports -----------------------------------------------------------------------
 

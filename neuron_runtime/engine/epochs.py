@@ -1,7 +1,7 @@
 """The epochs of the model's group, one after another, as the daemon starts them.
 
-The engine outlives them all: when one breaks, the daemon is told, replaces every rank, and announces
-the next; what ran is replayed there. Engine's thread only.
+The engine outlives them all: when one breaks, the daemon is told, replaces every rank, and
+announces the next; what ran is replayed there. Engine's thread only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transports.schemas.daemon import (
     Member,
     MemberDown,
 )
-from transports.schemas.group import LoadShard, ShardLoaded
+from transports.schemas.group import InjectFault, LoadShard, ShardLoaded
 
 _log = logging.getLogger("cortex.engine")
 
@@ -54,6 +54,10 @@ class RankGroup(Protocol):
 
     def member_down(self, notice: MemberDown) -> None:
         """A rank's process is gone."""
+        ...
+
+    def inject(self, fault: InjectFault) -> None:
+        """Pass an operator's order to misbehave on to its rank."""
         ...
 
     def close(self) -> None:
@@ -142,6 +146,11 @@ class Epochs:
         if self._group is not None:
             self._group.member_down(notice)
 
+    def inject(self, fault: InjectFault) -> None:
+        """An operator wants a rank to misbehave."""
+        if self._group is not None:
+            self._group.inject(fault)
+
     def close(self) -> None:
         """Dismiss the ranks of the epoch there is; idempotent."""
         group, self._group = self._group, None
@@ -150,7 +159,7 @@ class Epochs:
             self._user.group_lost()
 
     def _on_loaded(self, group: RankGroup, began: float, outcome: Outcome) -> None:
-        if self._group is not group or not isinstance(outcome, Ok):
+        if self._group is not group or not isinstance(outcome, Ok) or not self.ready:
             return  # a failed load breaks the epoch, and that is told by _on_broken
         loaded = tuple(each for each in outcome.results if isinstance(each, ShardLoaded))
         weight_bytes = sum(each.weight_bytes for each in loaded)

@@ -13,7 +13,7 @@ INTERVAL_S = 0.1
 
 @final
 class LoadReporter:
-    """Sends what ``read`` returns when it has changed, at most every 100 ms. Engine's thread only."""
+    """Sends what ``read`` returns when it has changed, at most every 100 ms. Engine's thread."""
 
     def __init__(
         self, loop: Loop, read: Callable[[], EngineLoad], tell: Callable[[EngineLoad], None]

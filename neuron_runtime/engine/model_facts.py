@@ -10,6 +10,8 @@ import msgspec
 
 from transports.schemas.generate import SamplingOptions
 
+_NO_DEFAULTS = SamplingOptions()
+
 
 class ModelFilesError(Exception):
     """A configuration file of the model cannot be read; names it."""
@@ -21,7 +23,7 @@ class ModelFacts:
 
     context_length: int | None = None
     eos_ids: frozenset[int] = frozenset()
-    defaults: SamplingOptions = SamplingOptions()
+    defaults: SamplingOptions = _NO_DEFAULTS
 
     @classmethod
     def load(cls, model_dir: Path) -> ModelFacts:

@@ -2,8 +2,8 @@
 
 Guarantees, checked by ``check_integrity`` and a state machine test:
 
-- a sequence that ``submit`` accepted ends with exactly one ``Ended``, and draws tokens of contiguous
-  indexes before it;
+- a sequence that ``submit`` accepted ends with exactly one ``Ended``, and draws tokens of
+  contiguous indexes before it;
 - it is in exactly one place, the queue or the running set, and both are bounded;
 - at most one step is open; what it draws for a sequence that has ended meanwhile is dropped;
 - the cache of an ended sequence is forgotten by the ranks in the next step.
@@ -11,9 +11,9 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 A sequence keeps its slot from its first step to its end. When the group is lost, those that ran go
 back to the head of the queue, in order, and are fed prompt and output again on the next epoch.
 
-When all ranks report the same error for a step with several sequences, each of them is fed from the
-start again, alone, until it has drawn a token: the one that fails alone is the culprit, the others go
-on undisturbed.
+When all ranks report the same error for a step with several sequences, each of them is fed from
+the start again, alone, until it has drawn a token: the one that fails alone is the culprit, the
+others go on undisturbed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from transports.schemas.link import Failure
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much runs and waits at once, in sequences; ``prefill_tokens`` are fed at most per step."""
+    """How many sequences run and wait; ``prefill_tokens`` are fed per step at most."""
 
     max_running: int = 8
     max_queued: int = 64
@@ -74,6 +74,8 @@ class Scheduler:
         self._queue: deque[Sequence] = deque()
         self._running: dict[int, Sequence] = {}
         self._forget: set[int] = set()
+        # A step that only forgets is not repeated after a failure, or it would be for ever.
+        self._forgets_alone = True
         self._open: Step | None = None
         self._steps = 0
         self._context_length: int | None = None
@@ -123,7 +125,7 @@ class Scheduler:
         return refusal
 
     def end(self, sequence: int, end: Ending) -> Events:
-        """End a sequence from outside (cancelled, a stop string); nothing if it has ended already."""
+        """End a sequence from outside (cancelled, a stop string); nothing if it has ended."""
         if (running := self._running.pop(sequence, None)) is not None:
             return (self._ended(running, end),)
         for queued in self._queue:
@@ -167,7 +169,7 @@ class Scheduler:
         """The epoch is gone. What ran will be replayed, except what has now seen two deaths."""
         if not self._ready:
             return ()
-        charged = self._stepping() if self._open else list(self._running.values())
+        charged = self._stepping() if self._open else [s for s in self._running.values() if s.cached]
         self._ready = False
         self._open = None
         self._forget.clear()
@@ -190,14 +192,14 @@ class Scheduler:
     # -- steps ----------------------------------------------------------------------------------
 
     def next_step(self, now: float) -> Step | None:
-        """Open the next step; None if one is open, the group is not ready, or nothing is to be done."""
+        """Open the next step; None if one is open, no group is ready, or nothing is to be done."""
         if not self._ready or self._open is not None:
             return None
         while self._queue and self.running < self.limits.max_running:
             admitted = self._queue.popleft()
             self._running[admitted.id] = admitted
         parts = self._parts()
-        if not parts and not self._forget:
+        if not parts and not (self._forget and self._forgets_alone):
             return None
         for part in parts:
             sequence = self._running[part.sequence]
@@ -211,6 +213,7 @@ class Scheduler:
     def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
         """Close the open step with what rank 0 drew."""
         step = self._close()
+        self._forgets_alone = True
         drawn = {each.sequence: each.token for each in tokens}
         events: list[Event] = []
         for part in step.sequences:
@@ -225,6 +228,7 @@ class Scheduler:
     def step_failed(self, code: str, message: str) -> Events:
         """Close the open step with an error that all ranks reported alike."""
         step = self._close()
+        self._forgets_alone = False
         suspects = [s for part in step.sequences if (s := self._running.get(part.sequence))]
         self._forget.update(step.forget)
         self._forget.update(part.sequence for part in step.sequences)
@@ -310,9 +314,9 @@ class Scheduler:
             return None
         return Failure(
             FailureCode.CONTEXT_LENGTH_EXCEEDED,
-            f"This model's maximum context length is {self._context_length} tokens, but the messages"
-            f" have {len(sequence.prompt)} tokens, which leaves no room for an answer. Please shorten"
-            " the messages.",
+            f"This model's maximum context length is {self._context_length} tokens, but the"
+            f" messages have {len(sequence.prompt)} tokens, which leaves no room for an answer."
+            " Please shorten the messages.",
             param="messages",
         )
 

@@ -21,7 +21,7 @@ Ending = FinishReason | Failure
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. The same ``seed`` gives the same output alone, batched and replayed."""
+    """How tokens are chosen; a ``seed`` gives the same output alone, batched and replayed."""
 
     temperature: float = 0.0
     top_p: float = 1.0

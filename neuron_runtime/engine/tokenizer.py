@@ -56,7 +56,8 @@ class Tokenizer:
         path = model_dir / "tokenizer.json"
         try:
             core = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:
+            # The library raises plain Exception for all that can be wrong with a file.
             msg = f"cannot read the tokenizer {path}: {error}"
             raise TokenizerError(msg) from error
         config = _read_config(model_dir / "tokenizer_config.json")

@@ -49,7 +49,7 @@ class ServerProcess:
     def __init__(self, endpoint: str, *more: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close
         read_fd, self._alive = os.pipe()
         try:
             self.popen = subprocess.Popen(

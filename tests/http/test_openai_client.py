@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import openai
 import pytest
 
@@ -23,7 +22,7 @@ def client(server: ServerProcess) -> Iterator[openai.OpenAI]:
         base_url=f"{server.url}/v1",
         max_retries=0,
         timeout=10.0,
-        http_client=httpx.Client(trust_env=False),
+        http_client=openai.DefaultHttpxClient(trust_env=False),
     ) as client_:
         yield client_
 
@@ -72,11 +71,11 @@ def test_failures_reach_the_client_as_its_own_error_types(
         request.fail(Failure("worker_died", "rank 0 is gone"))
 
     fleet.engine.on_generate = fail_midway
-    seen = []
+    seen: list[str] = []
+    stream = ask(model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True)
     with pytest.raises(openai.APIError, match="rank 0 is gone"):
-        for chunk in ask(model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True):
-            seen.append(chunk.choices[0].delta.content)
-    assert "".join(filter(None, seen)) == "Hel"
+        seen.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert "".join(seen) == "Hel"
 
     fleet.engine.on_generate = say_hello
     whole = ask(model=MODEL, messages=[{"role": "user", "content": "Hi"}])

@@ -27,7 +27,9 @@ T = TypeVar("T")
 class Epoch:
     """One group of real ranks; deaths are passed on to its driver as the daemon would."""
 
-    def __init__(self, neuron: Neuron, world: int, env: Mapping[int, str]) -> None:
+    def __init__(
+        self, neuron: Neuron, world: int, env: Mapping[int, str], start_s: float = WAIT_S
+    ) -> None:
         self.neuron = neuron
         self.number = neuron.next_epoch()
         self.exits: queue.SimpleQueue[ProcessExit] = queue.SimpleQueue()
@@ -40,7 +42,7 @@ class Epoch:
             slot = neuron.mint.slot(f"model/{rank}")
             self.members.append(Member(rank, slot, neuron.mint.mint(slot), "cpu"))
         endpoint = f"ipc://{neuron.directory}/group-{self.number}.ipc"
-        self.start = GroupStart(self.number, endpoint, tuple(self.members), "", WAIT_S)
+        self.start = GroupStart(self.number, endpoint, tuple(self.members), "", start_s)
         self.driver = neuron.on_reactor(self._make_driver)
         self.handles = [self._spawn(member, env.get(member.rank, "")) for member in self.members]
 
@@ -117,11 +119,11 @@ class Epoch:
         """Pass an operator's order to misbehave on to a rank."""
         self.neuron.on_reactor(lambda: self.driver.inject(fault))
 
-    def end(self) -> None:
+    def end(self, grace_s: float = 2.0, term_s: float = 1.0) -> None:
         """Dismiss the ranks and wait until they are gone."""
         self.neuron.on_reactor(self.driver.close)
         for handle in self.handles:
-            handle.stop(grace_s=2.0, term_s=1.0)
+            handle.stop(grace_s, term_s)
         for handle in self.handles:
             assert handle.exited.wait(WAIT_S)
 

@@ -1,4 +1,4 @@
-"""A child that does as it is told: ``python -m tests.process.stub_child --mode idle|deaf|exit:N``."""
+"""A child that does as it is told: ``--mode idle``, ``deaf`` or ``exit:N``."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_a_process_that_cannot_be_started_is_named(
 ) -> None:
     monkeypatch.setattr("sys.executable", "/no/such/python")
 
-    with pytest.raises(SpawnFailed, match="cannot start stub: .*No such file"):
+    with pytest.raises(SpawnFailed, match=r"cannot start stub: .*No such file"):
         Child(launcher)
 
 

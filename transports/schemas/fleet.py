@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from transports.schemas.body import Body
 
 
@@ -49,7 +51,7 @@ class ModelState(Body, frozen=True):
 
 
 class NeuronState(Body, frozen=True):
-    """Everything a gateway needs to know of a neuron; pushed on change and at least every second."""
+    """What a gateway needs to know of a neuron; pushed on change and at least every second."""
 
     name: str
     boot: int
@@ -72,7 +74,7 @@ class ServiceState(Body, frozen=True):
     uptime_s: float
     neurons: tuple[NeuronState, ...] = ()
     models: tuple[ModelState, ...] = ()
-    aliases: dict[str, str] = {}
+    aliases: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class LeaseRequest(Body, frozen=True):

@@ -34,8 +34,9 @@ class ShardLoaded(Body, frozen=True):
 class SampleParams(Body, frozen=True):
     """How to choose the next token of one sequence.
 
-    ``temperature`` 0 is greedy. The random draw depends only on ``seed`` and ``index`` (the index of the
-    token to be drawn in the output), so it is the same alone, in a batch, and after a replay.
+    ``temperature`` 0 is greedy. The random draw depends only on ``seed`` and ``index`` (the index
+    of the token to be drawn in the output), so it is the same alone, in a batch, and after a
+    replay.
     """
 
     temperature: float = 0.0
@@ -46,7 +47,7 @@ class SampleParams(Body, frozen=True):
 
 
 class SequenceStep(Body, frozen=True):
-    """Feed ``tokens`` at ``position`` of ``sequence``; sample afterwards unless ``sample`` is None."""
+    """Feed ``tokens`` at ``position`` of ``sequence``; sample after, unless ``sample`` is None."""
 
     sequence: int
     position: int
@@ -55,7 +56,7 @@ class SequenceStep(Body, frozen=True):
 
 
 class Step(Body, frozen=True):
-    """One forward pass for a batch of sequences; ``forget`` names sequences whose cache goes first."""
+    """One forward pass for a batch of sequences; the caches of those in ``forget`` go first."""
 
     step: int
     sequences: tuple[SequenceStep, ...]

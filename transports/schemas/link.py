@@ -56,15 +56,15 @@ class Pong(Body, frozen=True):
 class Failure(Body, frozen=True):
     """Body of every ERROR: one typed failure that a user may be shown.
 
-    ``code`` is a stable word from ``transports.failures.FailureCode``; ``param`` names the offending
-    request field; ``detail`` carries facts for logs and error extras.
+    ``code`` is a stable word from ``transports.failures.FailureCode``; ``param`` names the
+    offending request field; ``detail`` carries facts for logs and error extras.
     """
 
     code: str
     message: str
     param: str | None = None
     retry_after_s: float | None = None
-    detail: dict[str, str] = {}
+    detail: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Cancel(Body, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from datetime import UTC, datetime
 from typing import final
@@ -60,11 +61,10 @@ class ChatCompletions:
         client: ClientConnection,
     ) -> None:
         stream = EventStream(generation, encoder, client, req.env[REQUEST_ID], self._clock)
-        try:
+        with contextlib.ExitStack() as refused:
+            refused.callback(stream.close)
             stream.await_first()
-        except BaseException:
-            stream.close()
-            raise
+            refused.pop_all()
         resp.content_type = "text/event-stream; charset=utf-8"
         resp.set_header("cache-control", "no-cache")
         resp.set_header("x-accel-buffering", "no")

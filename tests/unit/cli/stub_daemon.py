@@ -1,0 +1,36 @@
+"""A stand-in for a daemon: canned answers on the address its configuration names.
+
+``STUB_FAULT`` in the environment: ``dies`` exits with code 3 at once, ``deaf`` ignores SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from cortex_actors.config.loader import load_gateway_config, load_neuron_config
+from tests.unit.cli.fake_gateway import FakeGateway
+
+
+def main(name: str, config: Path) -> int:
+    """Serve until SIGTERM."""
+    fault = os.environ.get("STUB_FAULT", "")
+    if fault == f"{name} dies":
+        print("something is badly wrong", file=sys.stderr)
+        return 3
+    if name == "neurond":
+        address = load_neuron_config(config, {}).neuron.listen
+    else:
+        address = load_gateway_config(config, {}).gateway.listen
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: None if fault == "deaf" else stopped.set())
+    with FakeGateway((address.host, address.port)):
+        stopped.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,124 @@
+"""The cortexd command, against a gateway with canned answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cortex_actors.cli import cortexd
+from tests.unit.cli.fake_gateway import STATUS, FakeGateway
+
+
+def test_status_shows_neurons_and_models(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cortexd.main(["status", "--url", gateway.url]) == 0
+    shown = capsys.readouterr().out
+    assert "cortexd 1.2.3, ready, up 1:02:05" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["local", "up", "box", "cpu:0", "2.0", "GiB", "tiny", "0.2", "s"] in rows
+    assert ["tiny", "local", "ready", "cpu:0", "1/16", "2", "3"] in rows
+
+
+def test_json_is_the_same_as_data(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cortexd.main(["status", "--json", "--url", gateway.url]) == 0
+    assert json.loads(capsys.readouterr().out) == STATUS
+    assert cortexd.main(["models", "--json", "--url", gateway.url]) == 0
+    assert json.loads(capsys.readouterr().out)["data"][0]["id"] == "tiny"
+
+
+def test_models_are_a_table(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cortexd.main(["models", "--url", f"{gateway.url}/"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["load", "unload"])
+def test_load_and_unload_name_the_model(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert cortexd.main([command, "tiny", "--url", gateway.url]) == 0
+    assert gateway.asked == [(f"POST /admin/{command}", {"model": "tiny"})]
+    assert capsys.readouterr().out == f"tiny is {command}ed\n"
+
+
+def test_refusal_is_one_line(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.refuse("POST /admin/load", 404, "there is no model 'x'")
+    assert cortexd.main(["load", "x", "--url", gateway.url]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"cortexd: {gateway.url} answered 404: there is no model 'x'"
+    )
+
+
+@pytest.mark.parametrize("command", [["status"], ["models"], ["load", "x"], ["unload", "x"]])
+def test_daemon_that_does_not_run_is_one_polite_line(
+    silent_url: str, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert cortexd.main([*command, "--url", silent_url]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"cortexd: nothing answers at {silent_url}; start it with")
+
+
+def test_something_else_at_the_address_is_named(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["GET /admin/status"] = (200, b"<html>")
+    assert cortexd.main(["status", "--url", gateway.url]) == 1
+    assert "answered something that is not JSON" in capsys.readouterr().err
+
+
+def test_check_lists_problems_and_exits_78(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "cortex.yaml"
+    config.write_text("gateway: {workers: 0, listn: x}\n")
+    assert cortexd.main(["check", "-c", str(config)]) == 78
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "cortexd: 3 problems:"
+    assert "gateway.workers" in lines[1]
+    assert "did you mean 'listen'?" in lines[2]
+    assert "models.yaml: no such file" in lines[3]
+
+
+def test_keygen_writes_a_private_pair_and_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cortexd.main(["keygen", "front", "-d", str(tmp_path)]) == 0
+    secret = tmp_path / "front.key_secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert f"Set gateway.key_file to {secret}" in capsys.readouterr().out
+    assert cortexd.main(["keygen", "front", "-d", str(tmp_path)]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_coldload_unloads_then_measures_to_the_first_token(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "coldload", "--url", gateway.url, "--model", "tiny", "-n", "2"]
+    assert cortexd.main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["runs"]) == 2
+    assert 0 < report["median_s"]["first token"] <= report["median_s"]["last token"]
+    routes = [route for route, _ in gateway.asked if route.startswith("POST")]
+    assert routes == ["POST /admin/unload", "POST /v1/chat/completions"] * 2
+
+
+def test_coldload_without_an_answer_is_an_error(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failure = 'data: {"error": {"message": "worker died"}}\n\n'
+    gateway.answers["POST /v1/chat/completions"] = (200, failure.encode())
+    assert cortexd.main(["bench", "coldload", "--url", gateway.url, "--model", "tiny"]) == 1
+    assert "the stream failed: worker died" in capsys.readouterr().err
+
+
+def test_health_is_measured_under_load(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "health", "--url", gateway.url, "--model", "tiny"]
+    assert cortexd.main([*arguments, "--seconds", "0.2", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["answers"] > 0
+    assert row["p50_ms"] <= row["p99_ms"] <= row["max_ms"]
+    assert ("POST /admin/unload", {"model": "tiny"}) in gateway.asked

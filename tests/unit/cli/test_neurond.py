@@ -1,0 +1,47 @@
+"""The neurond command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cortex_actors.cli import neurond
+
+
+def test_devices_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert neurond.main(["devices", "cpu:2", "--json"]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["cpu:0", "cpu:1"]
+    assert neurond.main(["devices", "cpu"]) == 0
+    assert "cpu:0" in capsys.readouterr().out
+
+
+def test_devices_that_are_not_there_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert neurond.main(["devices", "cuda:77"]) == 1
+    assert capsys.readouterr().err.startswith("neurond: ")
+
+
+def test_words_that_are_no_devices_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        neurond.main(["devices", "tpu"])
+    assert "should be auto, cpu, cpu:3 or cuda:0,1, not 'tpu'" in capsys.readouterr().err
+
+
+def test_check_of_the_file_alone_does_not_look_at_the_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "neuron.yaml"
+    config.write_text("neuron: {devices: 'cuda:77'}\n")
+    (tmp_path / "models.yaml").write_text("")
+    assert neurond.main(["check", "--config-only", "-c", str(config)]) == 0
+    assert capsys.readouterr().out == f"neurond: {config} is sound\n"
+
+
+def test_serve_refuses_a_missing_file_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert neurond.main(["serve", "-c", str(tmp_path / "absent.yaml")]) == 78
+    error = capsys.readouterr().err
+    assert "absent.yaml: no such file" in error
+    assert "Traceback" not in error

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.sequence import Sampling
+from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.tiny_model import CHATML, make_model_dir
+from transports.failures import FailureCode
+from transports.schemas.generate import Generate, SamplingOptions
+
+HELLO = [{"role": "user", "content": "hi"}]
+REFUSING = "{{ raise_exception('no system messages') }}"
+
+
+def admission(
+    path: Path, generation: dict[str, Any] | None = None, template: str = CHATML
+) -> Admission:
+    make_model_dir(path, generation=generation, template=template)
+    return Admission("m", Tokenizer.load(path), ModelFacts.load(path), lambda: 4711)
+
+
+def ask(**sampling: Any) -> Generate:
+    return Generate("r1", "m", HELLO, SamplingOptions(**sampling))
+
+
+def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
+    admit = admission(tmp_path).admit
+
+    first = admit(ask(max_tokens=5, temperature=0.0, seed=3), 10.0, 20.0)
+    second = admit(ask(), 11.0, None)
+
+    assert first.prompt == Tokenizer.load(tmp_path).encode_chat(HELLO)
+    assert (first.max_tokens, first.arrived, first.deadline) == (5, 10.0, 20.0)
+    assert first.sampling == Sampling(temperature=0.0, seed=3)
+    assert second.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "used"),
+    [
+        ({}, {}, Sampling(1.0, 1.0, 0, 4711)),
+        ({}, {"temperature": 0.5, "top_p": 0.9, "top_k": 20}, Sampling(0.5, 0.9, 20, 4711)),
+        (
+            {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0},
+            {"temperature": 0.5, "top_p": 0.9, "top_k": 20},
+            Sampling(0.0, 1.0, 0, 0),
+        ),
+    ],
+    ids=["neutral", "the model's", "the request's"],
+)
+def test_the_request_decides_then_the_model_then_nothing(
+    tmp_path: Path, asked: dict[str, Any], model: dict[str, Any], used: Sampling
+) -> None:
+    assert admission(tmp_path, model).admit(ask(**asked), 0.0, None).sampling == used
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"max_tokens": 0},
+        {"max_tokens": -1},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"top_k": -1},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"stop": ("",)},
+        {"stop": ("a",) * 17},
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_refused_by_name(tmp_path: Path, asked: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        admission(tmp_path).admit(ask(**asked), 0.0, None)
+
+    (name,) = asked
+    assert refused.value.failure.code == FailureCode.INVALID_REQUEST
+    assert refused.value.failure.param == name
+    assert name in refused.value.failure.message
+
+
+@pytest.mark.parametrize(
+    ("template", "messages"),
+    [(CHATML, []), (REFUSING, HELLO), ("", HELLO)],
+    ids=["none", "refused by the template", "rendered to nothing"],
+)
+def test_messages_that_make_no_prompt_are_refused(
+    tmp_path: Path, template: str, messages: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        admission(tmp_path, template=template).admit(Generate("r1", "m", messages), 0.0, None)
+
+    assert refused.value.failure.code == FailureCode.INVALID_REQUEST
+    assert refused.value.failure.param == "messages"
+
+
+def test_a_request_for_another_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        admission(tmp_path).admit(Generate("r1", "other", HELLO), 0.0, None)
+
+    assert refused.value.failure.code == FailureCode.MODEL_NOT_FOUND
+    assert "other" in refused.value.failure.message

@@ -1,0 +1,97 @@
+"""Where commands and frames wait when they cannot go on at once. Both are bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, final
+
+from transports.errors import LinkDown
+from transports.loop import Loop, Port
+
+COMMANDS = 1024
+MESSAGES = 4096
+_RETRY_S = 0.002
+
+
+@final
+class Commands:
+    """Runs a link's commands on the loop's thread, in order, whoever gives them."""
+
+    __slots__ = ("_due", "_loop", "_waiting")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._due = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether users should be turned away."""
+        return len(self._waiting) >= COMMANDS
+
+    def run(self, command: Callable[..., None], *args: Any) -> None:
+        """Run ``command(*args)`` at once on the loop's thread, else soon."""
+        if self._loop.on_thread():
+            if self._waiting:
+                self._run_waiting()
+            command(*args)
+            return
+        self._waiting.append((command, args))
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._run_waiting)
+
+    def _run_waiting(self) -> None:
+        # SAFETY: cleared before the queue is emptied, so that a command appended from now on
+        # either is run here or schedules another run.
+        self._due = False
+        while self._waiting:
+            command, args = self._waiting.popleft()
+            command(*args)
+
+
+@final
+class Outbox:
+    """Sends a link's messages in order; those the port has no room for are tried again."""
+
+    __slots__ = ("_loop", "_on_lost", "_port", "_waiting")
+
+    def __init__(self, loop: Loop, port: Port, on_lost: Callable[[str, str], None]) -> None:
+        self._loop = loop
+        self._port = port
+        self._on_lost = on_lost
+        self._waiting: deque[list[bytes]] = deque()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer is not taking what we send."""
+        return bool(self._waiting)
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send a message, or keep it until there is room."""
+        try:
+            if not self._waiting and self._port.send(frames):
+                return
+        except LinkDown as ex:
+            self._on_lost("unreachable", str(ex))
+            return
+        if not self._waiting:
+            self._loop.call_later(_RETRY_S, self._retry)
+        self._waiting.append(frames)
+        if len(self._waiting) > MESSAGES:
+            self._on_lost("overrun", f"{MESSAGES} messages wait for a peer that does not read")
+
+    def close(self) -> None:
+        """Forget what waits and close the port."""
+        self._waiting.clear()
+        self._port.close()
+
+    def _retry(self) -> None:
+        try:
+            while self._waiting and self._port.send(self._waiting[0]):
+                self._waiting.popleft()
+        except LinkDown as ex:
+            self._on_lost("unreachable", str(ex))
+        if self._waiting:
+            self._loop.call_later(_RETRY_S, self._retry)
