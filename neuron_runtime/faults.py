@@ -81,6 +81,11 @@ class Faults:
             faults.arm(parse_fault(text))
         return faults
 
+    @property
+    def armed(self) -> bool:
+        """Whether anything has been switched on."""
+        return bool(self._armed)
+
     def arm(self, fault: InjectFault) -> None:
         """Arm one fault.
 

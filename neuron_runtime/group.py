@@ -165,6 +165,8 @@ class Group:
         self._failed.setdefault(failure.member.slot, failure)
 
     def _after(self, effects: Sequence[GroupEffect]) -> tuple[GroupEffect, ...]:
+        if not effects and self.state is not GroupState.BROKEN:
+            return ()
         failure: GroupFailure | RequestFailure = GroupFailure(tuple(self._failed.values()))
         for effect in effects:
             if not isinstance(effect, Closed):

@@ -104,7 +104,8 @@ class StepCollector:
         self.drops = drops if drops is not None else DropCounters()
         self.wake_at: float | None = limits.deadline
         self._limits = limits
-        self._seats = {member.slot: _Seat(member) for member in members}
+        self._seats = {m.slot: _Seat(m) for m in sorted(members, key=lambda member: member.rank)}
+        self._waiting = len(self._seats)
         self._phase = _Phase.OPEN
 
     @property
@@ -203,24 +204,20 @@ class StepCollector:
 
     def _resolve(self, seat: _Seat, end: Body | RankFailure) -> tuple[StepEffect, ...]:
         seat.resolve(end)
-        if self._unresolved_seats():
+        self._waiting -= 1
+        if self._waiting:
             return ()
         self._phase = _Phase.CLOSED
         self.wake_at = None
+        ends: list[Body | RankFailure] = []
         for each in self._seats.values():
             each.expectation.closed = True
-        return (Closed(conclude(self._ends())),)
-
-    def _ends(self) -> list[Body | RankFailure]:
-        seats = sorted(self._seats.values(), key=_rank)
-        return [seat.end for seat in seats if seat.end is not None]
+            if each.end is not None:
+                ends.append(each.end)
+        return (Closed(conclude(ends)),)
 
 
 _NOBODY = Expectation(0, 0, frozenset(), frozenset())
-
-
-def _rank(seat: _Seat) -> int:
-    return seat.member.rank
 
 
 def _death(seat: _Seat, detail: str) -> RankFailure:

@@ -80,7 +80,8 @@ class WorkerLoop:
             request.fail(answer)
         else:
             request.complete(answer)
-        self._reactor.call_soon(lambda: self._trip(Phase.REPLIED))
+        if self._faults.armed:
+            self._reactor.call_soon(lambda: self._trip(Phase.REPLIED))
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:  # noqa: ARG002
         """LinkHandler: the only note is an order to misbehave."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import zmq
@@ -69,6 +70,7 @@ class Listener:
         curve: CurveServer | None,
     ) -> None:
         self._reactor = reactor
+        self._address = endpoint
         self._authenticates = curve is not None
         socket: zmq.Socket[bytes] = reactor.context.socket(zmq.ROUTER)
         self._socket = socket
@@ -101,6 +103,9 @@ class Listener:
             self._reactor.release(self._monitor)
             self._reactor.release(self._socket)
             close_monitored(self._socket, self._monitor, LINGER_MS)
+            if self._address.scheme == "ipc":
+                # ZeroMQ removes no path that it did not choose itself.
+                Path(self._address.path).unlink(missing_ok=True)
 
     def _on_readable(self) -> None:
         # PERF: one message a turn; the poll that follows is quicker than asking for more here.

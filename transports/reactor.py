@@ -1,8 +1,8 @@
 """The one thread that touches sockets.
 
 Everything that happens on links happens here, in order: messages, commands of other threads,
-timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until then
-the thread that made it may use it as if it ran.
+timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until
+then the thread that made it may use it as if it ran.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Reactor:
         self._timers = TimerQueue()
         self._soon: deque[Callable[[], None]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # SAFETY: a late wake-up must not write to whoever gets the descriptor next.
+        self._wake_lock = threading.Lock()
         self._waiting = False
         self._stopping = False
         self._ident: int | None = None
@@ -244,10 +246,9 @@ class Reactor:
         os.eventfd_read(self._wake_fd)
 
     def _wake(self) -> None:
-        try:
-            os.eventfd_write(self._wake_fd, 1)
-        except OSError as ex:
-            _log.debug("wake_after_end reactor=%s error=%s", self.name, ex)
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     def _on_zap(self) -> None:
         socket = self._zap
@@ -290,9 +291,9 @@ class Reactor:
         ender = threading.Thread(target=self.context.term, name=f"{self.name}-term", daemon=True)
         ender.start()
         ender.join(_TERM_S)
-        # SAFETY: a late wake-up must not write to whoever gets this descriptor next.
-        fd, self._wake_fd = self._wake_fd, -1
-        os.close(fd)
+        with self._wake_lock:
+            os.close(self._wake_fd)
+            self._wake_fd = -1
         self._done.set()
 
 

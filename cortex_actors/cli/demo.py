@@ -17,12 +17,12 @@ from typing import Any, final
 
 from rich.console import Console
 
+from cortex_actors.cli import cortexd, neurond
 from cortex_actors.cli.daemon_process import DaemonProcess
 from cortex_actors.cli.gateway_client import GatewayClient, GatewayError
 from cortex_actors.cli.interrupts import Interrupts
 from cortex_actors.cli.steps import Steps
 from cortex_actors.cli.tables import describe_status
-from cortex_actors.config.errors import ConfigError
 from cortex_actors.config.gateway_config import GatewayConfig
 from cortex_actors.config.loader import load_gateway_config, load_neuron_config
 from cortex_actors.config.neuron_config import NeuronConfig
@@ -32,7 +32,7 @@ QUESTION = "What is the capital of France? Answer in one sentence."
 
 _START_S = 60.0
 _STOP_S = 9.0
-_POLL_S = 0.1
+_POLL_S = 0.2
 _WATCH_S = 0.5
 _MAX_TOKENS = 64
 
@@ -79,6 +79,8 @@ class Demo:
             self._await_model(gateway, model)
             self._answer(gateway, model)
         self._explain(gateway_url, model)
+        if stay:
+            self._say("Ctrl-C stops everything.")
         while stay:
             self._check_alive()
             self._pause.wait(_WATCH_S)
@@ -113,7 +115,7 @@ class Demo:
             while not client.is_alive():
                 self._check_alive()
                 if self._clock.now() > deadline:
-                    raise DemoError(f"{url} does not answer; its log is in {self._logs}")
+                    raise DemoError(f"{url} does not answer\n{self._last_words()}")
                 report(f"waiting for {url}")
                 self._pause.wait(_POLL_S)
 
@@ -122,18 +124,24 @@ class Demo:
         with self._steps.step(f"Loading {model}") as report:
             while True:
                 self._check_alive()
-                found = _model_in(gateway.status(), model)
+                found = _model_at(gateway, model)
                 if found["status"] == "ready":
                     return
                 if found["status"] == "failed" or self._clock.now() > deadline:
-                    raise DemoError(f"{model} did not load: {describe_status(found)}")
+                    raise DemoError(
+                        f"{model} did not load: {describe_status(found)}\n{self._last_words()}"
+                    )
                 report(describe_status(found))
                 self._pause.wait(_POLL_S)
 
     def _answer(self, gateway: GatewayClient, model: str) -> None:
         self._say(f"\nYou: {QUESTION}\n{model}: ", end="")
-        for piece in gateway.stream_chat(model, QUESTION, _MAX_TOKENS):
-            self._say(piece, end="")
+        try:
+            for piece in gateway.stream_chat(model, QUESTION, _MAX_TOKENS):
+                self._say(piece, end="")
+        except GatewayError as error:
+            self._check_alive()
+            raise DemoError(f"no answer: {error}\n{self._last_words()}") from error
         self._say("\n")
 
     def _check_alive(self) -> None:
@@ -141,10 +149,12 @@ class Demo:
             code = daemon.exit_code
             if code is not None:
                 raise DemoError(
-                    f"{daemon.name} ended with exit code {code}; its last words:\n"
-                    f"{daemon.last_lines()}",
+                    f"{daemon.name} ended with exit code {code}\n{self._last_words()}",
                     exit_code=code if code > 0 else 1,
                 )
+
+    def _last_words(self) -> str:
+        return "\n".join(f"--- {daemon.log}\n{daemon.last_lines()}" for daemon in self._daemons)
 
     def _model(self) -> str:
         if not self._neuron.default_models:
@@ -160,8 +170,7 @@ class Demo:
             "Try in another terminal:\n"
             f"  curl {url}/v1/models\n"
             f"  curl -N {url}/v1/chat/completions -H 'content-type: application/json'"
-            f" -d '{chat % model}'\n\n"
-            "Ctrl-C stops everything."
+            f" -d '{chat % model}'\n"
         )
 
     def _say(self, text: str, end: str = "\n") -> None:
@@ -177,21 +186,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     args = _parser().parse_args(argv)
     console = Console()
-    try:
-        neuron = load_neuron_config(args.conf / "neuron.yaml", os.environ)
-        gateway = load_gateway_config(args.conf / "cortex.yaml", os.environ)
-    except ConfigError as error:
-        print(f"demo: the configuration cannot be used:\n{error}", file=sys.stderr)
-        return os.EX_CONFIG
+    of_neuron, of_gateway = args.conf / "neuron.yaml", args.conf / "cortex.yaml"
+    checks = (
+        neurond.main(["check", "-c", str(of_neuron)]),
+        cortexd.main(["check", "-c", str(of_gateway)]),
+    )
+    if any(checks):
+        return max(checks)
+    neuron = load_neuron_config(of_neuron, os.environ)
+    gateway = load_gateway_config(of_gateway, os.environ)
     demo = Demo(neuron, gateway, console)
     with Interrupts(kill=demo.kill) as interrupts:
         try:
             demo.run(interrupts, stay=not args.once)
         except KeyboardInterrupt:
             console.print("\nStopping …")
-        except (DemoError, GatewayError) as error:
+        except DemoError as error:
             print(f"\ndemo: {error}", file=sys.stderr)
-            return error.exit_code if isinstance(error, DemoError) else 1
+            return error.exit_code
         finally:
             interrupts.last_call()
             demo.stop()
@@ -199,8 +211,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _model_in(status: Mapping[str, Any], model: str) -> Mapping[str, Any]:
-    models = status.get("models", ())
+def _model_at(gateway: GatewayClient, model: str) -> Mapping[str, Any]:
+    try:
+        models = gateway.status().get("models", ())
+    except GatewayError as error:
+        return {"status": str(error)}
     return next((found for found in models if found["id"] == model), {"status": "unknown"})
 
 

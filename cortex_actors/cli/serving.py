@@ -62,6 +62,7 @@ def check(daemon: Daemon[ConfigT], path: Path, *, config_only: bool) -> int:
 
 
 def _complain(name: str, problems: Iterable[Problem]) -> int:
+    """Print all problems; return the exit code for them."""
     lines = [str(problem) for problem in problems]
     plural = "" if len(lines) == 1 else "s"
     print(f"{name}: {len(lines)} problem{plural}:", file=sys.stderr)

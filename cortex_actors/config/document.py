@@ -20,6 +20,7 @@ KeyPath = tuple[str | int, ...]
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 20_000  # aliases can make a small file expand without end
+_MAX_DEPTH = 32
 
 
 @final
@@ -64,6 +65,8 @@ def read_document(path: Path) -> Document:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
         raise _refused(path, f"invalid YAML: {error.problem or error.context}", line) from error
+    except RecursionError as error:
+        raise _refused(path, "invalid YAML: nested too deep") from error
     except (yaml.YAMLError, ValueError) as error:
         raise _refused(path, f"invalid YAML: {error}") from error
     return Document(path, data, lines, problems)
@@ -96,7 +99,7 @@ def _index(path: Path, root: yaml.Node, lines: dict[KeyPath, int]) -> tuple[Prob
     while pending:
         at, node = pending.pop()
         visited += 1
-        if visited > _MAX_NODES:
+        if visited > _MAX_NODES or len(at) > _MAX_DEPTH:
             raise _refused(path, "aliases expand without end", node.start_mark.line + 1)
         for key, key_node, value in _children(node):
             here = (*at, key)

@@ -1,8 +1,8 @@
 """The ``restart`` section of ``neuron.yaml``: how often and how soon processes are restarted.
 
-More than ``intensity`` restarts within ``period_s`` and the model is failed. The first restart waits
-``backoff_s``, each further one twice as long up to ``max_backoff_s``; ``healthy_s`` of being up starts
-over. Durations in seconds.
+More than ``intensity`` restarts within ``period_s`` and the model is failed. The first restart
+waits ``backoff_s``, each further one twice as long up to ``max_backoff_s``; ``healthy_s`` of being
+up starts over. Durations in seconds.
 """
 
 from __future__ import annotations

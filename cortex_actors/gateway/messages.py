@@ -38,9 +38,13 @@ class NeuronSaid:
 
 @dataclass(frozen=True, slots=True)
 class NeuronLost:
-    """Nothing that was known of this neuron holds any more."""
+    """Nothing that was known of this neuron, or asked over this connection, holds any more.
+
+    ``connection`` is the incarnation of the connection's actor.
+    """
 
     name: str
+    connection: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,9 @@ class LoadOn:
 
 @dataclass(frozen=True, slots=True)
 class UnloadOn:
-    """Placement to a connection: have the neuron unload this and answer ``request``."""
+    """Placement to a connection: have the neuron unload this; answered by ``UnloadEnded``."""
 
     model: str
-    request: IncomingRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,17 @@ class LoadEnded:
 
     model: str
     neuron: str
+    connection: int
+    event: CallEvent
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadEnded:
+    """A connection to Placement: the one terminal event of an unload."""
+
+    model: str
+    neuron: str
+    connection: int
     event: CallEvent
 
 

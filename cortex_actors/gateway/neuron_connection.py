@@ -20,6 +20,7 @@ from cortex_actors.gateway.messages import (
     LoadOn,
     NeuronLost,
     NeuronSaid,
+    UnloadEnded,
     UnloadOn,
 )
 from cortex_actors.kit.actor import SupervisedActor
@@ -33,8 +34,6 @@ from transports.identity import process_identity
 from transports.link import (
     CallEvent,
     Chunk,
-    Completed,
-    Failed,
     IncomingRequest,
     Link,
     Lost,
@@ -43,7 +42,7 @@ from transports.link import (
 )
 from transports.reactor import Reactor
 from transports.schemas.body import Body
-from transports.schemas.fleet import LoadModel, ModelUnloaded, NeuronState, UnloadModel
+from transports.schemas.fleet import LoadModel, NeuronState, UnloadModel
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.neuron_connection")
@@ -68,18 +67,20 @@ class NeuronConnection(SupervisedActor):
         self._fleet = fleet
         self._load_deadline_s = load_deadline_s
         self._link: Link | None = None
+        self._events: _Events | None = None
         self._state: NeuronState | None = None
 
     def on_start(self) -> None:
         """Begin to connect; LinkUp or LinkLost follows."""
         me = process_identity("gateway", "cortexd")
-        self._reactor.connect(self._endpoint, me, _Events(self.ref), deadline_s=CONNECT_DEADLINE_S)
+        self._events = _Events(self.ref)
+        self._reactor.connect(self._endpoint, me, self._events, deadline_s=CONNECT_DEADLINE_S)
 
     def on_stop(self, reason: ExitReason) -> None:
-        """Forget the neuron."""
-        self._fleet.notify(NeuronLost(self._name))
-        if self._link is not None:
-            self._link.close(reason.kind)
+        """Forget the neuron; the link goes too, even if it comes up only now."""
+        self._fleet.notify(NeuronLost(self._name, self.ref.inc))
+        if self._events is not None:
+            self._reactor.call_soon(partial(self._events.close, reason.kind))
 
     def summary(self) -> str:
         """The address and whether it answers."""
@@ -109,18 +110,20 @@ class NeuronConnection(SupervisedActor):
 
     @handles(LoadOn)
     def _load(self, message: LoadOn) -> None:
-        model, fleet, name = message.spec.id, self._fleet, self._name
-
-        def ended(event: CallEvent) -> None:
-            if not isinstance(event, Chunk | Progress):
-                fleet.notify(LoadEnded(model, name, event))
-
-        self._request(LoadModel(message.spec), ended)
+        self._request(LoadModel(message.spec), self._reporting(LoadEnded, message.spec.id))
 
     @handles(UnloadOn)
     def _unload(self, message: UnloadOn) -> None:
-        answer = partial(_answer_unload, message.model, message.request)
-        self._request(UnloadModel(message.model), answer)
+        self._request(UnloadModel(message.model), self._reporting(UnloadEnded, message.model))
+
+    def _reporting(self, ended: type[LoadEnded | UnloadEnded], model: str) -> OnCallEvent:
+        fleet, name, me = self._fleet, self._name, self.ref.inc
+
+        def on_event(event: CallEvent) -> None:
+            if not isinstance(event, Chunk | Progress):
+                fleet.notify(ended(model, name, me, event))
+
+        return on_event
 
     def _request(self, body: Body, on_event: OnCallEvent) -> None:
         if self._link is None:
@@ -142,8 +145,19 @@ class _Events:
 
     def __init__(self, actor: ActorRef) -> None:
         self._actor = actor
+        self._link: Link | None = None
+        self._closed = ""
+
+    def close(self, reason: str) -> None:
+        self._closed = reason
+        if self._link is not None:
+            self._link.close(reason)
 
     def on_up(self, link: Link) -> None:
+        if self._closed:
+            link.close(self._closed)
+            return
+        self._link = link
         self._actor.notify(LinkUp(link))
 
     def on_request(self, request: IncomingRequest) -> None:
@@ -165,15 +179,3 @@ class _Events:
 def _renamed(state: NeuronState, name: str) -> NeuronState:
     models = tuple(msgspec.structs.replace(model, neuron=name) for model in state.models)
     return msgspec.structs.replace(state, name=name, models=models)
-
-
-def _answer_unload(model: str, request: IncomingRequest, event: CallEvent) -> None:
-    match event:
-        case Completed():
-            request.complete(ModelUnloaded(model))
-        case Failed(failure):
-            request.fail(failure)
-        case Lost(reason, detail):
-            request.fail(Failure(FailureCode.LINK_LOST, f"neuron lost: {reason} {detail}".strip()))
-        case _:
-            pass

@@ -19,9 +19,10 @@ from cortex_actors.gateway.messages import (
     NeuronLost,
     OperatorLoad,
     OperatorUnload,
+    UnloadEnded,
     UnloadOn,
 )
-from cortex_actors.gateway.placement_policy import place
+from cortex_actors.gateway.placement_policy import RETRY_AFTER_S, place
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
@@ -36,8 +37,8 @@ from cortex_actors.serving.routing import servable
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
-from transports.link import Completed, Failed, IncomingRequest
-from transports.schemas.fleet import ModelLoaded, ModelSpec, NeuronState
+from transports.link import CallEvent, Completed, Failed, IncomingRequest, Lost
+from transports.schemas.fleet import ModelLoaded, ModelSpec, ModelUnloaded, NeuronState
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.placement")
@@ -50,9 +51,19 @@ class _Load:
     """One load under way; everyone who wants the model attaches to it."""
 
     neuron: str
+    connection: int
     since: float
-    routers: set[ActorRef] = field(default_factory=set)
+    routers: dict[int, ActorRef] = field(default_factory=dict)
     requests: list[IncomingRequest] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Unload:
+    """One model's unload; ``connections`` are those that have not answered yet."""
+
+    connections: set[int]
+    requests: list[IncomingRequest] = field(default_factory=list)
+    failure: Failure | None = None
 
 
 @final
@@ -79,6 +90,11 @@ class Placement(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._neurons: dict[str, NeuronState] = {}
         self._loads: dict[str, _Load] = {}
+        self._unloads: dict[str, _Unload] = {}
+
+    def on_start(self) -> None:
+        """Begin with no neuron: what an earlier incarnation knew holds no more."""
+        self._announce()
 
     def summary(self) -> str:
         """Loads under way."""
@@ -96,14 +112,20 @@ class Placement(SupervisedActor):
         if known is not None:
             self._neurons[message.name] = msgspec.structs.replace(known, state="down", models=())
             self._announce()
+        # What the dead connection did not get to send has no other end than this.
+        lost = Lost("link_down", "its connection ended")
+        for model in list(self._loads):
+            self._load_ended(LoadEnded(model, message.name, message.connection, lost))
+        for model in list(self._unloads):
+            self._unload_ended(UnloadEnded(model, message.name, message.connection, lost))
 
     @handles(EnsureLoaded)
     def _ensure_loaded(self, message: EnsureLoaded) -> None:
         load = self._load(message.model)
-        if isinstance(load, Failure):
+        if isinstance(load, _Load):
+            load.routers[message.reply_to.inc] = message.reply_to
+        else:
             message.reply_to.notify(LoadFinished(message.model, load))
-        elif load is not None:
-            load.routers.add(message.reply_to)
 
     @handles(OperatorLoad)
     def _operator_load(self, message: OperatorLoad) -> None:
@@ -119,25 +141,37 @@ class Placement(SupervisedActor):
     @handles(OperatorUnload)
     def _operator_unload(self, message: OperatorUnload) -> None:
         model = self._catalogue.resolve(message.model)
-        holders = [
-            neuron.name
-            for neuron in self._neurons.values()
-            if any(state.id == model for state in neuron.models)
-        ]
-        connection = self._find(connection_name(holders[0])) if holders else None
-        if connection is None:
+        unload = self._unloads.get(model) or self._begin_unload(model)
+        if unload is None:
             text = f"model '{message.model}' is not loaded on any neuron"
             message.request.fail(Failure(FailureCode.MODEL_NOT_FOUND, text, param="model"))
+        else:
+            unload.requests.append(message.request)
+
+    @handles(UnloadEnded)
+    def _unload_ended(self, message: UnloadEnded) -> None:
+        unload = self._unloads.get(message.model)
+        if unload is None or message.connection not in unload.connections:
             return
-        connection.notify(UnloadOn(model, message.request))
+        unload.connections.remove(message.connection)
+        unload.failure = unload.failure or _failure_of(message)
+        if unload.connections:
+            return
+        del self._unloads[message.model]
+        for request in unload.requests:
+            if unload.failure is None:
+                request.complete(ModelUnloaded(message.model))
+            else:
+                request.fail(unload.failure)
 
     @handles(LoadEnded)
     def _load_ended(self, message: LoadEnded) -> None:
-        load = self._loads.pop(message.model, None)
-        if load is None:
+        load = self._loads.get(message.model)
+        if load is None or load.connection != message.connection:
             return
+        del self._loads[message.model]
         failure = _failure_of(message)
-        for router in load.routers:
+        for router in load.routers.values():
             router.notify(LoadFinished(message.model, failure))
         load_s = self._clock.now() - load.since
         for request in load.requests:
@@ -163,11 +197,26 @@ class Placement(SupervisedActor):
             return neuron
         connection = self._find(connection_name(neuron))
         if connection is None:
-            return Failure(FailureCode.MODEL_UNAVAILABLE, f"neuron '{neuron}' reconnects")
-        load = self._loads[spec.id] = _Load(neuron, self._clock.now())
+            text = f"neuron '{neuron}' reconnects"
+            return Failure(FailureCode.MODEL_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)
+        load = self._loads[spec.id] = _Load(neuron, connection.inc, self._clock.now())
         _log.info("load model=%s neuron=%s", spec.id, neuron)
         connection.notify(LoadOn(spec))
         return load
+
+    def _begin_unload(self, model: str) -> _Unload | None:
+        holders = [
+            self._find(connection_name(neuron.name))
+            for neuron in self._neurons.values()
+            if any(state.id == model for state in neuron.models)
+        ]
+        connections = [holder for holder in holders if holder is not None]
+        if not connections:
+            return None
+        for connection in connections:
+            connection.notify(UnloadOn(model))
+        unload = self._unloads[model] = _Unload({connection.inc for connection in connections})
+        return unload
 
     def _coming(self, model: str) -> str | None:
         """The neuron on which the model is on its way already."""
@@ -197,12 +246,17 @@ def connection_name(neuron: str) -> str:
     return f"neuron/{neuron}"
 
 
-def _failure_of(ended: LoadEnded) -> Failure | None:
+def _failure_of(ended: LoadEnded | UnloadEnded) -> Failure | None:
+    doing = "loading" if isinstance(ended, LoadEnded) else "unloading"
     match ended.event:
         case Completed():
             return None
         case Failed(failure):
             return failure
         case other:
-            text = f"neuron '{ended.neuron}' was lost while '{ended.model}' was loading: {other}"
-            return Failure(FailureCode.LINK_LOST, text, retry_after_s=5.0)
+            text = f"neuron '{ended.neuron}' was lost while {doing} '{ended.model}'{_why(other)}"
+            return Failure(FailureCode.LINK_LOST, text, retry_after_s=RETRY_AFTER_S)
+
+
+def _why(event: CallEvent) -> str:
+    return f": {event.detail or event.reason}" if isinstance(event, Lost) else ""

@@ -26,6 +26,7 @@ from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
 from cortex_actors.serving.listener import ListenerActor
+from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.operations import Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.request_metrics import RequestMetrics
@@ -92,8 +93,12 @@ class GatewayTree:
         return root
 
     def begin_drain(self) -> None:
-        """Turn readiness off; what runs goes on."""
+        """Turn readiness off and grant nothing new; what runs goes on."""
         self._draining = True
+        for name, news in (("publisher", Tick()), ("router", DrainStarted())):
+            actor = self._find(name)
+            if actor is not None:
+                actor.notify(news)
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""

@@ -87,8 +87,8 @@ class Cell:
         """Declare the actor dead though its thread is stuck in a handler.
 
         A thread cannot be killed. It can be made harmless: nobody can reach it any more, nobody
-        waits for its answers, and it ends as soon as its handler returns. Returns False when it was
-        dead already.
+        waits for its answers, and it ends as soon as its handler returns. Returns False when its
+        end was known before, or when it was not stuck after all and ended by itself meanwhile.
         """
         self.refuse_all(FENCED)
         return self.publish(FENCED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cortex_actors.kit.child import Phase
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.kit.restart_policy import Phase
 from cortex_actors.kit.restart_rules import Restart
 
 

@@ -120,6 +120,7 @@ class ActorLoop:
         if cell.inbox.closed:
             self._end(FENCED)
             return False
+        cell.handled += 1
         try:
             answer = self._deliver(letter.message)
         except ExpectedError as error:
@@ -130,7 +131,6 @@ class ActorLoop:
         else:
             if reply is not None:
                 self._answer(reply, answer)
-        cell.handled += 1
         if self._leaving is None:
             return True
         self._end(self._leaving)

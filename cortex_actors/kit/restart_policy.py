@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
+from cortex_actors.kit.child import OVER, UNSETTLED, Child, Phase
 from cortex_actors.kit.reasons import FENCED, SHUTDOWN, ExitKind, ExitReason
 from cortex_actors.kit.restart_rules import (
     BackoffStreak,
@@ -45,44 +44,6 @@ from cortex_actors.kit.supervision import (
     Wait,
     Waited,
 )
-
-
-class Phase(Enum):
-    """Where a child is."""
-
-    PENDING = "pending"
-    WAITING = "backoff"
-    STARTING = "starting"
-    UP = "running"
-    STOPPING = "stopping"
-    FINISHED = "finished"
-    FAILED = "failed"
-
-
-_LIVE = frozenset({Phase.STARTING, Phase.UP, Phase.STOPPING})
-_OVER = frozenset({Phase.FINISHED, Phase.FAILED})
-_UNSETTLED = frozenset({Phase.PENDING, Phase.STARTING, Phase.STOPPING})
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """One child. ``proven`` means that it has been up; ``wait`` is the backoff it waits for."""
-
-    spec: ChildAdded
-    window: RestartWindow
-    streak: BackoffStreak
-    phase: Phase = Phase.PENDING
-    attempt: int = 0
-    wait: int = 0
-    proven: bool = False
-    condemned: bool = False
-    unwanted: bool = False
-    init_failure: ExitReason | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether there is something that runs and can exit."""
-        return self.phase in _LIVE
 
 
 class RestartPolicy:
@@ -141,7 +102,7 @@ class RestartPolicy:
 
     def _add(self, spec: ChildAdded) -> None:
         known = self._children.get(spec.child)
-        if known is not None and known.phase not in _OVER:
+        if known is not None and known.phase not in OVER:
             msg = f"there is a child {spec.child!r} already ({known.phase.value})"
             raise ValueError(msg)
         if self._ending is not None:
@@ -187,7 +148,7 @@ class RestartPolicy:
         child.proven = True
         child.init_failure = None
         together = (child,) if self._one_for_one else self._children.values()
-        if not any(other.phase in _UNSETTLED for other in together):
+        if not any(other.phase in UNSETTLED for other in together):
             child.streak.up(now)
 
     def _exited(self, child: Child, reason: ExitReason, now: float) -> None:

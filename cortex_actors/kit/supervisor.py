@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.actor_timer import ActorTimer
 from cortex_actors.kit.asking import Future
+from cortex_actors.kit.child import OVER, Phase
 from cortex_actors.kit.children import (
     ChildInfo,
     ChildSpec,
@@ -29,7 +30,7 @@ from cortex_actors.kit.monitor import Down, Monitor
 from cortex_actors.kit.reasons import SHUTDOWN, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.registry import Registry
-from cortex_actors.kit.restart_policy import Phase, RestartPolicy
+from cortex_actors.kit.restart_policy import RestartPolicy
 from cortex_actors.kit.restart_rules import RestartRules
 from cortex_actors.kit.supervision import (
     Abandon,
@@ -57,7 +58,6 @@ from transports.failures import FailureCode
 _log = logging.getLogger("cortex.supervisor")
 
 _AT_REST = frozenset({Phase.PENDING, Phase.WAITING, Phase.FINISHED, Phase.FAILED})
-_REPLACEABLE = frozenset({Phase.FINISHED, Phase.FAILED})
 
 
 @dataclass(slots=True, eq=False)
@@ -145,7 +145,7 @@ class Supervisor(SupervisedActor):
         if self._policy.ending:
             raise ExpectedError(f"{me} is shutting down", code=FailureCode.SHUTTING_DOWN)
         phase = self._policy.phases.get(spec.id)
-        if phase is not None and phase not in _REPLACEABLE:
+        if phase is not None and phase not in OVER:
             raise ExpectedError(f"{me} has a child {spec.id!r} already ({phase.value})")
         self._children.pop(spec.id, None)
         child = self._children[spec.id] = _Child(spec)
@@ -221,10 +221,10 @@ class Supervisor(SupervisedActor):
         self.when_done(ref.ready, lambda ready: self._ready(child, attempt, ready))
 
     def _ready(self, child: _Child, attempt: int, ready: Future[None]) -> None:
-        if ready.error is not None or child.attempt != attempt or child.ref is None:
+        starting = self._policy.phases.get(child.spec.id) is Phase.STARTING
+        if ready.error is not None or child.attempt != attempt or child.ref is None or not starting:
             return
-        if self._policy.phases.get(child.spec.id) is Phase.STARTING:
-            child.set_limit(None)
+        child.set_limit(None)
         child.start_asked.resolve(child.ref)
         self._feed(Started(child.spec.id, attempt))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import final
 
+from cortex_actors.config.devices import DeviceError
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.serving.messages import Tick
 from transports.schemas.fleet import DeviceState
+
+_log = logging.getLogger("cortex.devices")
 
 INTERVAL_S = 5.0
 
@@ -36,4 +40,8 @@ class DeviceMonitor(SupervisedActor):
 
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
-        self._on_measured(self._measure())
+        try:
+            self._on_measured(self._measure())
+        except DeviceError as error:
+            # The last figures stand: a restart here would take every model along.
+            _log.warning("not measured: %s", error)

@@ -47,6 +47,7 @@ class DeviceTable:
                 f"model '{model}' needs {count} devices; this neuron has"
                 f" {len(self._memory_mb)}: {', '.join(self._memory_mb) or 'none'}"
             )
+        count = max(count, 1)
         each_mb = -(-memory_mb // count)
         fitting = [device for device in self._memory_mb if self._fits(device, count, each_mb)]
         if len(fitting) < count:

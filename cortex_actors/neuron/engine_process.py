@@ -140,7 +140,11 @@ class EngineProcess(ProcessActor):
             case KillMember() as kill:
                 self._kill_member(kill)
             case other:
-                _log.warning("engine said %s, which is not for a daemon", type(other).__name__)
+                _log.warning(
+                    "engine said %s, which is not for a daemon, model=%s",
+                    type(other).__name__,
+                    self._settings.model,
+                )
 
     @handles(DrainAsked)
     def _drain(self, message: DrainAsked) -> None:

@@ -53,7 +53,10 @@ class Placement:
 
 @final
 class Model(SupervisedActor):
-    """Prepares, starts, watches and unloads one model, and tells ``models`` of every change."""
+    """Prepares, starts, watches and unloads one model, and tells ``models`` of every change.
+
+    It ends when the model is unloaded or has failed; by then every process of the model is gone.
+    """
 
     def __init__(self, placement: Placement, models: ActorRef, processes: ModelProcesses) -> None:
         super().__init__()
@@ -64,6 +67,7 @@ class Model(SupervisedActor):
         self._tree: ActorRef | None = None
         self._engine_load = EngineLoad(running=0, waiting=0, capacity=0, context_length=0)
         self._broken: EpochBroken | None = None
+        self._failure: Failure | None = None
         self._progress = 0.0
         self._restarts = -1
         # Wall clock: clients are shown it as OpenAI's "created".
@@ -120,6 +124,7 @@ class Model(SupervisedActor):
     @handles(EpochReady)
     def _epoch_ready(self, message: EpochReady) -> None:
         self._restarts += 1
+        self._broken = None
         self._life.group_ready()
         _log.info(
             "group ready model=%s epoch=%d load_s=%.2f",
@@ -134,8 +139,7 @@ class Model(SupervisedActor):
         self._broken = message
         # What fails before it ever worked (bad shard, bad head count) would fail again.
         if self._life.phase is ModelPhase.STARTING and message.code != FailureCode.WORKER_DIED:
-            self._tree = None
-            self._fail(self._failure(message.code, message.message))
+            self._fail(self._named(message.code, message.message))
 
     @handles(EpochEnded)
     def _epoch_ended(self, _: EpochEnded) -> None:
@@ -148,14 +152,14 @@ class Model(SupervisedActor):
         self._announce()
 
     @handles(Down)
-    def _tree_down(self, message: Down) -> None:
-        if self._tree is None:
-            # The preparation ended; its PreparationEnded came first and decided.
-            return
-        self._tree = None
+    def _down(self, message: Down) -> None:
         broken = self._broken
-        code = broken.code if broken else FailureCode.LOAD_FAILED
-        self._fail(self._failure(code, broken.message if broken else str(message.reason)))
+        if self._tree is not None and message.inc == self._tree.inc:
+            code = broken.code if broken else FailureCode.LOAD_FAILED
+            self._fail(self._named(code, broken.message if broken else str(message.reason)))
+        elif self._life.phase is ModelPhase.PREPARING:
+            # A preparation that has come to a result has said so before it ended.
+            self._fail(self._named(FailureCode.LOAD_FAILED, f"preparation: {message.reason}"))
 
     @handles(Unload)
     def _unload(self, _: Unload) -> None:
@@ -175,7 +179,6 @@ class Model(SupervisedActor):
     def _drained(self, _: Drained) -> None:
         if self._life.phase is not ModelPhase.UNLOADING:
             return
-        self._tree = None
         self._processes.stop()
         self._life.move(ModelPhase.UNLOADED)
         self._announce()
@@ -187,7 +190,7 @@ class Model(SupervisedActor):
         self._tree = self._processes.start(model_dir, self.ref)
         self.monitor(self._tree)
 
-    def _failure(self, code: str, cause: str) -> Failure:
+    def _named(self, code: str, cause: str) -> Failure:
         return Failure(code, f"model '{self._placement.spec.id}' failed: {cause}")
 
     def _fail(self, failure: Failure) -> None:
@@ -196,9 +199,11 @@ class Model(SupervisedActor):
         _log.error("failed model=%s: %s", self._placement.spec.id, failure.message)
         self._processes.stop()
         self._life.move(ModelPhase.FAILED)
-        self._announce(failure)
+        self._failure = failure
+        self._announce()
+        self.leave(NORMAL)
 
-    def _announce(self, failure: Failure | None = None) -> None:
+    def _announce(self) -> None:
         load, spec = self._engine_load, self._placement.spec
         state = ModelState(
             id=spec.id,
@@ -212,7 +217,7 @@ class Model(SupervisedActor):
             context_length=load.context_length,
             progress=1.0 if self._life.phase is ModelPhase.READY else self._progress,
             restarts=max(self._restarts, 0),
-            error="" if failure is None else failure.message,
+            error="" if self._failure is None else self._failure.message,
             created=self._created,
         )
-        self._models.notify(ModelChanged(state, failure))
+        self._models.notify(ModelChanged(state, self._failure))

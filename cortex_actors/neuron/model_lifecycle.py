@@ -1,7 +1,8 @@
 """The states of a model on a neuron and the moves between them. Pure.
 
 preparing -> starting -> ready <-> recovering
-any of them -> failed | unloading -> unloaded
+any of them -> failed
+any of them but failed -> unloading -> unloaded
 """
 
 from __future__ import annotations
@@ -28,12 +29,10 @@ class InvalidTransitionError(Exception):
 
 _MOVES: dict[ModelPhase, frozenset[ModelPhase]] = {
     ModelPhase.PREPARING: frozenset({ModelPhase.STARTING, ModelPhase.FAILED, ModelPhase.UNLOADING}),
-    ModelPhase.STARTING: frozenset(
-        {ModelPhase.READY, ModelPhase.RECOVERING, ModelPhase.FAILED, ModelPhase.UNLOADING}
-    ),
+    ModelPhase.STARTING: frozenset({ModelPhase.READY, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.READY: frozenset({ModelPhase.RECOVERING, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.RECOVERING: frozenset({ModelPhase.READY, ModelPhase.FAILED, ModelPhase.UNLOADING}),
-    ModelPhase.FAILED: frozenset({ModelPhase.UNLOADING}),
+    ModelPhase.FAILED: frozenset(),
     ModelPhase.UNLOADING: frozenset({ModelPhase.UNLOADED}),
     ModelPhase.UNLOADED: frozenset(),
 }

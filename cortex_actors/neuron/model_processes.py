@@ -16,6 +16,7 @@ from typing import final
 from cortex_actors.config.neuron_config import NeuronConfig
 from cortex_actors.config.restart_settings import EngineRestart, GroupRestart
 from cortex_actors.kit.children import ChildSpec
+from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.process_actor import KILL_WAIT_S, ProcessSource
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.registry import Registry
@@ -62,11 +63,15 @@ class ModelProcesses:
         self._devices = devices
         self._tree: ActorRef | None = None
         self._preparation: ActorRef | None = None
+        self._roster: GroupRoster | None = None
 
     @property
     def engine(self) -> ActorRef | None:
         """The engine's actor while there is one."""
-        return self._workplace.registry.find(self._name("engine")) if self._tree else None
+        try:
+            return self._workplace.registry.find(self._name("engine"))
+        except ActorDead:
+            return None
 
     def cached(self) -> Path | None:
         """The model's complete directory, or None if it must be fetched or converted first.
@@ -100,10 +105,15 @@ class ModelProcesses:
         return self._preparation
 
     def start(self, model_dir: Path, model: ActorRef) -> ActorRef:
-        """Start engine and group; returns their supervisor, whose end means that they gave up."""
-        roster = GroupRoster(
-            self._workplace.runtime_dir, f"g{abs(hash(self._spec.id)) % 10**6}", self._devices
-        )
+        """Start engine and group; returns their supervisor, whose end means that they gave up.
+
+        The preparation's process, if it has not ended yet, ends first.
+        """
+        self.stop()
+        mint = self._workplace.source.mint
+        # An incarnation of its own: what an earlier start left behind is not met again.
+        tag = f"g{mint.mint(mint.slot(self._name('group')))}"
+        roster = self._roster = GroupRoster(self._workplace.runtime_dir, tag, self._devices)
         restart = self._workplace.config.restart
         children = (
             ChildSpec(
@@ -132,7 +142,9 @@ class ModelProcesses:
                 ref.stop()
                 ref.exit.wait(GROUP_SHUTDOWN_S)
                 self._workplace.registry.forget(ref)
-        self._tree = self._preparation = None
+        if self._roster is not None:
+            self._roster.remove_files()
+        self._tree = self._preparation = self._roster = None
 
     def _start_engine(self, model_dir: Path, model: ActorRef) -> ActorRef:
         workplace = self._workplace

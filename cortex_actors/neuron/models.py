@@ -31,7 +31,10 @@ RETRY_UNLOADING_AFTER_S = 2.0
 
 @dataclass(slots=True)
 class _Resident:
-    """A model that has an actor: from the first load until it is unloaded."""
+    """A model from its first load until it is unloaded; ``ref`` is its actor while that lives.
+
+    A model that has failed has no actor; it is kept to say why, and until somebody tries again.
+    """
 
     spec: ModelSpec
     since: float
@@ -69,7 +72,11 @@ class Models(SupervisedActor):
         self._on_states = on_states
         self._clock = clock or MonotonicClock()
         self._residents: dict[str, _Resident] = {}
-        self._waiting_routers: dict[str, set[ActorRef]] = {}
+        self._waiting: dict[str, dict[int, ActorRef]] = {}
+
+    def on_start(self) -> None:
+        """Tell that there is no model: what an earlier incarnation told holds no more."""
+        self._publish()
 
     def summary(self) -> str:
         """Each model's phase."""
@@ -84,10 +91,12 @@ class Models(SupervisedActor):
             )
             message.reply_to.notify(LoadFinished(message.model, failure))
             return
-        self._waiting_routers.setdefault(entry.id, set()).add(message.reply_to)
-        failure_now = self._load(entry.spec())
-        if failure_now is not None:
-            self._finish_load(entry.id, failure_now)
+        refusal = self._load(entry.spec())
+        if refusal is not None or self._residents[entry.id].state.state == ModelPhase.READY:
+            message.reply_to.notify(LoadFinished(message.model, refusal))
+        else:
+            asker = message.reply_to
+            self._waiting.setdefault(entry.id, {})[asker.inc] = asker
 
     @handles(LoadAsked)
     def _load_asked(self, message: LoadAsked) -> None:
@@ -116,6 +125,8 @@ class Models(SupervisedActor):
         resident.unload_asked.append(message.request)
         if resident.ref is not None:
             resident.ref.notify(Unload())
+        elif resident.state.state == ModelPhase.FAILED:
+            self._gone(message.model, "unloaded")
 
     @handles(ModelChanged)
     def _model_changed(self, message: ModelChanged) -> None:
@@ -134,9 +145,14 @@ class Models(SupervisedActor):
 
     @handles(Down)
     def _model_down(self, message: Down) -> None:
-        gone = [id_ for id_, r in self._residents.items() if r.ref and r.ref.inc == message.inc]
-        for model in gone:
-            self._gone(model, str(message.reason))
+        resident = next(
+            (r for r in self._residents.values() if r.ref and r.ref.inc == message.inc), None
+        )
+        if resident is None:
+            return
+        resident.ref = None
+        if resident.state.state != ModelPhase.FAILED or resident.unload_asked:
+            self._gone(resident.spec.id, str(message.reason))
 
     def _gone(self, model: str, why: str) -> None:
         resident = self._residents.pop(model)
@@ -146,7 +162,7 @@ class Models(SupervisedActor):
         ended = Failure(FailureCode.LOAD_FAILED, f"model '{model}' ended: {why}")
         for request in resident.asked:
             request.fail(ended)
-        self._tell_routers(model, ended)
+        self._tell_waiting(model, ended)
         self._publish()
 
     def _load(self, spec: ModelSpec) -> Failure | None:
@@ -156,12 +172,12 @@ class Models(SupervisedActor):
             refusal = self._refusal(resident)
             if refusal is not None or resident.state.state != ModelPhase.FAILED:
                 return refusal
-            self._forget_failed(spec.id)
         placed = self._devices.place(spec.id, spec.min_devices, spec.vram_mb)
         if isinstance(placed, Failure):
             return placed
         state = ModelState(id=spec.id, state=ModelPhase.PREPARING, devices=placed.devices)
         resident = self._residents[spec.id] = _Resident(spec, self._clock.now(), state)
+        _log.info("load model=%s devices=%s", spec.id, "+".join(placed.devices))
         started = self._start_model(spec, placed, self.ref)
         self.when_done(started, lambda done: self._started(resident, done))
         self._publish()
@@ -184,14 +200,8 @@ class Models(SupervisedActor):
                 retry_after_s=RETRY_UNLOADING_AFTER_S,
             )
         failed = resident.state.state == ModelPhase.FAILED
-        if failed and self._clock.now() - resident.since < RETRY_FAILED_AFTER_S:
-            return resident.failure
-        return None
-
-    def _forget_failed(self, model: str) -> None:
-        resident = self._residents.pop(model)
-        if resident.ref is not None:
-            resident.ref.notify(Unload())
+        lately = self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
+        return resident.failure if failed and (lately or resident.ref is not None) else None
 
     def _finish_load(self, model: str, failure: Failure | None) -> None:
         resident = self._residents.get(model)
@@ -203,11 +213,11 @@ class Models(SupervisedActor):
                     request.complete(ModelLoaded(model, load_s))
                 else:
                     request.fail(failure)
-        self._tell_routers(model, failure)
+        self._tell_waiting(model, failure)
 
-    def _tell_routers(self, model: str, failure: Failure | None) -> None:
-        for router in self._waiting_routers.pop(model, ()):
-            router.notify(LoadFinished(model, failure))
+    def _tell_waiting(self, model: str, failure: Failure | None) -> None:
+        for asker in self._waiting.pop(model, {}).values():
+            asker.notify(LoadFinished(model, failure))
 
     def _publish(self) -> None:
         self._on_states(tuple(resident.state for resident in self._residents.values()))

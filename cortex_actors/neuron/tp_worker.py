@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +15,8 @@ from cortex_actors.neuron.messages import KillAsked, MemberEnded
 from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.launcher import ProcessExit
 from transports.schemas.daemon import Member, MemberDown
+
+_log = logging.getLogger("cortex.tp_worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,15 @@ class TpWorker(ProcessActor):
         return f"epoch={self._epoch} inc={self.inc} pid={self.pid}"
 
     @handles(KillAsked)
-    def _kill_asked(self, _: KillAsked) -> None:
-        self.kill(ExitKind.STALLED)
+    def _kill_asked(self, message: KillAsked) -> None:
+        _log.warning("kill name=%s inc=%d reason=%s", self.place, self.inc, message.reason)
+        self.kill(_KILLS.get(message.reason, ExitKind.STALLED))
 
     def _report(self, reason: str) -> None:
         self._engine.notify(MemberEnded(MemberDown(self._epoch, self.slot, self.inc, reason)))
+
+
+_KILLS = {kind.value: kind for kind in (ExitKind.STALLED, ExitKind.SILENT, ExitKind.PROTOCOL)}
 
 
 def rank_name(model: str, rank: int) -> str:

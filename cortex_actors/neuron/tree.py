@@ -36,6 +36,7 @@ from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
 from cortex_actors.serving.listener import ListenerActor
+from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.operations import Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.request_metrics import RequestMetrics
@@ -113,8 +114,12 @@ class NeuronTree:
         return root
 
     def begin_drain(self) -> None:
-        """Turn readiness off; what runs goes on."""
+        """Turn readiness off and grant nothing new; what runs goes on."""
         self._draining = True
+        for name, news in (("publisher/front_ends", Tick()), ("router", DrainStarted())):
+            actor = self._find(name)
+            if actor is not None:
+                actor.notify(news)
 
     def neuron_state(self) -> NeuronState:
         """The snapshot that gateways are pushed."""
@@ -223,8 +228,13 @@ class NeuronTree:
             return Model.start(placement, models, processes, name=name)
 
         child = ChildSpec(name, start, restart=Restart.TEMPORARY, shutdown_s=GROUP_SHUTDOWN_S + 1.0)
-        supervisor = self.registry.find("models/loaded")
-        return supervisor.ask_async(StartChild(child), deadline_s=30.0)
+        supervisor = self._find("models/loaded")
+        if supervisor is None:
+            failed: Future[ActorRef] = Future()
+            failed.fail(ActorDead("models/loaded"))
+            return failed
+        # Longer than its start may take: it is the supervisor who decides that it failed.
+        return supervisor.ask_async(StartChild(child), deadline_s=child.start_s + 5.0)
 
     def _router(self, name: str) -> ActorRef:
         catalogue = names(self._parts.config.catalogue)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,6 @@ from transports.reactor import Reactor
 
 _log = logging.getLogger("cortex.daemon")
 
-START_S = 30.0
 TREE_STOP_S = 60.0
 THREAD_STOP_S = 3.0
 
@@ -53,7 +52,8 @@ class DaemonRunner:
         self._name = name
         self._directory = directory
         self._log_level = log_level
-        self._wake = threading.Event()
+        # Not an Event: its lock is not reentrant, and a signal may come while this thread holds it.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signals = 0
 
     def run(self, build: Build) -> int:
@@ -86,8 +86,8 @@ class DaemonRunner:
 
     def _serve(self, tree: Tree) -> int:
         root = tree.start()
-        root.exit.on_done(lambda _: self._wake.set())
-        self._wake.wait()
+        root.exit.on_done(lambda _: self._wake.put(None))
+        self._wake.get()
         if root.exit.done:
             _log.error("the actor tree ended: %s", root.exit.result())
             return ExitCode.INTERNAL
@@ -101,7 +101,7 @@ class DaemonRunner:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         self._signals += 1
-        self._wake.set()
+        self._wake.put(None)
         if self._signals > 1:
             # Every child holds the read end of a pipe of ours and ends with us.
             os._exit(ExitCode.INTERNAL)

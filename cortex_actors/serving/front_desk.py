@@ -51,7 +51,7 @@ class FrontDesk:
             )
         except ActorDead:
             request.fail(
-                Failure(FailureCode.MODEL_UNAVAILABLE, "the router restarts", retry_after_s=1.0)
+                Failure(FailureCode.MODEL_UNAVAILABLE, "the service restarts", retry_after_s=1.0)
             )
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import final
 
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
+from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.lease_table import LeaseTable, holder_of
 from cortex_actors.serving.messages import (
@@ -28,11 +29,15 @@ from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.routing import choose, servable
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
+from transports.link import LinkState
 from transports.schemas.fleet import Lease, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 MAX_PARKED = 512
 RETRY_AFTER_S = 5.0
+LOOK_INTERVAL_S = 1.0
+LATE_S = LOOK_INTERVAL_S + 0.5
+"""So long before its deadline a waiter is told, lest the answer cross the asker's giving up."""
 
 
 @final
@@ -63,7 +68,14 @@ class Router(SupervisedActor):
 
     def on_start(self) -> None:
         """Begin to look for parked requests that have waited too long."""
-        self.tell_every(1.0, Tick())
+        self.tell_every(LOOK_INTERVAL_S, Tick())
+
+    def on_stop(self, reason: ExitReason) -> None:
+        """Leave nobody waiting for an answer that cannot come."""
+        del reason
+        self._fail_parked(
+            Failure(FailureCode.MODEL_UNAVAILABLE, "the router restarts", retry_after_s=1.0)
+        )
 
     def summary(self) -> str:
         """Leases in force and requests parked."""
@@ -82,6 +94,9 @@ class Router(SupervisedActor):
             request.fail(_shutting_down())
         elif model is None:
             request.fail(unknown_model(name, self._catalogue))
+        elif request.link.state is LinkState.DOWN:
+            # Its HolderGone has overtaken it: a lease granted now would never be released.
+            request.fail(Failure(FailureCode.LINK_LOST, "the asker is gone"))
         elif not self._grant(model, message):
             self._park(model, message)
 
@@ -101,6 +116,7 @@ class Router(SupervisedActor):
         for model, waiting in list(self._parked.items()):
             if message.asked in waiting:
                 waiting.remove(message.asked)
+                message.asked.request.fail(Failure(FailureCode.CANCELLED, "no longer wanted"))
                 if not waiting:
                     del self._parked[model]
 
@@ -128,11 +144,12 @@ class Router(SupervisedActor):
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
         self._draining = True
+        self._fail_parked(_shutting_down())
+
+    def _fail_parked(self, failure: Failure) -> None:
         for waiting in self._parked.values():
             for asked in waiting:
-                asked.request.fail(
-                    Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
-                )
+                asked.request.fail(failure)
         self._parked.clear()
 
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
@@ -157,7 +174,7 @@ class Router(SupervisedActor):
         self._parked.setdefault(model, []).append(asked)
         me = self.ref
         asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
-        self._loader.tell(EnsureLoaded(model, me))
+        self._loader.notify(EnsureLoaded(model, me))
 
     def _serve_parked(self, model: str) -> None:
         waiting = self._parked.pop(model, [])
@@ -188,7 +205,7 @@ def unknown_model(name: str, catalogue: Mapping[str, str]) -> Failure:
 
 
 def _is_late(asked: LeaseAsked, now: float) -> bool:
-    return asked.request.deadline is not None and asked.request.deadline <= now
+    return asked.request.deadline is not None and asked.request.deadline - LATE_S <= now
 
 
 def _shutting_down() -> Failure:

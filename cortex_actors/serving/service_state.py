@@ -24,10 +24,15 @@ def merged_models(catalogue: Catalogue, neurons: Iterable[NeuronState]) -> tuple
     for neuron in neurons:
         for state in neuron.models if neuron.state == "up" else ():
             known = best.get(state.id)
-            if known is None or _RANK[state.state] < _RANK[known.state]:
+            if known is None or _rank(state) < _rank(known):
                 best[state.id] = state
     listed = [best.pop(id_, ModelState(id_, "unloaded")) for id_ in catalogue.ids()]
     return (*listed, *(best[id_] for id_ in sorted(best)))
+
+
+def _rank(state: ModelState) -> int:
+    # A newer neuron may know states that we do not.
+    return _RANK.get(state.state, len(_RANK))
 
 
 def names(catalogue: Catalogue) -> dict[str, str]:

@@ -29,7 +29,14 @@ _FIRST_TOKEN, _VOCABULARY = 1000, 30000
 
 def fake_token(fed: Sequence[int], params: SampleParams | None = None) -> int:
     """Return the token that follows ``fed``; a temperature makes it depend on the seed as well."""
-    digest = zlib.crc32(array("q", fed).tobytes())
+    return _token(_digest(fed), params)
+
+
+def _digest(tokens: Sequence[int], digest: int = 0) -> int:
+    return zlib.crc32(array("q", tokens).tobytes(), digest)
+
+
+def _token(digest: int, params: SampleParams | None) -> int:
     if params is not None and params.temperature > 0:
         digest = zlib.crc32(f"{params.seed}/{params.index}".encode(), digest)
     return _FIRST_TOKEN + digest % _VOCABULARY
@@ -42,7 +49,7 @@ class FakeBackend:
     def __init__(self, *, on_collective: OnCollective) -> None:
         self._on_collective = on_collective
         self._rank = -1
-        self._fed: dict[int, list[int]] = {}
+        self._fed: dict[int, tuple[int, int]] = {}  # how many tokens, and their digest
 
     def load(self, shard: LoadShard) -> ShardLoaded:
         """Take the rank and load nothing."""
@@ -63,7 +70,7 @@ class FakeBackend:
         if self._rank != 0:
             return StepDone(step.step, self._rank)
         tokens = tuple(
-            SampledToken(part.sequence, fake_token(self._fed[part.sequence], part.sample))
+            SampledToken(part.sequence, _token(self._fed[part.sequence][1], part.sample))
             for part in step.sequences
             if part.sample is not None
         )
@@ -77,8 +84,8 @@ class FakeBackend:
         """Release nothing."""
 
     def _feed(self, part: SequenceStep) -> None:
-        fed = self._fed.setdefault(part.sequence, [])
-        if part.position != len(fed):
-            msg = f"sequence {part.sequence} is at {len(fed)}, fed at {part.position}"
+        count, digest = self._fed.get(part.sequence, (0, 0))
+        if part.position != count:
+            msg = f"sequence {part.sequence} is at {count}, fed at {part.position}"
             raise BackendError(FailureCode.STEP_FAILED, msg)
-        fed.extend(part.tokens)
+        self._fed[part.sequence] = (count + len(part.tokens), _digest(part.tokens, digest))

@@ -88,7 +88,6 @@ class Engine:
     def on_up(self, link: Link) -> None:
         """A front end has connected."""
         _log.info("client up name=%s pid=%d", link.peer.name, link.peer.pid)
-        self._load.changed()
 
     def on_request(self, request: IncomingRequest) -> None:
         """A question; anything but Generate is refused."""

@@ -169,7 +169,8 @@ class Scheduler:
         """The epoch is gone. What ran will be replayed, except what has now seen two deaths."""
         if not self._ready:
             return ()
-        charged = self._stepping() if self._open else [s for s in self._running.values() if s.cached]
+        cached = [each for each in self._running.values() if each.cached]
+        charged = self._stepping() if self._open else cached
         self._ready = False
         self._open = None
         self._forget.clear()

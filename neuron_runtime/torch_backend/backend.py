@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicCache
 from neuron_runtime.backends.base import BackendError, OnCollective
 from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_files import CONFIG, read_json
-from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.collectives import Collectives, join
 from neuron_runtime.torch_backend.device import choose_dtype, open_device
 from neuron_runtime.torch_backend.model_builder import BuiltModel, build_model
 from neuron_runtime.torch_backend.parallel_plan import PlacementError
@@ -63,7 +63,7 @@ class TorchBackend:
         torch.set_num_threads(_threads(shard))
         self._device = open_device(shard.device)
         dtype = choose_dtype(shard.dtype, self._device)
-        self._collectives = Collectives.join(shard, self._device)
+        self._collectives = join(shard, self._device)
         try:
             model = build_model(Path(shard.model_dir), self._collectives, self._device, dtype)
             eos = _eos_token_ids(Path(shard.model_dir))

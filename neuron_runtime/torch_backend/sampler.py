@@ -30,9 +30,7 @@ def sample_token(logits: torch.Tensor, params: SampleParams) -> int:
     return int(tokens[min(place, len(tokens) - 1)])
 
 
-def _candidates(
-    scores: torch.Tensor, params: SampleParams
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _candidates(scores: torch.Tensor, params: SampleParams) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the scores that may be drawn and their tokens; in order if either filter is on."""
     if 0 < params.top_k < len(scores):
         scores, tokens = torch.topk(scores, params.top_k)

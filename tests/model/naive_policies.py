@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from cortex_actors.kit.child import Child, Phase
 from cortex_actors.kit.reasons import ExitReason
-from cortex_actors.kit.restart_policy import Child, Phase, RestartPolicy
+from cortex_actors.kit.restart_policy import RestartPolicy
 from cortex_actors.kit.restart_rules import Restart, RestartRules
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
-from neuron_runtime.engine.sequence import Ending
+from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Limits, Scheduler
+from neuron_runtime.engine.sequence import Ending, Sequence
 from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
 
@@ -59,9 +59,12 @@ class KeepsCaches(Scheduler):  # type: ignore[misc]
 class EndsTwice(Scheduler):  # type: ignore[misc]
     """Reports a cancellation whether or not the sequence has ended."""
 
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._known: dict[int, Sequence] = {}
+
     def end(self, sequence: int, end: Ending) -> Events:
-        known = {each.id: each for each in self._alive()}
-        self._known = getattr(self, "_known", {}) | known
+        self._known.update((each.id, each) for each in self._alive())
         return super().end(sequence, end) or tuple(
             Ended(each, end) for each in [self._known.get(sequence)] if each
         )
@@ -70,21 +73,21 @@ class EndsTwice(Scheduler):  # type: ignore[misc]
 class DrawsForTheDead(Scheduler):  # type: ignore[misc]
     """Reports what was drawn for a sequence that was cancelled meanwhile."""
 
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._cancelled: list[Sequence] = []
+
     def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
-        tokens = tuple(tokens)
-        ended = getattr(self, "_ended_in_step", [])
         drawn = {each.sequence: each.token for each in tokens}
-        late = [Drawn(s, len(s.output), drawn[s.id]) for s in ended if s.id in drawn]
-        self._ended_in_step = []
-        return (*super().step_done(tokens, now), *late)
+        events = super().step_done([SampledToken(*each) for each in drawn.items()], now)
+        late = [Drawn(s, len(s.output), drawn[s.id]) for s in self._cancelled if s.id in drawn]
+        self._cancelled.clear()
+        return (*events, *late)
 
     def end(self, sequence: int, end: Ending) -> Events:
         events = super().end(sequence, end)
-        if self._open is not None and isinstance(end, Failure):
-            self._ended_in_step = [
-                *getattr(self, "_ended_in_step", []),
-                *(event.sequence for event in events),
-            ]
+        if self._open is not None:
+            self._cancelled += [event.sequence for event in events]
         return events
 
 

@@ -17,12 +17,13 @@ class OtpSupervisor:
         self.failing: list[ExitReason] = []  # what becomes of the next starts
         self.common = Child(charges=[], streak=0, since=None)
 
-    def add(self, name: str, restart: Restart) -> bool:
+    def add(self, name: str, restart: Restart) -> Any:
         self.children.pop(name, None)
-        child = Child(name=name, restart=restart, up=False, init=None)
-        vars(child).update(charges=[], streak=0, since=None)
-        self.children[name] = child
-        return self.start(child, first=True)
+        new = Child(
+            name=name, restart=restart, up=False, init=None, charges=[], streak=0, since=None
+        )
+        self.children[name] = new
+        return self.start(new, first=True)
 
     def exit(self, child: Any, reason: ExitReason) -> None:
         child.up = False
@@ -31,30 +32,26 @@ class OtpSupervisor:
         elif child.restart is Restart.PERMANENT or reason.kind not in ("normal", "shutdown"):
             self.restart(child, reason)
 
-    def restart(self, child: Any, reason: ExitReason) -> None:
-        rules, names = self.rules, list(self.children)
-        fails_alone = rules.give_up is GiveUp.FAIL_CHILD
-        failed_init = reason if reason.kind == "init_failed" else None
-        again, child.init = failed_init and failed_init == child.init, failed_init
+    def restart(self, child: Any, reason: ExitReason) -> Any:
+        names = list(self.children)
+        fails_alone = self.rules.give_up is GiveUp.FAIL_CHILD
+        again, child.init = reason.kind == "init_failed" and reason == child.init, reason
         charges = (child if fails_alone else self.common).charges
-        charges.append(self.now)
-        recent = [at for at in charges if at >= self.now - rules.period_s]
-        if again or (rules.intensity is not None and len(recent) > rules.intensity):
+        charges[:] = [at for at in charges if at >= self.now - self.rules.period_s] + [self.now]
+        if again or (self.rules.intensity is not None and len(charges) > self.rules.intensity):
             return self.did.append(("fail", child.name)) if fails_alone else self.end("crash")
-        alone = rules.strategy is Strategy.ONE_FOR_ONE
-        first = 0 if rules.strategy is Strategy.ONE_FOR_ALL else names.index(child.name)
+        alone = self.rules.strategy is Strategy.ONE_FOR_ONE
+        first = 0 if self.rules.strategy is Strategy.ONE_FOR_ALL else names.index(child.name)
         group = [child] if alone else [self.children[name] for name in names[first:]]
         self.back_off(child if alone else self.common)
         self.stop(group)
-        return next((None for other in group if not self.start(other)), None)
+        return next((None for c in group if c.name in self.children and not self.start(c)), None)
 
-    def start(self, child: Any, *, first: bool = False) -> bool:
-        if self.children.get(child.name) is not child:
-            return True
+    def start(self, child: Any, *, first: bool = False) -> Any:
         self.did.append(("start", child.name))
         if self.failing:
-            reason = self.failing.pop(0)
-            return bool(not first and self.restart(child, reason))
+            failure = self.failing.pop(0)
+            return None if first else self.restart(child, failure)
         child.up, child.init, child.since, self.common.since = True, None, self.now, self.now
         return True
 

@@ -66,7 +66,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     # -- events ---------------------------------------------------------------------------------
 
     @rule(
-        prompt=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=CONTEXT + 1),
+        prompt=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
+        | st.lists(st.just(1), min_size=CONTEXT - 4, max_size=CONTEXT + 1),
         max_tokens=st.none() | st.integers(1, 6),
         seed=st.none() | st.integers(0, 9),
         patience=st.none() | st.integers(1, 9),
@@ -102,6 +103,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.cached |= {part.sequence for part in step.sequences}
         self.take(self.scheduler.step_done(self.ranks.run(step), self.now))
 
+    @precondition(lambda self: self.ranks is not None)
+    @rule(steps=st.integers(1, 4))
+    def run_steps(self, steps: int) -> None:
+        for _ in range(steps):
+            self.open_step()
+            if self.scheduler.open_step is not None:
+                self.finish_step()
+
     @precondition(lambda self: self.scheduler.open_step is not None)
     @rule(parts=st.integers(0, 3))
     def fail_step(self, parts: int) -> None:
@@ -135,6 +144,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.take(events)
         poisonous = {each for each in present if self.deaths[each] >= 2}
         assert not poisonous & set(self.living()), "a poisonous request goes on"
+
+    @precondition(lambda self: self.ranks is not None)
+    @rule()
+    def crash_in_step(self) -> None:
+        self.open_step()
+        self.kill_group()
+        self.start_group()
+
+    @precondition(lambda self: self.scheduler.open_step is not None)
+    @rule()
+    def cancel_in_step(self) -> None:
+        step = self.scheduler.open_step
+        assert step is not None
+        for part in step.sequences[:1]:
+            self.take(self.scheduler.end(part.sequence, GONE))
+        self.finish_step()
 
     @precondition(lambda self: self.accepted)
     @rule(data=st.data(), end=st.sampled_from([GONE, FinishReason.STOP]))

@@ -86,8 +86,9 @@ class AskMachine(RuleBasedStateMachine):
         probe_class = type("Probe", (Probe,), {"inbox_class": self.inbox_class})
         self.probe: Probe = probe_class()
         self.loop = self.probe._embody("probe")
-        if type(self).patch is not None:
-            type(self).patch(self.probe._cell)
+        patch = type(self).patch
+        if patch is not None:
+            patch(self.probe._cell)
         self.ref = self.probe.ref
         assert self.loop.open()
         self.control: list[Question | None] = []  # None is a stop
@@ -220,10 +221,10 @@ class AskMachine(RuleBasedStateMachine):
 
 
 def run(machine: type[RuleBasedStateMachine]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=200,
+            max_examples=120,
             stateful_step_count=25,
             deadline=None,
             database=None,

@@ -11,7 +11,7 @@ from tests.model.step_machine import NewCollector, StepMachine
 from tests.model.step_mutants import MUTANTS, Honest
 
 SETTINGS = settings(
-    max_examples=300,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     database=None,
@@ -26,7 +26,7 @@ def try_out(collector: NewCollector) -> None:
     class Machine(StepMachine):
         new_collector = collector
 
-    run_state_machine_as_test(Machine, settings=SETTINGS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("collector", [StepCollector, Honest])

@@ -28,7 +28,13 @@ class Epoch:
     """One group of real ranks; deaths are passed on to its driver as the daemon would."""
 
     def __init__(
-        self, neuron: Neuron, world: int, env: Mapping[int, str], start_s: float = WAIT_S
+        self,
+        neuron: Neuron,
+        world: int,
+        env: Mapping[int, str],
+        start_s: float = WAIT_S,
+        *,
+        late: bool = False,
     ) -> None:
         self.neuron = neuron
         self.number = neuron.next_epoch()
@@ -43,8 +49,13 @@ class Epoch:
             self.members.append(Member(rank, slot, neuron.mint.mint(slot), "cpu"))
         endpoint = f"ipc://{neuron.directory}/group-{self.number}.ipc"
         self.start = GroupStart(self.number, endpoint, tuple(self.members), "", start_s)
-        self.driver = neuron.on_reactor(self._make_driver)
+        if not late:
+            self.open()
         self.handles = [self._spawn(member, env.get(member.rank, "")) for member in self.members]
+
+    def open(self) -> None:
+        """Listen for the ranks."""
+        self.driver = self.neuron.on_reactor(self._make_driver)
 
     def _make_driver(self) -> GroupDriver:
         return GroupDriver(

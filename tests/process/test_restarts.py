@@ -16,7 +16,7 @@ from tests.process.steps import answer_to, one_token_step
 
 pytestmark = pytest.mark.process
 
-WARM_UP, RESTARTS = 5, 20
+WARM_UP, RESTARTS = 20, 200
 RSS_SLACK_BYTES = 4 << 20
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.cli.fake_gateway import FakeGateway
+
+
+@pytest.fixture(autouse=True)
+def no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own settings out of the tests."""
+    for name in [name for name in os.environ if name.startswith(("CORTEX__", "NEURON__"))]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

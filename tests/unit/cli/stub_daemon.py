@@ -1,10 +1,12 @@
 """A stand-in for a daemon: canned answers on the address its configuration names.
 
-``STUB_FAULT`` in the environment: ``dies`` exits with code 3 at once, ``deaf`` ignores SIGTERM.
+``STUB_FAULT`` in the environment is ``NAME dies`` (exits with code 3 at once), ``deaf`` (ignores
+SIGTERM), ``model fails`` or ``stream breaks``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +14,7 @@ import threading
 from pathlib import Path
 
 from cortex_actors.config.loader import load_gateway_config, load_neuron_config
-from tests.unit.cli.fake_gateway import FakeGateway
+from tests.unit.cli.fake_gateway import STATUS, FakeGateway
 
 
 def main(name: str, config: Path) -> int:
@@ -27,7 +29,14 @@ def main(name: str, config: Path) -> int:
         address = load_gateway_config(config, {}).gateway.listen
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: None if fault == "deaf" else stopped.set())
-    with FakeGateway((address.host, address.port)):
+    with FakeGateway((address.host, address.port)) as gateway:
+        if fault == "model fails":
+            failed = {"id": "tiny", "status": "failed", "error": "no space"}
+            status = {**STATUS, "models": [failed]}
+            gateway.answers["GET /admin/status"] = (200, json.dumps(status).encode())
+        elif fault == "stream breaks":
+            failure = b'data: {"error": {"message": "worker died"}}\n\n'
+            gateway.answers["POST /v1/chat/completions"] = (200, failure)
         stopped.wait()
     return 0
 

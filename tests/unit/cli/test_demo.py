@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -28,9 +29,12 @@ def conf(tmp_path: Path) -> Path:
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
         holder.close()
-    (tmp_path / "models.yaml").write_text("models: [{id: tiny, source: 'file:///tiny'}]\n")
+    (tmp_path / "models.yaml").write_text("models: [{id: tiny, source: 'hf://nobody/tiny'}]\n")
     (tmp_path / "neuron.yaml").write_text(
-        f"neuron: {{listen: '127.0.0.1:{ports[0]}', link: 'tcp://127.0.0.1:{ports[1]}'}}\n"
+        "neuron:\n"
+        f"  listen: 127.0.0.1:{ports[0]}\n"
+        f"  link: tcp://127.0.0.1:{ports[1]}\n"
+        "  cache_dir: cache\n"
         "default_models: [tiny]\n"
     )
     (tmp_path / "cortex.yaml").write_text(
@@ -40,7 +44,7 @@ def conf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replace the daemons; the names of those started are in the returned list."""
     names: list[str] = []
 
@@ -50,6 +54,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(demo, "serve_command", stub)
     monkeypatch.chdir(ROOT)
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: str(tmp_path / "logs"))
     return names
 
 
@@ -74,9 +80,32 @@ def test_daemon_that_dies_is_named_with_its_last_words(
     monkeypatch.setenv("STUB_FAULT", "cortexd dies")
     assert demo.main(["--conf", str(conf), "--once"]) == 3
     error = capsys.readouterr().err
-    assert (
-        "demo: cortexd ended with exit code 3; its last words:\nsomething is badly wrong" in error
-    )
+    assert "demo: cortexd ended with exit code 3\n" in error
+    assert "cortexd.log\nsomething is badly wrong" in error
+    assert _children() == []
+
+
+def test_model_that_fails_is_named_with_its_reason(
+    conf: Path,
+    started: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STUB_FAULT", "model fails")
+    assert demo.main(["--conf", str(conf), "--once"]) == 1
+    assert "demo: tiny did not load: failed: no space" in capsys.readouterr().err
+    assert _children() == []
+
+
+def test_stream_that_breaks_is_a_failure(
+    conf: Path,
+    started: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STUB_FAULT", "stream breaks")
+    assert demo.main(["--conf", str(conf), "--once"]) == 1
+    assert "demo: no answer: the stream failed: worker died" in capsys.readouterr().err
     assert _children() == []
 
 
@@ -112,12 +141,17 @@ def test_second_ctrl_c_kills_a_daemon_that_does_not_listen(
     assert _children() == []
 
 
-def test_bad_configuration_is_listed_and_nothing_starts(
+def test_problems_of_both_files_and_the_host_are_listed_and_nothing_starts(
     conf: Path, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (conf / "neuron.yaml").write_text("neuron: {divices: cpu}\n")
-    assert demo.main(["--conf", str(conf)]) == 78
-    assert "did you mean 'devices'?" in capsys.readouterr().err
+    listen = (conf / "cortex.yaml").read_text().split("'")[1]
+    host, _, port = listen.partition(":")
+    with socket.create_server((host, int(port))):
+        assert demo.main(["--conf", str(conf)]) == 78
+    error = capsys.readouterr().err
+    assert "did you mean 'devices'?" in error
+    assert f"cannot listen on {listen}: Address already in use" in error
     assert started == []
 
 

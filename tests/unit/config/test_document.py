@@ -76,6 +76,7 @@ def test_problem_at_a_key_that_is_not_there_points_to_its_nearest_parent(tmp_pat
         ("a: 2026-13-45\n", "some.yaml: invalid YAML: "),
         (b"a: \xff\n", "some.yaml: is not UTF-8 at byte 3"),
         ("a: \x00\n", "some.yaml: invalid YAML: "),
+        ("a: " + "[" * 5000 + "]" * 5000, "some.yaml: invalid YAML: nested too deep"),
         ("#" * (1 << 20) + "#", "some.yaml: is larger than 1 MiB"),
     ],
 )

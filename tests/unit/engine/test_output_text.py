@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_special_tokens_are_silent() -> None:
 
 def cut(text: str, borders: list[int]) -> list[str]:
     points = sorted({0, len(text), *(border % (len(text) + 1) for border in borders)})
-    return [text[start:end] for start, end in zip(points, points[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(points)]
 
 
 def until_stop(text: str, stops: Sequence[str]) -> str:

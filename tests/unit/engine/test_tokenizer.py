@@ -94,7 +94,8 @@ def test_a_composite_models_text_part_counts(tmp_path: Path) -> None:
 
     facts = ModelFacts.load(tmp_path)
 
-    assert (facts.context_length, facts.eos_ids) == (77, {5})
+    assert facts.context_length == 77
+    assert facts.eos_ids == {5}
 
 
 def test_facts_without_files_are_unknown(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 START, END, UNKNOWN = 256, 257, 258
 FIRST_WORD = 259
+# Enough for every token that the fake backend draws.
+FAKE_WORDS = 31_000
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -19,7 +21,7 @@ CHATML = (
 
 
 def make_tokenizer(words: int = 40) -> Tokenizer:
-    """One token per byte (ids 0 to 255), three special ones, then words `` w259``, `` w260``, ..."""
+    """One token per byte (ids 0 to 255), three special ones, then words `` w259``, ..."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *SPECIAL, *(f"Ġw{FIRST_WORD + number}" for number in range(words))]
     model = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=[])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from cortex_actors.kit.monitor import Down
 from cortex_actors.kit.reasons import FENCED, NOPROC, SHUTDOWN, ExitReason
 from cortex_actors.kit.ref import ActorRef
+from tests.eventually import eventually
 from tests.unit.kit.actors import SOON_S, Actor, Diary, Do, Echo, Raise, hold, watch
 from tests.unit.kit.conftest import Start
 
@@ -48,8 +50,12 @@ def test_what_the_dead_actor_said_comes_before_its_down(start: Start) -> None:
     watcher, target = start(), start()
     watch(watcher, target)
     gate = hold(watcher)
+
+    def say(n: int, _: object) -> None:
+        watcher.tell(Echo(n))
+
     for n in range(5):
-        target.ask(Do(lambda _, n=n: watcher.tell(Echo(n))), SOON_S)
+        target.ask(Do(partial(say, n)), SOON_S)
     target.stop()
     assert target.exit.wait(SOON_S)
     gate.opened.set()
@@ -70,8 +76,6 @@ def test_a_full_mailbox_does_not_lose_the_notice(start: Start) -> None:
     assert target.exit.wait(SOON_S)
     watcher.tell_control(Echo("control"))
     gate.opened.set()
-    from tests.eventually import eventually
-
     eventually(lambda: watcher.mailbox == 0)
     first, second, down = entries(watcher)
     assert (first, second, down.reason) == ("control", "last", SHUTDOWN)

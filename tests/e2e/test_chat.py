@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.e2e.fleet import MODEL, Fleet, read_stream
+
+pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(120)]
+
+QUESTIONS = (
+    "What is the capital of France?",
+    "Write two sentences about the sea — with an em dash, please.",
+)
+MAX_TOKENS = 48
+
+
+def reference_answer(model_dir: Path, question: str) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    output = model.generate(**prompt, max_new_tokens=MAX_TOKENS, do_sample=False)
+    tokens = output[0][prompt["input_ids"].shape[1] :]
+    return str(tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def ask(fleet: Fleet, question: str, **options: Any) -> Any:
+    settings: dict[str, Any] = {"temperature": 0, "max_tokens": MAX_TOKENS} | options
+    return fleet.client().chat.completions.create(
+        model=settings.pop("model", MODEL),
+        messages=[{"role": "user", "content": question}],
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_streamed_answer_equals_transformers_own_greedy_generate(
+    fleet: Fleet, model_cache: Path, question: str
+) -> None:
+    text, finish = read_stream(ask(fleet, question, stream=True))
+
+    (model_dir,) = (model_cache / "models").glob("SmolLM2*")
+    assert text == reference_answer(model_dir, question)
+    assert finish in {"stop", "length"}
+
+
+def test_an_answer_in_one_piece_is_the_streamed_one_joined(fleet: Fleet) -> None:
+    streamed, _ = read_stream(ask(fleet, QUESTIONS[0], stream=True))
+    whole = ask(fleet, QUESTIONS[0])
+
+    assert whole.choices[0].message.content == streamed
+    assert whole.usage.completion_tokens > 1
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+
+
+def test_the_neuron_alone_and_the_gateway_by_alias_answer_alike(fleet: Fleet) -> None:
+    alone = openai.OpenAI(base_url=f"{fleet.neuron_url}/v1", api_key="none", max_retries=0)
+    answer = alone.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": QUESTIONS[0]}],
+        temperature=0,
+        max_tokens=MAX_TOKENS,
+    )
+
+    by_alias = ask(fleet, QUESTIONS[0], model="small")
+    assert answer.choices[0].message.content == by_alias.choices[0].message.content
+
+
+def test_the_same_seed_gives_the_same_text(fleet: Fleet) -> None:
+    first, second, other = (
+        ask(fleet, "Tell me a story.", temperature=1.0, seed=seed).choices[0].message.content
+        for seed in (7, 7, 8)
+    )
+
+    assert first == second != other
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code", "param"),
+    [
+        ({"model": "nobody"}, 404, "model_not_found", "model"),
+        ({"temperature": 9}, 400, None, "temperature"),
+        ({"max_tokens": 0}, 400, None, "max_tokens"),
+        ({"stop": ["a"] * 5}, 400, None, "stop"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_parameters_name(
+    fleet: Fleet, options: dict[str, Any], status: int, code: str | None, param: str
+) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        ask(fleet, "Hi", **options)
+
+    assert refused.value.status_code == status
+    assert refused.value.param == param
+    assert code is None or refused.value.code == code
+
+
+def test_a_prompt_longer_than_the_context_is_refused_in_the_words_clients_match(
+    fleet: Fleet,
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="maximum context length is 8192 tokens"):
+        ask(fleet, "word " * 9000)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{not json", 400), (b'{"messages": []}', 400), (b"[]", 400), (b"\xff\xfe", 400)],
+)
+def test_a_malformed_body_gets_the_error_envelope_and_disturbs_nobody(
+    fleet: Fleet, body: bytes, status: int
+) -> None:
+    stream = ask(fleet, QUESTIONS[0], stream=True)
+    answer = fleet.http.post(
+        "/v1/chat/completions", content=body, headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert read_stream(stream)[0] == "The capital of France is Paris."
+
+
+def test_a_body_over_the_limit_is_refused(fleet: Fleet) -> None:
+    answer = fleet.http.post(
+        "/v1/chat/completions",
+        content=b" " * (33 * 1024 * 1024),
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 413
+    assert answer.json()["error"]["message"]
+
+
+def test_metrics_count_what_was_served(fleet: Fleet) -> None:
+    ask(fleet, QUESTIONS[0])
+    url = f"http://127.0.0.1:{fleet.metrics_port}/metrics"
+    text = fleet.http.get(url).text
+
+    assert f'cortex_requests_total{{gen_ai_request_model="{MODEL}"' in text
+    assert "gen_ai_server_time_to_first_token_seconds_count" in text
+    assert "cortex_actor_restarts" in text

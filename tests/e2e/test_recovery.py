@@ -1,0 +1,67 @@
+"""kill -9 of real processes under a real stream: the client sees a pause, not a failure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+
+from tests.e2e.fleet import MODEL, Fleet, alive, read_stream
+from tests.eventually import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(170)]
+
+
+def create(fleet: Fleet, **options: Any) -> Any:
+    return fleet.client().chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Tell me about the history of the steam engine."}],
+        max_tokens=96,
+        stream=True,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["tp1", "tp3"])
+def group(make_fleet: Callable[..., Fleet], request: pytest.FixtureRequest) -> Fleet:
+    size = request.param
+    fleet = make_fleet(devices=f"cpu:{size}", min_devices=size)
+    fleet.start()
+    return fleet
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0}, {"temperature": 0.9, "seed": 11}], ids=["greedy", "seeded"]
+)
+def test_a_stream_survives_the_death_of_a_rank_with_the_same_text(
+    group: Fleet, options: dict[str, Any]
+) -> None:
+    undisturbed, _ = read_stream(create(group, **options))
+    ranks = group.ranks()
+
+    stream = iter(create(group, **options))
+    head = [next(stream) for _ in range(8)]
+    ranks[-1].kill()
+    text, finish = read_stream([*head, *stream])
+
+    assert text == undisturbed
+    assert finish in {"stop", "length"}
+    assert not alive(ranks), "the whole group is replaced"
+
+
+def test_the_death_of_the_engine_ends_the_stream_with_an_error_and_the_model_comes_back(
+    group: Fleet,
+) -> None:
+    stream = iter(create(group, temperature=0))
+    next(stream)
+    group.engine().send_signal(signal.SIGKILL)
+
+    with pytest.raises(openai.APIError):
+        list(stream)
+
+    eventually(lambda: group.model()["status"] == "ready", 60.0, "the model is back")
+    text, _ = read_stream(create(group, temperature=0))
+    assert text

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from transports.calls import CallTable, Deliver, Discard, Revoke
+from transports.fence import DropReason
+from transports.link import Chunk, Completed, Lost, Progress
+from transports.schemas.generate import TextDelta
+from transports.schemas.group import ClearCache
+
+DONE = Completed(ClearCache())
+STALE = (Discard(DropReason.STALE_CORR),)
+
+
+def piece(index: int) -> TextDelta:
+    return TextDelta(str(index), index)
+
+
+def test_answer_ends_the_call() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    assert calls.settle(1, DONE) == (Deliver("a", DONE),)
+    assert calls.settle(1, DONE) == STALE
+    assert len(calls) == 0
+    assert 1 in calls.answered
+    assert 1 not in calls.awaiting
+
+
+def test_pieces_must_follow_one_another() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    assert calls.chunk(1, 0, piece(0)) == (Deliver("a", Chunk(0, piece(0))),)
+    assert calls.chunk(1, 0, piece(0)) == (Discard(DropReason.DUPLICATE),)
+    assert calls.chunk(1, 1, piece(1)) == (Deliver("a", Chunk(1, piece(1))),)
+    lost = Lost("protocol", "chunk 3 came where 2 was due")
+    assert calls.chunk(1, 3, piece(3)) == (Revoke(1, "protocol"), Deliver("a", lost))
+    assert calls.chunk(1, 2, piece(2)) == STALE
+
+
+def test_progress_ends_nothing() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    event = Progress(ClearCache())
+    assert calls.interim(1, event) == (Deliver("a", event),)
+    assert calls.interim(2, event) == STALE
+    assert len(calls) == 1
+
+
+def test_peer_is_told_once_of_a_cancellation() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    assert calls.cancel(1, "why") == (Revoke(1, "why"),)
+    assert calls.cancel(1, "why") == ()
+    assert calls.cancel(2, "why") == ()
+    assert calls.settle(1, DONE) == (Deliver("a", DONE),)
+
+
+def test_calls_expire_in_order_of_their_deadlines() -> None:
+    calls: CallTable[str] = CallTable()
+    for seq, deadline in ((1, 9.0), (2, 3.0), (3, 5.0)):
+        calls.open(seq, f"call {seq}", deadline)
+    calls.settle(2, DONE)
+    assert calls.next_deadline() == 3.0
+    assert calls.expire(4.0) == []
+    assert calls.next_deadline() == 5.0
+    lost = Lost("deadline")
+    assert calls.expire(9.0) == [
+        Revoke(3, "deadline"),
+        Deliver("call 3", lost),
+        Revoke(1, "deadline"),
+        Deliver("call 1", lost),
+    ]
+    assert calls.next_deadline() == float("inf")
+
+
+def test_everything_open_is_lost_with_the_link() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a", 5.0)
+    calls.open(2, "b")
+    calls.settle(1, DONE)
+    assert calls.fail_all("link_down", "silent") == (Deliver("b", Lost("link_down", "silent")),)
+    assert calls.fail_all("link_down", "silent") == ()
+
+
+def test_memory_of_answered_calls_is_bounded() -> None:
+    calls: CallTable[str] = CallTable()
+    for seq in range(1, 5001):
+        calls.open(seq, "a", 1e9 + seq)
+        calls.settle(seq, DONE)
+    assert len(calls.answered) <= 512
+    assert len(calls._deadlines) <= 70

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from transports import outbox
+from transports.errors import LinkDown
+from transports.fence import DropCounters
+from transports.outbox import Commands, Outbox
+from transports.timers import Timer
+
+
+class FakeLoop:
+    """A loop whose turns are taken by hand."""
+
+    def __init__(self) -> None:
+        self.counters = DropCounters()
+        self.here = True
+        self.soon: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
+
+    def now(self) -> float:
+        return 0.0
+
+    def on_thread(self) -> bool:
+        return self.here
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        self.soon.append(fn)
+
+    def call_later(self, delay_s: float, fn: Callable[[], None]) -> Timer:
+        self.later.append(fn)
+        return Timer(delay_s, fn)
+
+
+class FakePort:
+    """A port with room for so many messages."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.gone = False
+        self.closed = False
+        self.sent: list[Sequence[bytes]] = []
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        if self.gone:
+            raise LinkDown("gone")
+        if len(self.sent) >= self.room:
+            return False
+        self.sent.append(frames)
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def make(room: int) -> tuple[FakeLoop, FakePort, list[str], Outbox]:
+    loop, port, lost = FakeLoop(), FakePort(room), list[str]()
+    return loop, port, lost, Outbox(loop, port, lambda reason, _: lost.append(reason))
+
+
+def test_messages_wait_for_room_and_keep_their_order() -> None:
+    loop, port, lost, box = make(room=1)
+    for name in (b"1", b"2", b"3"):
+        box.send([name])
+    assert port.sent == [[b"1"]]
+    assert box.is_full
+    port.room = 2
+    loop.later.pop()()
+    box.send([b"4"])
+    assert box.is_full
+    port.room = 9
+    loop.later.pop()()
+    assert port.sent == [[b"1"], [b"2"], [b"3"], [b"4"]]
+    assert not box.is_full
+    assert not loop.later
+    assert not lost
+
+
+def test_peer_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MESSAGES", 2)
+    _, _, lost, box = make(room=0)
+    for _ in range(3):
+        box.send([b"x"])
+    assert lost == ["overrun"]
+
+
+def test_unreachable_peer_is_reported_at_once_or_on_retry() -> None:
+    loop, port, lost, box = make(room=0)
+    box.send([b"1"])
+    port.gone = True
+    loop.later.pop()()
+    assert lost == ["unreachable"]
+    box.close()
+    assert port.closed
+    box.send([b"2"])
+    assert lost == ["unreachable", "unreachable"]
+
+
+def test_commands_run_at_once_on_the_thread_and_in_order_otherwise() -> None:
+    loop, done = FakeLoop(), list[int]()
+    commands = Commands(loop)
+    commands.run(done.append, 1)
+    assert done == [1]
+    loop.here = False
+    commands.run(done.append, 2)
+    commands.run(done.append, 3)
+    assert done == [1]
+    assert len(loop.soon) == 1, "one wake-up for all of them"
+    loop.here = True
+    commands.run(done.append, 4)
+    assert done == [1, 2, 3, 4]
+    loop.soon.pop()()
+    assert done == [1, 2, 3, 4]
+
+
+def test_queue_of_commands_says_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "COMMANDS", 2)
+    loop = FakeLoop()
+    loop.here = False
+    commands = Commands(loop)
+    commands.run(int)  # type: ignore[arg-type]
+    assert not commands.is_full
+    commands.run(int)  # type: ignore[arg-type]
+    assert commands.is_full
