@@ -21,7 +21,8 @@ from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
-from transports.errors import EndpointError
+from transports.curve import CurveServer, load_allow_list, load_keys
+from transports.errors import EndpointError, KeyFileError
 from transports.link import Identity
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
@@ -54,12 +55,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-id", required=True)
     parser.add_argument("--model-dir", required=True)
     parser.add_argument("--listen", default="tcp://127.0.0.1:*", metavar="ENDPOINT")
+    parser.add_argument("--key-file", type=Path, help="CURVE keys of this neuron")
+    parser.add_argument("--allowed-keys", type=Path, help="who may connect: a folder of .key files")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--quant", default="none")
     parser.add_argument("--threads", type=int, default=0, help="per rank; 0: any number")
     parser.add_argument("--max-running", type=int, default=8)
     parser.add_argument("--max-queued", type=int, default=64)
     return parser
+
+
+def _keys(arguments: argparse.Namespace) -> CurveServer | None:
+    """The neuron's own front end is a client too, so its key is let in like a gateway's."""
+    if arguments.key_file is None or arguments.allowed_keys is None:
+        return None
+    keys = load_keys(arguments.key_file)
+    own = {keys.public: arguments.key_file.stem}
+    return CurveServer(keys, load_allow_list(arguments.allowed_keys) | own)
 
 
 @final
@@ -92,8 +104,10 @@ class _Process:
     def run(self) -> ExitCode:
         """Listen, tell the daemon, serve."""
         try:
-            listener = self._reactor.listen(self._arguments.listen, self._me, self._engine)
-        except EndpointError as error:
+            listener = self._reactor.listen(
+                self._arguments.listen, self._me, self._engine, curve=_keys(self._arguments)
+            )
+        except (EndpointError, KeyFileError) as error:
             _log.error("cannot listen model=%s: %s", self._arguments.model_id, error)
             return ExitCode.CONFIG
         daemon = DaemonLink(

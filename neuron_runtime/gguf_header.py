@@ -1,8 +1,8 @@
 """The front part of a GGUF file: enough to know that the rest is there, without reading it.
 
-Layout (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): magic, version, counts, key-value
-pairs, one entry per tensor (name, dimensions, type, offset), padding, tensor data. Pure but for the
-mapping of the file; torch-free, and cheap enough for a daemon (a few tens of milliseconds).
+Layout (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): magic, version, counts,
+key-value pairs, one entry per tensor (name, dimensions, type, offset), padding, tensor data. Only
+the front is read: cheap enough for a daemon (some tens of milliseconds), and free of torch.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ class Group:
         self.state = GroupState.STARTING
         self.drops = DropCounters()
         self._by_slot = {member.slot: member for member in self.members}
+        self._send_to = {member.slot: SendRequest(member) for member in self.members}
         self._linked: set[int] = set()
         self._failed: dict[int, RankFailure] = {}
         self._open: StepCollector | None = None
@@ -109,12 +110,12 @@ class Group:
             msg = f"epoch {self.epoch} is broken"
             raise GroupUnusable(msg)
         self._open = StepCollector(self.members, limits, self.drops)
-        return tuple(SendRequest(m) for m in self.members if m.slot in self._linked)
+        return tuple([self._send_to[m.slot] for m in self.members if m.slot in self._linked])
 
     def linked(self, slot: int) -> tuple[GroupEffect, ...]:
         """The member's link is up (and ``refusal`` had nothing against it)."""
         self._linked.add(slot)
-        return (SendRequest(self._by_slot[slot]),) if self.busy else ()
+        return (self._send_to[slot],) if self.busy else ()
 
     def sent(self, slot: int, corr: int) -> None:
         """The open operation's request to ``slot`` went out with sequence number ``corr``."""

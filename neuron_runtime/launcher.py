@@ -147,7 +147,12 @@ class Launcher:
         started: Future[ProcessHandle] = Future()
         if not self.call(partial(self._on_spawn, spec, started)):
             raise LauncherStopped(spec.name)
-        return started.result(_SPAWN_TIMEOUT_S)
+        try:
+            return started.result(_SPAWN_TIMEOUT_S)
+        except TimeoutError:
+            started.cancel()
+            msg = f"cannot start {spec.name}: no answer within {_SPAWN_TIMEOUT_S} s"
+            raise SpawnFailed(msg) from None
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Kill what is left, reap it, end the thread. Returns whether all that was done in time."""
@@ -202,6 +207,8 @@ class Launcher:
             self._execute(handle, child, child.life.tick(now))
 
     def _on_spawn(self, spec: ProcessSpec, started: Future[ProcessHandle]) -> None:
+        if not started.set_running_or_notify_cancel():
+            return
         if self._stopping:
             started.set_exception(LauncherStopped(spec.name))
             return

@@ -107,7 +107,8 @@ class ModelCache:
             raise NoDiskSpace(f"the cache {self._root} cannot be used: {error.strerror}") from error
         if free < needed:
             raise NoDiskSpace(
-                f"the cache {self._root} has {free >> 20} MB free; the model needs {needed >> 20} MB"
+                f"the cache {self._root} has {free >> 20} MB free,"
+                f" the model needs {needed >> 20} MB"
             )
 
     def _fill(self, place: Path, files: ModelFiles, convert: Callable[[Path], None]) -> None:

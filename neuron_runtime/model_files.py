@@ -36,7 +36,7 @@ class ModelFiles:
     layout: Layout
 
     def verify(self) -> None:
-        """Check that everything is there, without reading tensors. Any thread; tens of milliseconds.
+        """Check that everything is there, without reading tensors. Any thread; takes some 0.1 s.
 
         Raises:
             SourceNotFound: A file is missing or cannot be read.

@@ -67,7 +67,7 @@ class ModelSource:
         """Find the files on this host.
 
         Args:
-            download: Fetch a hub repository that is not here yet; takes minutes, so never in a daemon.
+            download: Fetch a hub repository that is not here; takes minutes, so never in a daemon.
 
         Raises:
             SourceNotFound: Nothing is there, and it cannot or may not be downloaded.

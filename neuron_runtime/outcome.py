@@ -70,9 +70,10 @@ Outcome = Ok | RequestFailure | GroupFailure
 
 def conclude(ends: Sequence[Body | RankFailure]) -> Outcome:
     """Derive the outcome from how each rank ended, in rank order."""
+    results = tuple([end for end in ends if isinstance(end, Body)])
+    if len(results) == len(ends):
+        return Ok(results)
     failures = tuple(end for end in ends if isinstance(end, RankFailure))
-    if not failures:
-        return Ok(tuple(end for end in ends if isinstance(end, Body)))
     alike = len(failures) == len(ends) and len({failure.code for failure in failures}) == 1
     if alike and not any(failure.died for failure in failures):
         return RequestFailure(failures[0].code, failures[0].message)

@@ -47,6 +47,10 @@ def _create(name: str, faults: Faults) -> Backend:
         from neuron_runtime.backends.fake import FakeBackend  # noqa: PLC0415 - only when chosen
 
         return FakeBackend(on_collective=faults.in_collective)
+    # PERF: with OpenMP's default of spinning, a core that anything else needs makes all threads of a
+    # rank spin for it: 0.2 tokens/s instead of 14 beside three busy processes (docs/performance.md).
+    # libgomp reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from neuron_runtime.torch_backend.backend import TorchBackend  # noqa: PLC0415 - imports torch
 
     return TorchBackend(on_collective=faults.in_collective)

@@ -21,14 +21,14 @@ class ProtocolError(TransportError):
         self.detail = detail
 
 
-class LinkDown(TransportError):  # noqa: N818 -- reads as what happened
+class LinkDown(TransportError):
     """The link is not up; open a new one."""
 
     code = "link_down"
     retryable = True
 
 
-class Backpressure(TransportError):  # noqa: N818 -- the term of the art
+class Backpressure(TransportError):
     """The send queue is full; try again later or elsewhere."""
 
     code = "backpressure"

@@ -52,8 +52,9 @@ class Reactor:
         self._timers = TimerQueue()
         self._soon: deque[Callable[[], None]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # SAFETY: a late wake-up must not write to whoever gets the descriptor next.
-        self._wake_lock = threading.Lock()
+        # SAFETY: a late wake-up must not write to whoever gets the descriptor next. Reentrant,
+        # because a signal handler may call stop() inside it.
+        self._wake_lock = threading.RLock()
         self._waiting = False
         self._stopping = False
         self._ident: int | None = None

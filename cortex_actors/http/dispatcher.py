@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from pathlib import Path
 from typing import final
 
 from cortex_actors.http.backend import BackendError
@@ -12,6 +13,7 @@ from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes
 from transports.clock import Clock, MonotonicClock
+from transports.curve import load_keys
 from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.link import CallEvent, Completed, Failed, Lost
@@ -30,7 +32,8 @@ class Dispatcher:
     """A ``Backend`` over real links. Create it in the process that uses it, never before a fork.
 
     ``slots`` is how many generations and operator questions may be open at once; keep it below the
-    number of server threads, so that /health always finds one.
+    number of server threads, so that /health always finds one. ``key_file`` is what this process
+    proves its identity to engines with; a key's owner is named like the file.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Dispatcher:
         *,
         slots: int,
         deadlines: Deadlines | None = None,
+        key_file: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         name = f"{service}-{os.getpid()}"
@@ -47,7 +51,8 @@ class Dispatcher:
         self._deadlines = deadlines or Deadlines()
         self._reactor = Reactor(f"{name}-reactor", clock=self._clock)
         self._daemon = DaemonLink(self._reactor, daemon_endpoint, name)
-        self._engines = EngineLinks(self._reactor, name)
+        keys = None if key_file is None else load_keys(key_file)
+        self._engines = EngineLinks(self._reactor, key_file.stem if key_file else name, keys)
         self._routes = Routes(self._reactor, self._daemon, self._engines, self._clock)
         self._slots = threading.BoundedSemaphore(slots)
         self._running: set[RoutedGeneration] = set()

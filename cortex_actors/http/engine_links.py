@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
-from transports.errors import TransportError
+from transports.curve import CurveClient, CurveKeys
+from transports.errors import KeyFileError, TransportError
 from transports.identity import process_identity
 from transports.link import IncomingRequest, Link
 from transports.reactor import Reactor
@@ -25,13 +26,17 @@ OnNoLink = Callable[[str, str], None]
 class EngineLinks:
     """At most one link per engine; requests that come while it connects wait for it."""
 
-    def __init__(self, reactor: Reactor, name: str) -> None:
+    def __init__(self, reactor: Reactor, name: str, keys: CurveKeys | None = None) -> None:
         self._reactor = reactor
         self._name = name
+        self._keys = keys
         self._links: dict[str, _EngineLink] = {}
 
-    def use(self, endpoint: str, then: OnLink, otherwise: OnNoLink) -> None:
-        """Call ``then(link)`` as soon as there is a link, or ``otherwise(reason, detail)``."""
+    def use(self, endpoint: str, server_key: str, then: OnLink, otherwise: OnNoLink) -> None:
+        """Call ``then(link)`` as soon as there is a link, or ``otherwise(reason, detail)``.
+
+        ``server_key`` is the key that the engine must prove to have; empty for a plain link.
+        """
         engine = self._links.get(endpoint)
         if engine is not None:
             engine.use(then, otherwise)
@@ -41,9 +46,22 @@ class EngineLinks:
         self._links[endpoint] = engine
         me = process_identity("front_end", self._name)
         try:
-            self._reactor.connect(endpoint, me, engine, deadline_s=CONNECT_DEADLINE_S)
+            self._reactor.connect(
+                endpoint,
+                me,
+                engine,
+                deadline_s=CONNECT_DEADLINE_S,
+                curve=self._curve(server_key),
+            )
         except TransportError as ex:
             engine.give_up(ex.code, str(ex))
+
+    def _curve(self, server_key: str) -> CurveClient | None:
+        if not server_key:
+            return None
+        if self._keys is None:
+            raise KeyFileError("the engine wants CURVE and this front end has no key file")
+        return CurveClient(self._keys, server_key.encode())
 
     def close(self) -> None:
         """Close every link."""

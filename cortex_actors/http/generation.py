@@ -148,6 +148,7 @@ class RoutedGeneration:
         self._call = None
         self._routes.engines.use(
             lease.endpoint,
+            lease.server_key,
             lambda link: self._ask_engine(link, lease),
             self._engine_unreachable,
         )

@@ -56,6 +56,10 @@ class _LoggedBody:
             self._on_close()
 
 
+_POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
+"""What machines ask every second, and nobody wants to read about."""
+
+
 @final
 class RequestLog:
     """WSGI middleware; call it from any thread."""
@@ -77,7 +81,9 @@ class RequestLog:
             return start_response(line, [*headers, ("x-request-id", request_id)], *rest)
 
         def report() -> None:
-            _LOG.info(
+            level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO
+            _LOG.log(
+                level,
                 "request id=%s client=%s method=%s path=%s status=%s duration_ms=%.1f",
                 request_id,
                 environ.get("REMOTE_ADDR", "-"),

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, final
 
 from gunicorn.app.base import BaseApplication
@@ -87,6 +88,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             arguments.service,
             slots=arguments.threads - max(1, arguments.threads // 8),
             deadlines=Deadlines(lease_s=arguments.load_deadline_s),
+            key_file=arguments.key_file,
         )
         dispatcher.start()
         create = _APPS[arguments.service]
@@ -159,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-body-mb", type=int, default=32)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
     parser.add_argument("--drain-s", type=float, default=8.0)
+    parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)
     parser.add_argument("--death-fd", type=int, required=True)
     parser.add_argument("--name", default="front_end")

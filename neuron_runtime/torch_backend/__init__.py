@@ -1,0 +1,1 @@
+"""What computes with torch. Only modules in here, and tests, import torch."""

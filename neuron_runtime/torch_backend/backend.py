@@ -1,4 +1,4 @@
-"""A rank that computes with torch: transformers' modules, our parallel layers, a cache per sequence."""
+"""A rank that computes with torch: transformers' modules and a cache per sequence."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TorchBackend:
 
         Raises:
             BackendError: No such device, dtype or quantisation; the other ranks did not come; the
-                files are missing, corrupt or of an unknown architecture; the model cannot be divided.
+                files are missing, corrupt or of an unknown architecture; the model does not divide.
         """
         started = self._clock.now()
         if shard.quant != "none":
@@ -131,7 +131,8 @@ class TorchBackend:
         if min(part.tokens) < 0 or max(part.tokens) >= model.vocabulary:
             raise BackendError(
                 FailureCode.INVALID_REQUEST,
-                f"sequence {part.sequence} has a token outside the vocabulary of {model.vocabulary}",
+                f"sequence {part.sequence} has a token that is not among the"
+                f" {model.vocabulary} of the model",
             )
         end = part.position + len(part.tokens)
         if 0 < model.context_length < end:

@@ -12,6 +12,7 @@ from typing import Protocol, final
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.cpu_mesh import CpuMesh, MeshError
@@ -24,7 +25,7 @@ COLLECTIVE_S = 600.0
 
 
 class Collectives(Protocol):
-    """One rank's membership. All calls on the worker's main thread; every rank makes the same ones."""
+    """One rank's membership. Main thread only; all ranks make the same calls in order."""
 
     rank: int
     world_size: int
@@ -34,7 +35,7 @@ class Collectives(Protocol):
         ...
 
     def gather(self, part: torch.Tensor) -> torch.Tensor | None:
-        """Return the ranks' equally shaped parts side by side (last dimension) on rank 0, else None."""
+        """Like ``gather_everywhere``, but on rank 0 only; None on the others."""
         ...
 
     def gather_everywhere(self, part: torch.Tensor) -> torch.Tensor:
@@ -66,17 +67,20 @@ def join(shard: LoadShard, device: torch.device) -> Collectives:
         ) from error
 
 
-def _store(shard: LoadShard) -> dist.Store:
+def _store(shard: LoadShard) -> Store:
     scheme, _, place = shard.rendezvous.partition("://")
-    timeout = timedelta(seconds=JOIN_S)
-    if scheme == "file":
-        store: dist.Store = dist.FileStore(place, shard.world_size)
-        store.set_timeout(timeout)
-        return store
     host, _, port = place.rpartition(":")
-    if scheme != "tcp" or not port.isdigit():
+    store: Store
+    if scheme == "file":
+        store = dist.FileStore(place, shard.world_size)  # type: ignore[attr-defined]
+    elif scheme == "tcp" and port.isdigit():
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            host, int(port), shard.world_size, shard.rank == 0, timedelta(seconds=JOIN_S)
+        )
+    else:
         raise ValueError(f"{shard.rendezvous!r} is neither file:///path nor tcp://host:port")
-    return dist.TCPStore(host, int(port), shard.world_size, shard.rank == 0, timeout)
+    store.set_timeout(timedelta(seconds=JOIN_S))
+    return store
 
 
 @final
@@ -110,8 +114,8 @@ class ProcessGroup:
         self.rank, self.world_size = rank, world_size
 
     @classmethod
-    def join(cls, store: dist.Store, rank: int, world_size: int, backend: str) -> ProcessGroup:
-        """Initialise the default process group, which a process has only once; waits for all ranks."""
+    def join(cls, store: Store, rank: int, world_size: int, backend: str) -> ProcessGroup:
+        """Initialise the default process group, of which a process has one; waits for all ranks."""
         dist.init_process_group(
             backend,
             store=store,
@@ -143,6 +147,6 @@ class ProcessGroup:
         """Abort: a plain shutdown waits for kernels whose other ranks may be gone."""
         if dist.is_initialized():
             if dist.get_backend() == "nccl":
-                dist.distributed_c10d._abort_process_group()  # noqa: SLF001 - has no public name
+                dist.distributed_c10d._abort_process_group()
             else:
                 dist.destroy_process_group()

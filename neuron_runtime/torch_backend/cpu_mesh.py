@@ -2,8 +2,9 @@
 
 Every rank has one region of memory that it writes and the others read, and a stream socket to each
 other rank. A collective is: write your part, send each peer one byte, receive one from each, read
-all parts. A region has two slots used in turn. That is enough: a peer's byte for operation n + 1 says
-that it has read everything of operation n, and nobody writes slot n + 2 before having that byte.
+all parts. A region has two slots used in turn. That is enough: a peer's byte for operation n + 1
+says that it has read everything of operation n, and nobody writes its part of n + 2, which lies
+where that of n did, before having that byte.
 
 The regions are anonymous (memfd) and travel over the sockets, whose names are abstract, so nothing
 is left behind whoever dies when. A dead peer is an end-of-file, seen at once.
@@ -21,7 +22,7 @@ from datetime import timedelta
 from typing import Final, final
 
 import torch
-import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 
 SLOT_BYTES: Final = 1 << 20
 _REGION_BYTES: Final = 2 * SLOT_BYTES
@@ -48,7 +49,7 @@ class CpuMesh:
 
     @classmethod
     def join(
-        cls, store: dist.Store, rank: int, world_size: int, join_s: float, collective_s: float
+        cls, store: Store, rank: int, world_size: int, join_s: float, collective_s: float
     ) -> CpuMesh:
         """Connect to every other rank; waits for them.
 
@@ -72,12 +73,13 @@ class CpuMesh:
         """See ``Collectives``. Half precision is added up in float32."""
         flat = part.view(-1)
         size = SLOT_BYTES // part.element_size()
-        for piece in (flat,) if len(flat) <= size else flat.split(size):
+        for start in range(0, len(flat), size):
+            piece = flat[start : start + size]
             slots = self._exchange(piece)
             if piece.dtype is torch.float32:
                 torch.add(slots[0], slots[1], out=piece)
                 for slot in slots[2:]:
-                    piece += slot
+                    piece.add_(slot)
             else:
                 piece.copy_(torch.stack(slots).sum(0, dtype=torch.float32))
         return part
@@ -130,7 +132,7 @@ class CpuMesh:
 
 
 def _connect(
-    store: dist.Store, rank: int, world_size: int, own: int, join_s: float
+    store: Store, rank: int, world_size: int, own: int, join_s: float
 ) -> tuple[dict[int, socket.socket], dict[int, torch.Tensor]]:
     """Connect to all lower ranks, accept all higher ones, and swap regions with each."""
     peers: dict[int, socket.socket] = {}

@@ -25,11 +25,11 @@ STORED_DTYPE = torch.bfloat16
 
 
 class UnsupportedModel(ModelFilesError):
-    """transformers has no causal language model of this architecture, or cannot read it from GGUF."""
+    """transformers has no causal language model of this kind, or cannot read it from GGUF."""
 
 
 def convert_gguf(source: Path, target: Path, on_progress: OnProgress) -> None:
-    """Write the model in ``source`` into the existing directory ``target``. Takes seconds to minutes.
+    """Write the model in ``source`` into the directory ``target``. Takes seconds to minutes.
 
     Args:
         source: A GGUF file whose header has been checked.
@@ -78,7 +78,7 @@ def _tokenizer(source: Path) -> Any:
 def _tensors(source: Path, config: Any, on_progress: OnProgress) -> dict[str, torch.Tensor]:
     with torch.device("meta"):
         model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
-    # The loader shows its progress with tqdm only; the module attribute is the one place to hear it.
+    # The loader tells its progress to tqdm only; the module's attribute is where to listen.
     original = gguf_loading.tqdm
     gguf_loading.tqdm = lambda items, **_: _reported(items, on_progress)
     try:

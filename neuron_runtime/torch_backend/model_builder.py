@@ -19,8 +19,9 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from neuron_runtime.model_errors import ModelFilesError, SourceCorrupt
+from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.torch_backend.collectives import Collectives
-from neuron_runtime.torch_backend.parallel_linear import parallelize
+from neuron_runtime.torch_backend.parallel_linear import VocabularyParallelLinear, parallelize
 from neuron_runtime.torch_backend.parallel_plan import Cut, Geometry, ParallelPlan
 from neuron_runtime.torch_backend.shard_reader import ShardReader
 
@@ -74,6 +75,8 @@ def build_model(
 
 
 def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    # Without this, transformers would take the name of a missing directory for a repository's.
+    read_json(model_dir / CONFIG)
     try:
         config = AutoConfig.from_pretrained(model_dir)
         model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
@@ -85,7 +88,8 @@ def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is wanted)
+    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
+    return names[id(wanted)]
 
 
 class _Filling:
@@ -141,6 +145,8 @@ class _Filling:
         if shape == tuple(local):
             return None
         module = name.rpartition(".")[0]
+        if isinstance(self._model.get_submodule(module), VocabularyParallelLinear):
+            return Cut(0, (self._plan.vocabulary(shape[0]),))
         cut = self._plan.outputs(module, shape[0])
         if cut.size == shape[0] and len(shape) > 1:
             cut = self._plan.inputs(module, shape[1])
@@ -149,7 +155,7 @@ class _Filling:
     def _put(self, name: str, tensor: torch.Tensor) -> None:
         owner, _, leaf = name.rpartition(".")
         module = self._model.get_submodule(owner)
-        table = module._parameters if leaf in module._parameters else module._buffers  # noqa: SLF001
+        table = module._parameters if leaf in module._parameters else module._buffers
         table[leaf] = tensor
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -160,9 +166,9 @@ class _Filling:
 def _compute_buffers(model: Any, device: torch.device) -> None:
     """Compute what is in no file (rotary frequencies) the way transformers itself does it."""
     for module in model.modules():
-        absent = [k for k, b in module._buffers.items() if b is not None and b.is_meta]  # noqa: SLF001
+        absent = [k for k, b in module._buffers.items() if b is not None and b.is_meta]
         for key in absent:
-            module._buffers[key] = torch.empty_like(module._buffers[key], device=device)  # noqa: SLF001
+            module._buffers[key] = torch.empty_like(module._buffers[key], device=device)
         if absent:
             with torch.no_grad():
-                model._init_weights(module)  # noqa: SLF001 - the hook that every model has for this
+                model._init_weights(module)

@@ -6,7 +6,7 @@ collective. Created on the meta device; ``model_builder`` fills them.
 
 from __future__ import annotations
 
-from typing import cast, final
+from typing import final
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ class ColumnParallelLinear(nn.Linear):
         super().__init__(whole.in_features, outputs, bias=whole.bias is not None)
         self._collectives, self._gathered = collectives, gathered
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - nn.Linear's own name
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by the local rows."""
         part = functional.linear(input, self.weight, self.bias)
         return self._collectives.gather_everywhere(part) if self._gathered else part
@@ -43,7 +43,7 @@ class RowParallelLinear(nn.Linear):
         self._collectives = collectives
         self._slice = slice(inputs.start, inputs.stop) if split_input else slice(None)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - nn.Linear's own name
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by the local columns and add up over the ranks."""
         part = functional.linear(input[..., self._slice], self.weight)
         total = self._collectives.add_up(part)
@@ -62,7 +62,7 @@ class VocabularyParallelLinear(nn.Linear):
         self._collectives, self._vocabulary = collectives, whole.out_features
         self._share = -(-whole.out_features // collectives.world_size)
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - nn.Linear's own name
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Compute the local logits and gather them."""
         part = functional.linear(input, self.weight, self.bias)
         padded = functional.pad(part, (0, self._share - part.shape[-1]))
@@ -104,9 +104,9 @@ def _replacement(
 
 
 def _share_key_value_heads(model: nn.Module, name: str, plan: ParallelPlan) -> None:
-    """Tell the attention around ``name`` how many query heads share a key-value head on this rank."""
+    """Tell the attention around ``name`` how many query heads share one key-value head here."""
     parent, _, leaf = name.rpartition(".")
     if leaf == "k_proj" and plan.style(name) is Style.COLUMN:
         attention = model.get_submodule(parent)
         if hasattr(attention, "num_key_value_groups"):
-            cast("nn.Module", attention).num_key_value_groups = plan.query_heads_per_kv_head  # type: ignore[assignment]
+            attention.num_key_value_groups = plan.query_heads_per_kv_head  # type: ignore[assignment]

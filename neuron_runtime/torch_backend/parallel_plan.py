@@ -9,7 +9,7 @@ The styles come from the model's own ``base_model_tp_plan``; what they mean here
 - ``rowwise_split_input``: as rowwise, for an input that every rank has in full;
 - everything replicated is held in full by every rank.
 
-When ranks outnumber key-value heads, each head is held by ``world_size / heads`` neighbouring ranks.
+When ranks outnumber key-value heads, ``world_size / heads`` neighbouring ranks hold the same one.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class ParallelPlan:
     """What one rank holds of each module.
 
     Args:
-        styles: Module name patterns (``*`` is a layer's number) to style names, as transformers has them.
+        styles: transformers' plan: module name pattern (``*`` is a layer's number) to style name.
         geometry: The model's sizes.
         rank: This rank.
         world_size: How many ranks share the model.
@@ -179,7 +179,7 @@ class ParallelPlan:
         return Cut(1, (range(size),))
 
     def vocabulary(self, size: int) -> range:
-        """Return which tokens' logits this rank computes; the last ranks may have fewer, or none."""
+        """Return whose logits this rank computes; the last ranks may have fewer, or none."""
         share = -(-size // self.world_size)
         return range(min(size, self.rank * share), min(size, (self.rank + 1) * share))
 

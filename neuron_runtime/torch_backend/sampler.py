@@ -17,8 +17,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 def sample_token(logits: torch.Tensor, params: SampleParams) -> int:
     """Return a token id drawn from one row of logits, of any dtype and device.
 
-    ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 keep all tokens. top_k is applied before
-    top_p, as transformers does.
+    ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 keep all tokens. top_k is applied
+    before top_p, as transformers does.
     """
     if params.temperature <= 0:
         return int(logits.argmax())

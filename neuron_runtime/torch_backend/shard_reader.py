@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -79,7 +79,7 @@ class ShardReader:
         except (SafetensorError, OSError) as error:
             raise SourceCorrupt(f"{path} cannot be read: {error}") from error
         self._files.append(file)
-        self._file_of.update(dict.fromkeys(file.keys(), file))
+        self._file_of.update(dict.fromkeys(cast("Any", file).keys(), file))
 
     def _file(self, tensor: str) -> Any:
         try:

@@ -14,10 +14,9 @@ from transports.inproc import InprocListener, InprocNetwork
 from transports.link import Identity, LinkHandler
 from transports.listener import Listener
 from transports.liveness import LivenessPolicy
-from transports.proxy import Faults, FaultProxy
+from transports.proxy import FaultProxy, Faults
 from transports.reactor import Reactor
 from transports.reception import Admit, admit_all
-
 
 #: Slow enough not to interfere with what a test is about.
 CALM = LivenessPolicy(ping_s=5.0, suspect_s=20.0, down_s=30.0, busy_exempt=False)

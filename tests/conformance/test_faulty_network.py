@@ -134,4 +134,3 @@ def test_short_partition_is_survived() -> None:
         network.until(lambda: events.is_over)
         check_history(5, events)
         assert isinstance(events.terminals[0], Completed)
-

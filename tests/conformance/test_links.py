@@ -100,7 +100,10 @@ def test_one_message_feeds_several_streams(
         client.link.request(SLOW, events, deadline_s=WIDE_S)
     network.until(lambda: len(server.requests) == 3)
     for index in range(4):
-        pieces = [(request, TextDelta(f"{at}{index} ", index)) for at, request in enumerate(server.requests)]
+        pieces = [
+            (request, TextDelta(f"{at}{index} ", index))
+            for at, request in enumerate(server.requests)
+        ]
         server.link.publish(pieces)
     server.requests[1].complete(ANSWER)
     server.link.publish([(request, TextDelta("late", 4)) for request in server.requests[:2]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from tests.model.call_machine import SLOT, Asker, Delivered, Frames
+from tests.model.call_machine import SLOT, Delivered, Frames, NewAsker
 from transports.calls import Deliver
 from transports.codec import decode_body, decode_header, encode_body
 from transports.effects import Effects
@@ -196,8 +196,8 @@ class AnswersTwice(Simple):
         return [(self.open[header.corr][0], Completed(body))]
 
 
-RIGHT: tuple[type[Asker], ...] = (Fenced, Simple)
-MUTANTS: tuple[type[Asker], ...] = (
+RIGHT: tuple[NewAsker, ...] = (Fenced, Simple)
+MUTANTS: tuple[NewAsker, ...] = (
     Untagged,
     CountOnly,
     NoIncarnation,

@@ -1,7 +1,7 @@
 """Random histories of one end of a link asking a peer that is slow, restarts, and is imitated.
 
-The peer is a few lines of its own: it answers each question with the question's number, so an answer
-that reaches another question shows. What is being asked with is a parameter.
+The peer is a few lines of its own: it answers each question with the question's number, so an
+answer that reaches another question shows. What is being asked with is a parameter.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class CallMachine(RuleBasedStateMachine):
         self.inc += 1
         self.sent = 2
         self.inbox: deque[tuple[int, int]] = deque()
+        self.answered: list[tuple[int, int]] = []
         self._take(self.asker.connect(self.inc))
 
     def _take(self, delivered: Delivered) -> None:
@@ -84,8 +85,8 @@ class CallMachine(RuleBasedStateMachine):
             self.events[number].append(event)
 
     def _message(self, kind: Kind, number: int, **fields: int) -> Frames:
-        header = Header(VERSION, kind, 0, SLOT, self.inc, self.sent, 0, 0, 0)._replace(**fields)
-        return [pack(header), encode_body(StepDone(number, rank=0))]
+        header = Header(VERSION, kind, 0, SLOT, self.inc, self.sent, 0, 0, 0)._asdict() | fields
+        return [pack(tuple(header.values())), encode_body(StepDone(number, rank=0))]
 
     # -- the asking end --------------------------------------------------------------------------
 
@@ -116,7 +117,15 @@ class CallMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.inbox))
     @rule()
     def answer(self) -> None:
-        seq, number = self.inbox.popleft()
+        self.answered.append(self.inbox.popleft())
+        self._answer(*self.answered[-1])
+
+    @precondition(lambda self: bool(self.answered))
+    @rule(data=st.data())
+    def answer_again(self, data: st.DataObject) -> None:
+        self._answer(*data.draw(st.sampled_from(self.answered)))
+
+    def _answer(self, seq: int, number: int) -> None:
         self.sent += 1
         self.flight.append(self._message(Kind.RESULT, number, corr=seq))
 

@@ -11,7 +11,7 @@ from tests.model.step_machine import NewCollector, StepMachine
 from tests.model.step_mutants import MUTANTS, Honest
 
 SETTINGS = settings(
-    max_examples=200,
+    max_examples=300,
     stateful_step_count=40,
     deadline=None,
     database=None,

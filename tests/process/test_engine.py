@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,6 +175,16 @@ def test_ranks_do_not_outlive_an_engine_that_is_killed(daemon: EngineDaemon) -> 
 
     assert all(handle.exited.wait(WAIT_S) for handle in ranks)
     assert not any(process_state(handle.pid) for handle in ranks)
+
+
+def test_an_engine_imports_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, neuron_runtime.engine_main;"
+        "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert said.stdout.strip() == "[]"
 
 
 def test_an_engine_without_its_models_files_says_so_and_ends(

@@ -1,4 +1,4 @@
-"""One rank in a process of its own: runs the steps that it reads from stdin, reports on stdout."""
+"""Ranks in processes of their own: each does the jobs it reads from stdin, reports on stdout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -16,22 +15,44 @@ from transports.schemas.group import LoadShard, SampleParams, SequenceStep, Step
 STOP_WAIT_S = 5.0
 
 
-class RankScript(msgspec.Struct):
-    """What a rank is to do. ``logits_file`` receives one row per sampled token (rank 0)."""
+class Job(msgspec.Struct):
+    """A model to load and steps to run. ``logits_file`` gets a row per step, from rank 0."""
 
-    shard: LoadShard
+    model_dir: str
     steps: tuple[Step, ...]
+    rendezvous: str
+    dtype: str = "float32"
     logits_file: str = ""
 
+    def shard(self, rank: int, world_size: int) -> LoadShard:
+        """Return what one rank is to load."""
+        return LoadShard(
+            model_dir=self.model_dir,
+            rank=rank,
+            world_size=world_size,
+            device=f"cpu:{rank}",
+            dtype=self.dtype,
+            rendezvous=self.rendezvous,
+            threads=1,
+        )
 
-class RankReport(msgspec.Struct):
-    """What came of it; ``code`` is empty unless the load or a step was refused."""
+
+class Report(msgspec.Struct):
+    """What came of a job; ``code`` is empty unless the load or a step was refused."""
 
     tokens: tuple[int, ...] = ()
     step_s: tuple[float, ...] = ()
     weight_bytes: int = 0
     code: str = ""
     message: str = ""
+
+
+class RankScript(msgspec.Struct):
+    """What one process is to do."""
+
+    rank: int
+    world_size: int
+    jobs: tuple[Job, ...]
 
 
 def teacher_steps(prompt: Sequence[int], answer: Sequence[int]) -> tuple[Step, ...]:
@@ -46,79 +67,64 @@ def teacher_steps(prompt: Sequence[int], answer: Sequence[int]) -> tuple[Step, .
 
 
 def run_group(
-    model_dir: Path,
-    world_size: int,
-    steps: tuple[Step, ...],
-    rendezvous: Path,
-    *,
-    dtype: str = "float32",
-    logits_file: str = "",
-    timeout_s: float = 60.0,
-) -> tuple[RankReport, ...]:
-    """Run every rank of a group on the CPU; return their reports by rank."""
-    processes = []
-    for rank in range(world_size):
-        shard = LoadShard(
-            model_dir=str(model_dir),
-            rank=rank,
-            world_size=world_size,
-            device=f"cpu:{rank}",
-            dtype=dtype,
-            rendezvous=f"file://{rendezvous}",
-            threads=1,
-        )
-        script = RankScript(shard, steps, logits_file if rank == 0 else "")
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(script))
-        process.stdin.close()
-        process.stdin = None
-        processes.append(process)
+    world_size: int, jobs: Sequence[Job], *, timeout_s: float = 90.0
+) -> list[tuple[Report, ...]]:
+    """Run every rank of a group on the CPU; return, by job, the ranks' reports."""
+    processes = [_start(RankScript(rank, world_size, tuple(jobs))) for rank in range(world_size)]
     try:
         outputs = [process.communicate(timeout=timeout_s)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.wait(STOP_WAIT_S)
-    return tuple(msgspec.json.decode(output, type=RankReport) for output in outputs)
+    by_rank = [msgspec.json.decode(output, type=tuple[Report, ...]) for output in outputs]
+    return list(zip(*by_rank, strict=True))
 
 
-def main() -> None:
-    """Run one rank."""
+def _start(script: RankScript) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", __name__]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(script))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def _do(job: Job, rank: int, world_size: int) -> Report:
     from safetensors.torch import save_file
     from torch import Tensor, stack
 
-    from neuron_runtime.torch_backend import backend as module
+    from neuron_runtime.torch_backend.backend import TorchBackend
 
-    script = msgspec.json.decode(sys.stdin.buffer.read(), type=RankScript)
     rows: list[Tensor] = []
-    sample = module.sample_token
-
-    def recording(logits: Tensor, params: SampleParams) -> int:
-        rows.append(logits.detach().float().cpu().clone())
-        return sample(logits, params)
-
-    if script.logits_file:
-        module.sample_token = recording
-    backend = module.TorchBackend(on_collective=lambda: None)
+    tokens: list[int] = []
+    step_s: list[float] = []
+    backend = TorchBackend(on_collective=lambda: None)
     try:
-        loaded = backend.load(script.shard)
-        tokens: list[int] = []
-        step_s: list[float] = []
-        for step in script.steps:
+        loaded = backend.load(job.shard(rank, world_size))
+        assert backend._model is not None
+        backend._model.module.register_forward_hook(
+            lambda *call: rows.append(call[-1].logits[0, -1].float().clone())
+        )
+        for step in job.steps:
             started = time.perf_counter()
             tokens += [sampled.token for sampled in backend.step(step).tokens]
             step_s.append(time.perf_counter() - started)
-        report = RankReport(tuple(tokens), tuple(step_s), loaded.weight_bytes)
     except BackendError as error:
-        report = RankReport(code=error.code, message=error.message)
+        return Report(code=error.code, message=error.message)
     finally:
         backend.close()
-    if script.logits_file:
-        save_file({"logits": stack(rows)}, script.logits_file)
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    if job.logits_file and rank == 0:
+        save_file({"logits": stack(rows)}, job.logits_file)
+    return Report(tuple(tokens), tuple(step_s), loaded.weight_bytes)
+
+
+def main() -> None:
+    """Run one rank's jobs."""
+    script = msgspec.json.decode(sys.stdin.buffer.read(), type=RankScript)
+    reports = [_do(job, script.rank, script.world_size) for job in script.jobs]
+    sys.stdout.buffer.write(msgspec.json.encode(reports))
 
 
 if __name__ == "__main__":

@@ -86,12 +86,16 @@ class LeaseRequest(Body, frozen=True):
 
 
 class Lease(Body, frozen=True):
-    """The router's answer: this engine, until settled or until the front end's link is gone."""
+    """The router's answer: this engine, until settled or until the front end's link is gone.
+
+    ``server_key`` is the CURVE public key (Z85) that the engine must prove to have; empty is plain.
+    """
 
     lease: int
     model: str
     neuron: str
     endpoint: str
+    server_key: str = ""
 
 
 class LeaseSettled(Body, frozen=True):

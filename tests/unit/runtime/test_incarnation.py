@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from neuron_runtime import incarnation
@@ -47,3 +51,24 @@ def test_a_boot_that_has_used_up_its_incarnations_says_so(monkeypatch: pytest.Mo
 
     with pytest.raises(OverflowError, match="has no incarnations left"):
         mint.mint(1)
+
+
+def test_owners_on_many_threads_never_get_the_same_life() -> None:
+    mint = IncarnationMint(7)
+    together = threading.Barrier(8)
+
+    def live(owner: int) -> list[tuple[int, int]]:
+        together.wait()
+        slots = [mint.slot(f"{owner}/{place}") for place in range(200)]
+        return [(slot, mint.mint(slot)) for slot in slots]
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            lives = [life for owner in threads.map(live, range(8)) for life in owner]
+    finally:
+        sys.setswitchinterval(interval_s)
+
+    assert sorted(slot for slot, _ in lives) == list(range(1, 1601))
+    assert sorted(inc for _, inc in lives) == list(range(1, 1601))

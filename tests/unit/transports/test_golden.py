@@ -1,6 +1,7 @@
 """The wire format, byte for byte: a change of these files is a change of the protocol.
 
-Each file has one frame per line, in hex. ``python -m tests.unit.transports.test_golden`` writes them.
+Each file has one frame per line, in hex; ``python -m tests.unit.transports.test_golden`` writes
+them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Message = tuple[Header, Body | None, tuple[bytes, ...]]
 
 def _header(kind: Kind, seq: int, **fields: int) -> Header:
     blank = Header(VERSION, kind, 0, src=3, inc=7, seq=seq, corr=0, budget_us=0, trace=0)
-    return blank._replace(**fields)
+    return Header(**(blank._asdict() | fields))
 
 
 def _chunk(corr: int, index: int, text: str, tokens: tuple[int, ...]) -> ChunkItem:

@@ -1,0 +1,244 @@
+"""The Router: leases, parked requests, and exactly one answer to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving import router as router_module
+from cortex_actors.serving.lease_table import holder_of
+from cortex_actors.serving.messages import (
+    DrainStarted,
+    EnsureLoaded,
+    FleetChanged,
+    HolderGone,
+    LeaseAsked,
+    LeaseReturned,
+    LoadFinished,
+    Tick,
+)
+from cortex_actors.serving.request_metrics import RequestMetrics
+from cortex_actors.serving.router import LATE_S, Router
+from cortex_actors.serving.state_board import StateBoard
+from tests.eventually import eventually
+from tests.unit.serving.doubles import (
+    Audience,
+    FakeLink,
+    FakeRequest,
+    Recorder,
+    model_state,
+    neuron_state,
+    settle,
+)
+from transports.clock import ManualClock
+from transports.failures import FailureCode
+from transports.link import LinkState
+from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState, NeuronState
+from transports.schemas.link import Failure
+
+Start = Callable[..., ActorRef]
+
+
+class Scene:
+    """A router, whom it tells, and what it sees of the fleet."""
+
+    def __init__(self, start: Start) -> None:
+        self.clock = ManualClock(100.0)
+        self.board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+        self.metrics = CollectorRegistry()
+        self.loader = Audience(start(Recorder, name="loader"))
+        names = {"m": "m", "alias": "m", "other": "other"}
+        request_metrics = RequestMetrics(self.metrics)
+        self.router = start(
+            Router, names, self.loader.ref, request_metrics, self.board.read, self.clock
+        )
+
+    def show(self, *models: ModelState) -> None:
+        self.board.write((neuron_state("n1", *models),))
+        self.router.notify(FleetChanged())
+
+    def ask(
+        self, model: str = "m", link: FakeLink | None = None, deadline: float | None = None
+    ) -> FakeRequest:
+        wanted = LeaseRequest("id", model)
+        request = FakeRequest(wanted, link, deadline)
+        self.router.tell(LeaseAsked(request, wanted))
+        return request
+
+    def park(self, model: str = "m", deadline: float | None = None) -> FakeRequest:
+        request = self.ask(model, deadline=deadline)
+        assert self.loader.next(EnsureLoaded).model == model
+        return request
+
+    def counted(self, outcome: str) -> float | None:
+        labels = {"gen_ai_request_model": "m", "neuron": "n1", "outcome": outcome}
+        return self.metrics.get_sample_value("cortex_requests_total", labels)
+
+    @property
+    def summary(self) -> str:
+        settle(self.router)
+        return self.router.summary()
+
+
+@pytest.fixture
+def scene(start: Start) -> Scene:
+    return Scene(start)
+
+
+def test_a_ready_model_is_leased_at_once(scene: Scene) -> None:
+    scene.show(model_state("m"))
+
+    assert scene.ask("alias").answer() == Lease(1, "m", "n1", "tcp://127.0.0.1:7")
+    assert scene.loader.heard(EnsureLoaded) == []
+    assert scene.summary == "leases=1 parked=0"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(scene: Scene) -> None:
+    failure = scene.ask("gpt-4").failure()
+
+    assert failure.code == FailureCode.MODEL_NOT_FOUND
+    assert failure.param == "model"
+    assert "'gpt-4'" in failure.message
+    assert "alias, m, other" in failure.message
+
+
+def test_a_cold_model_is_loaded_and_its_waiters_served(scene: Scene) -> None:
+    waiting = [scene.park(), scene.park()]
+    scene.show(model_state("m", "starting"))
+    settle(scene.router)
+    assert [request.answers for request in waiting] == [[], []]
+    assert [request.progressed for request in waiting] == [[model_state("m", "starting")]] * 2
+
+    scene.show(model_state("m"))
+
+    assert {type(request.answer()) for request in waiting} == {Lease}
+    assert scene.summary == "leases=2 parked=0"
+
+
+def test_the_loaders_word_that_it_is_done_serves_too(scene: Scene) -> None:
+    request = scene.park()
+    scene.board.write((neuron_state("n1", model_state("m")),))
+    scene.router.notify(LoadFinished("m", None))
+
+    assert isinstance(request.answer(), Lease)
+
+
+def test_a_load_that_fails_fails_all_who_wait_for_it_and_nobody_else(scene: Scene) -> None:
+    waiting, other = [scene.park(), scene.park()], scene.park("other")
+    failure = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
+    scene.router.notify(LoadFinished("m", failure))
+
+    assert [request.failure() for request in waiting] == [failure, failure]
+    assert scene.summary == "leases=0 parked=1"
+    assert other.answers == []
+
+
+def test_a_waiter_is_told_that_the_model_still_loads_before_its_time_is_up(scene: Scene) -> None:
+    late, patient = scene.park(deadline=110.0), scene.park(deadline=200.0)
+    scene.clock.advance(10.0 - LATE_S)
+    scene.router.notify(Tick())
+
+    failure = late.failure()
+    assert failure.code == FailureCode.MODEL_LOADING
+    assert failure.retry_after_s
+    assert scene.summary == "leases=0 parked=1"
+    assert patient.answers == []
+
+
+def test_while_somebody_waits_the_loader_is_reminded(scene: Scene) -> None:
+    scene.park()
+    scene.router.notify(Tick())
+
+    assert scene.loader.next(EnsureLoaded).model == "m"
+
+
+def test_a_client_that_leaves_is_unparked_and_its_question_closed(scene: Scene) -> None:
+    request = scene.park()
+    request.cancel()
+
+    assert request.failure().code == FailureCode.CANCELLED
+    assert scene.summary == "leases=0 parked=0"
+    scene.show(model_state("m"))
+    assert scene.summary == "leases=0 parked=0"
+
+
+def test_a_client_that_left_before_it_was_parked_does_not_wait(scene: Scene) -> None:
+    wanted = LeaseRequest("id", "m")
+    request = FakeRequest(wanted)
+    request.cancel()
+    scene.router.tell(LeaseAsked(request, wanted))
+
+    assert request.failure().code == FailureCode.CANCELLED
+
+
+def test_a_lease_is_settled_once_and_counted(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    lease = scene.ask(link=link).answer()
+    assert isinstance(lease, Lease)
+    settled = LeaseSettled(lease.lease, "completed", 3, 4, 0.1, 0.2)
+    for holder in ((7, 7), holder_of(link), holder_of(link)):
+        scene.router.notify(LeaseReturned(holder, settled))
+
+    assert scene.summary == "leases=0 parked=0"
+    assert scene.counted("completed") == 1.0
+
+
+def test_a_holder_that_dies_releases_its_leases_and_no_others(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    dying, living = FakeLink(inc=1), FakeLink(inc=2)
+    for link in (dying, dying, living):
+        scene.ask(link=link).answer()
+    scene.router.notify(HolderGone(holder_of(dying)))
+
+    assert scene.summary == "leases=1 parked=0"
+    assert scene.counted("front_end_died") == 2.0
+
+
+def test_a_question_that_its_askers_death_has_overtaken_gets_no_lease(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    link.state = LinkState.DOWN
+    scene.router.notify(HolderGone(holder_of(link)))
+    request = scene.ask(link=link)
+
+    assert request.failure().code == FailureCode.LINK_LOST
+    assert scene.summary == "leases=0 parked=0"
+
+
+def test_only_so_many_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_module, "MAX_PARKED", 2)
+    waiting = [scene.park(), scene.park("other")]
+    failure = scene.ask().failure()
+
+    assert failure.code == FailureCode.OVERLOADED
+    assert failure.retry_after_s
+    assert [request.answers for request in waiting] == [[], []]
+
+
+def test_draining_refuses_those_who_wait_and_those_who_come(scene: Scene) -> None:
+    waiting = scene.park()
+    scene.router.notify(DrainStarted())
+    assert waiting.failure().code == FailureCode.SHUTTING_DOWN
+    scene.show(model_state("m"))
+
+    assert scene.ask().failure().code == FailureCode.SHUTTING_DOWN
+
+
+def test_a_router_that_ends_leaves_nobody_waiting(scene: Scene) -> None:
+    waiting = scene.park()
+    scene.router.stop()
+
+    assert waiting.failure().code == FailureCode.MODEL_UNAVAILABLE
+
+
+def test_a_dead_loader_does_not_take_the_router_along(scene: Scene) -> None:
+    scene.loader.ref.stop()
+    eventually(lambda: not scene.loader.ref.alive)
+    request = scene.ask()
+
+    assert scene.summary == "leases=0 parked=1"
+    assert request.answers == []
