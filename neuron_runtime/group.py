@@ -47,7 +47,10 @@ class SendRequest:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The epoch must be replaced; emitted exactly once, after the open operation has closed."""
+    """The epoch must be replaced; emitted exactly once, after the open operation has closed.
+
+    A lost link leads here by way of the member's death, which is asked for.
+    """
 
     code: str
     message: str
@@ -133,7 +136,8 @@ class Group:
         member = self._by_slot.get(slot)
         if member is None or member.inc != inc or slot in self._failed:
             return ()
-        self._break(RankFailure(member, FailureCode.WORKER_DIED, detail))
+        self.state = GroupState.BROKEN
+        self._failed[slot] = RankFailure(member, FailureCode.WORKER_DIED, detail)
         if self._open and member in self.unresolved:
             return self._after(self._open.lost(slot, inc, detail))
         return self._after((Kill(member, ExitKind.SILENT, detail),))
@@ -145,9 +149,12 @@ class Group:
     def died(self, slot: int, inc: int, detail: str) -> tuple[GroupEffect, ...]:
         """The member's process is gone for certain."""
         member = self._by_slot.get(slot)
-        if member is None or member.inc != inc:
+        before = self._failed.get(slot)
+        if member is None or member.inc != inc or (before and before.died):
             return ()
-        self._break(RankFailure(member, FailureCode.WORKER_DIED, f"died ({detail})", died=True))
+        self.state = GroupState.BROKEN
+        message = f"{before.message if before else 'died'} ({detail})"
+        self._failed[slot] = RankFailure(member, FailureCode.WORKER_DIED, message, died=True)
         return self._after(self._open.died(slot, inc, detail) if self._open else ())
 
     def cancel(self, now: float) -> tuple[GroupEffect, ...]:
@@ -161,14 +168,14 @@ class Group:
         """Act on a deadline that has passed."""
         return self._after(self._open.tick(now)) if self._open else ()
 
-    def _break(self, failure: RankFailure) -> None:
-        self.state = GroupState.BROKEN
-        self._failed.setdefault(failure.member.slot, failure)
-
     def _after(self, effects: Sequence[GroupEffect]) -> tuple[GroupEffect, ...]:
         if not effects and self.state is not GroupState.BROKEN:
             return ()
-        failure: GroupFailure | RequestFailure = GroupFailure(tuple(self._failed.values()))
+        # A lost link is not the end: the death that follows says what it was, and of whom.
+        failure: GroupFailure | RequestFailure | None = None
+        if any(failed.died for failed in self._failed.values()):
+            known = (self._failed.get(member.slot) for member in self.members)
+            failure = GroupFailure(tuple(failed for failed in known if failed))
         for effect in effects:
             if not isinstance(effect, Closed):
                 continue
@@ -181,7 +188,7 @@ class Group:
                 case GroupFailure():
                     self.state = GroupState.BROKEN
                     failure = effect.outcome
-        if self.state is not GroupState.BROKEN or self.busy or self._told_broken:
+        if failure is None or self.busy or self._told_broken:
             return tuple(effects)
         self._told_broken = True
         return (*effects, Broken(failure.code, failure.message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -51,8 +52,12 @@ def _create(name: str, faults: Faults) -> Backend:
     # rank spin for it: 0.2 tokens/s instead of 14 beside three busy processes (docs/performance.md).
     # libgomp reads this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # PERF: what is imported stays; looking for garbage in it takes 0.5 s of a 3 s import.
+    gc.disable()
     from neuron_runtime.torch_backend.backend import TorchBackend  # noqa: PLC0415 - imports torch
 
+    gc.freeze()
+    gc.enable()
     return TorchBackend(on_collective=faults.in_collective)
 
 

@@ -24,6 +24,7 @@ from transports.schemas.link import Failure
 from transports.session import Session
 
 MAX_INCOMING = 4096
+_CHUNK = Kind.CHUNK
 _log = logging.getLogger("cortex.transports")
 
 
@@ -103,7 +104,7 @@ class Channel:
         payload = codec.encode_body(body, raw)
         call = OutgoingCall(self)
         deadline = self._loop.now() + deadline_s
-        self._commands.run(self._request, call, on_event, payload, raw, deadline, trace)
+        self._commands.run(self._request, call, on_event, payload, raw, deadline, deadline_s, trace)
         return call
 
     def note(self, body: Body, *, trace: int = 0, raw: Sequence[bytes] = ()) -> None:
@@ -155,11 +156,13 @@ class Channel:
         payload: bytes,
         raw: Sequence[bytes],
         deadline: float,
+        budget_s: float,
         trace: int,
     ) -> None:
-        now = self._loop.now()
         try:
-            call.seq, frames = self._session.request(on_event, payload, raw, deadline, now, trace)
+            call.seq, frames = self._session.request(
+                on_event, payload, raw, deadline, budget_s, trace
+            )
         except LinkDown as ex:
             self._guard(on_event, Lost("link_down", str(ex)))
             return
@@ -179,7 +182,7 @@ class Channel:
         self, corr: int, kind: Kind, payload: bytes, raw: Sequence[bytes], flags: int
     ) -> None:
         if corr in self._incoming:
-            if kind is not Kind.CHUNK:
+            if kind is not _CHUNK:
                 del self._incoming[corr]
             self._send(self._session.reply, kind, corr, payload, raw, flags)
         elif self._session.is_up:

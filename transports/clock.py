@@ -20,9 +20,8 @@ class MonotonicClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        """Return the monotonic clock in seconds."""
-        return time.monotonic()
+    # PERF: asked several times per message, so without a Python-level call in between.
+    now = staticmethod(time.monotonic)
 
 
 @final

@@ -21,6 +21,7 @@ RAW_FRAMES = 64
 RAW_FRAME_BYTES = 64 * MIB
 RAW_TOTAL_BYTES = 256 * MIB
 
+_READY = Kind.READY
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(AnyBody)
 
@@ -77,7 +78,7 @@ def decode_body(kind: Kind, payload: bytes) -> Body | None:
     Raises:
         ProtocolError: With reason ``malformed``.
     """
-    if kind is Kind.READY:
+    if kind is _READY:
         if payload:
             raise ProtocolError("malformed", "READY has no body")
         return None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import msgspec
+
 from transports.schemas.body import Body
 from transports.schemas.generate import TextDelta
 from transports.schemas.link import Failure
@@ -39,38 +41,37 @@ class Identity:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+# PERF: one is made per message; a msgspec struct is made five times as quickly as a frozen
+# dataclass. None of these is ever encoded.
+
+
+class Chunk(msgspec.Struct, frozen=True):
     """A stream's next piece; indexes of one call are contiguous from 0."""
 
     index: int
     payload: TextDelta
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """A call that takes long says how far it is (a CHUNK whose body is not a stream piece)."""
 
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """Terminal: the answer."""
 
     body: Body
     raw: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """Terminal: the peer answered with a typed failure."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """Terminal: no answer will be accepted any more (link gone, deadline passed, index gap)."""
 
     reason: str

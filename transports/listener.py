@@ -14,16 +14,19 @@ import zmq
 
 from transports.curve import CurveServer
 from transports.endpoints import Endpoint, parse
-from transports.errors import EndpointError, LinkDown
+from transports.errors import EndpointError
 from transports.link import Identity, LinkHandler
 from transports.liveness import LivenessPolicy
+from transports.poller import Poller
 from transports.reception import Admit, Reception
 from transports.zmq_link import (
     LINGER_MS,
     close_monitored,
     monitor_events,
+    receive,
     set_options,
     set_server_keys,
+    transmit,
 )
 
 if TYPE_CHECKING:
@@ -36,20 +39,17 @@ _PROBE_AGAIN_S = 0.05
 class _Port:
     """The way out to one peer of the ROUTER, which stays open for the others."""
 
-    __slots__ = ("_routing_id", "_socket")
+    __slots__ = ("_fd", "_poller", "_routing_id", "_socket")
 
-    def __init__(self, socket: zmq.Socket[bytes], routing_id: bytes) -> None:
+    def __init__(self, poller: Poller, socket: zmq.Socket[bytes], routing_id: bytes) -> None:
+        self._poller = poller
         self._socket = socket
+        self._fd = socket.fileno()
         self._routing_id = routing_id
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        try:
-            self._socket.send_multipart([self._routing_id, *frames], zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as ex:
-            raise LinkDown(str(ex)) from ex
-        return True
+        self._poller.touched(self._fd)
+        return transmit(self._socket, [self._routing_id, *frames])
 
     def close(self) -> None:
         pass
@@ -74,9 +74,7 @@ class Listener:
         self._authenticates = curve is not None
         socket: zmq.Socket[bytes] = reactor.context.socket(zmq.ROUTER)
         self._socket = socket
-        self._reception = Reception(
-            reactor, me, handler, admit, policy, lambda routing_id: _Port(socket, routing_id)
-        )
+        self._reception = Reception(reactor, me, handler, admit, policy, self._port_to)
         set_options(socket, endpoint)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if curve is not None:
@@ -97,6 +95,9 @@ class Listener:
         """Say GOODBYE on every link and stop listening; idempotent. Any thread."""
         self._reactor.run_soon(self._close)
 
+    def _port_to(self, routing_id: bytes) -> _Port:
+        return _Port(self._reactor.poller, self._socket, routing_id)
+
     def _close(self) -> None:
         if not self._socket.closed:
             self._reception.close()
@@ -110,14 +111,11 @@ class Listener:
     def _on_readable(self) -> None:
         # PERF: one message a turn; the poll that follows is quicker than asking for more here.
         try:
-            if self._authenticates:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-                frames, user = [part.bytes for part in parts], str(parts[-1].get("User-Id"))
-            else:
-                frames, user = self._socket.recv_multipart(zmq.NOBLOCK), None
+            routing_id, *frames = receive(self._socket)
         except zmq.Again:
             return
-        self._reception.received(frames[0], frames[1:], user)
+        user = str(routing_id.get("User-Id")) if self._authenticates else None
+        self._reception.received(routing_id.bytes, [frame.bytes for frame in frames], user)
 
     def _on_monitor(self) -> None:
         """Some connection broke; ZeroMQ does not say whose, but a PING to it will fail."""

@@ -8,7 +8,6 @@ then the thread that made it may use it as if it ran.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections import deque
@@ -26,6 +25,7 @@ from transports.fence import DropCounters
 from transports.link import Identity, LinkHandler
 from transports.listener import Listener
 from transports.liveness import LOCAL, REMOTE, LivenessPolicy
+from transports.poller import Poller
 from transports.reception import Admit, admit_all
 from transports.timers import Timer, TimerQueue
 from transports.zmq_link import Dialer
@@ -45,9 +45,9 @@ class Reactor:
         self.name = name
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.counters = DropCounters()
-        self._clock = clock or MonotonicClock()
-        self._poller = zmq.Poller()
-        self._readers: dict[Any, Callable[[], None]] = {}
+        self.now = (clock or MonotonicClock()).now
+        """Monotonic seconds; from any thread."""
+        self.poller = Poller()
         self._closers: dict[Any, Callable[[], None]] = {}
         self._timers = TimerQueue()
         self._soon: deque[Callable[[], None]] = deque()
@@ -62,7 +62,7 @@ class Reactor:
         self._done = threading.Event()
         self._allowed: dict[bytes, Mapping[bytes, str]] = {}
         self._zap: zmq.Socket[bytes] | None = None
-        self.watch(self._wake_fd, self._on_wake)
+        self.poller.add_doorbell(self._wake_fd)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -146,10 +146,6 @@ class Reactor:
 
     # -- the loop, for everybody ----------------------------------------------------------------
 
-    def now(self) -> float:
-        """Return monotonic seconds. Any thread."""
-        return self._clock.now()
-
     def on_thread(self) -> bool:
         """Return whether the caller is the reactor's thread, or may act as it before it runs."""
         return self._ident is None or self._ident == threading.get_ident()
@@ -158,6 +154,7 @@ class Reactor:
         """Run ``fn`` on the reactor's thread, after what is due now. Any thread."""
         self._soon.append(fn)
         if self._waiting:
+            self._waiting = False
             self._wake()
 
     def run_soon(self, fn: Callable[[], None]) -> None:
@@ -186,17 +183,15 @@ class Reactor:
     def adopt(
         self, source: Any, on_readable: Callable[[], None], close: Callable[[], None] | None = None
     ) -> None:
-        """Poll a socket or descriptor; ``close`` is called when the reactor ends."""
-        self._poller.register(source, zmq.POLLIN)
-        self._readers[source] = on_readable
+        """Watch a socket or descriptor; ``close`` is called when the reactor ends."""
+        self.poller.add(source, on_readable)
         if close is not None:
             self._closers[source] = close
 
     def release(self, source: Any) -> None:
-        """Poll it no more."""
-        if self._readers.pop(source, None) is not None:
-            self._poller.unregister(source)
-            self._closers.pop(source, None)
+        """Watch it no more."""
+        self.poller.remove(source)
+        self._closers.pop(source, None)
 
     def allow(self, allowed: Mapping[bytes, str]) -> bytes:
         """Let these CURVE keys connect; return the ZAP domain that says so."""
@@ -214,10 +209,10 @@ class Reactor:
     def _turn(self) -> None:
         # SAFETY: from here on posters write the wake-up; what was posted before is seen in _soon.
         self._waiting = True
-        ready = self._poller.poll(0 if self._soon or self._stopping else self._wait_ms())
+        ready = self.poller.wait(0 if self._soon or self._stopping else self._wait_s())
         self._waiting = False
-        for source, _ in ready:
-            reader = self._readers.get(source)
+        for fd in ready:
+            reader = self.poller.readers.get(fd)
             if reader is not None:
                 self._guard(reader)
         if self._soon:
@@ -225,9 +220,8 @@ class Reactor:
         if self._timers.next_at <= (now := self.now()):
             self._run_timers(now)
 
-    def _wait_ms(self) -> int:
-        wait_s = min(max(0.0, self._timers.next_at - self.now()), _MAX_WAIT_S)
-        return math.ceil(wait_s * 1000)
+    def _wait_s(self) -> float:
+        return min(max(0.0, self._timers.next_at - self.now()), _MAX_WAIT_S)
 
     def _run_soon(self) -> None:
         for _ in range(len(self._soon)):
@@ -242,9 +236,6 @@ class Reactor:
             fn()
         except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
             _log.exception("callback_failed reactor=%s", self.name)
-
-    def _on_wake(self) -> None:
-        os.eventfd_read(self._wake_fd)
 
     def _wake(self) -> None:
         with self._wake_lock:
@@ -295,6 +286,7 @@ class Reactor:
         with self._wake_lock:
             os.close(self._wake_fd)
             self._wake_fd = -1
+        self.poller.close()
         self._done.set()
 
 

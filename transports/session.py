@@ -45,6 +45,9 @@ from transports.sequence import Arrivals
 
 _U64 = (1 << 64) - 1
 _LAST = 1
+# PERF: a member of an enum class is looked up ten times as slowly as a global name.
+_CONNECTING, _UP, _SUSPECT = LinkState.CONNECTING, LinkState.UP, LinkState.SUSPECT
+_REQUEST, _CHUNK, _GOODBYE = Kind.REQUEST, Kind.CHUNK, Kind.GOODBYE
 _NOTE_KINDS: dict[type[Body], Kind] = {Drain: Kind.DRAIN, Drained: Kind.DRAINED}
 
 
@@ -58,6 +61,8 @@ class Session:
         self.me = me
         self.peer = peer
         self.state = LinkState.CONNECTING
+        self.is_up = False
+        """Whether requests may be sent."""
         self.policy = policy
         self._inc = me.inc if peer is None else peer.inc
         self._calls: CallTable[OnCallEvent] = CallTable()
@@ -71,12 +76,6 @@ class Session:
             awaiting=self._calls.awaiting,
             answered=self._calls.answered,
         )
-
-    @property
-    def is_up(self) -> bool:
-        """Whether requests may be sent."""
-        state = self.state
-        return state is LinkState.UP or state is LinkState.SUSPECT
 
     # -- handshake ------------------------------------------------------------------------------
 
@@ -105,11 +104,11 @@ class Session:
         lost: int | None = 0
         if refusal not in NOT_THE_PEER:
             # PROTOCOL: a GOODBYE may come from someone who has lost count of us, or never had it.
-            if header.kind is not Kind.GOODBYE:
+            if header.kind is not _GOODBYE:
                 lost = self._arrivals.admit(header.seq)
             self._liveness.heard(now)
-            if self.state is LinkState.SUSPECT:
-                self.state = LinkState.UP
+            if self.state is _SUSPECT:
+                self.state = _UP
         if lost is None:
             return (Discard(DropReason.DUPLICATE),)
         effects = self._refused(refusal, header) if refusal else self._accept(header, frames, now)
@@ -121,7 +120,7 @@ class Session:
             body = codec.decode_body(kind, frames[1])
         except ProtocolError:
             return (Discard(DropReason.MALFORMED),)
-        if self.state is LinkState.CONNECTING and kind not in _BEFORE_UP:
+        if self.state is _CONNECTING and kind not in _BEFORE_UP:
             return (Discard(DropReason.MALFORMED),)
         arrival = (header, body, tuple(frames[2:]), now)
         return _ON[kind](self, arrival)
@@ -134,7 +133,7 @@ class Session:
     def _lacking(self, lost: int) -> Effects:
         if self.state is not LinkState.UP:
             return (Lacking(lost),)
-        self.state = LinkState.SUSPECT
+        self._enter(LinkState.SUSPECT)
         return (self._ping(), Lacking(lost), Suspect())
 
     def _on_hello(self, _: _Arrival) -> Effects:
@@ -148,13 +147,13 @@ class Session:
             return self.close("version", f"peer chose {body.protocol}, we speak {VERSION}")
         self._expects.src = header.src
         self.peer = Identity(body.boot, header.src, self._inc, 0, "", body.name)
-        self.state = LinkState.UP
+        self._enter(LinkState.UP)
         return (Send(self._framer.frames(Kind.READY, b"")), Up(self.peer))
 
     def _on_ready(self, _: _Arrival) -> Effects:
         if self.peer is None or self.state is not LinkState.CONNECTING:
             return (Discard(DropReason.MALFORMED),)
-        self.state = LinkState.UP
+        self._enter(LinkState.UP)
         return (Up(self.peer),)
 
     def _on_request(self, arrival: _Arrival) -> Effects:
@@ -210,20 +209,22 @@ class Session:
         payload: bytes,
         raw: Sequence[bytes],
         deadline: float,
-        now: float,
+        budget_s: float,
         trace: int,
     ) -> tuple[int, list[bytes]]:
-        """Ask; return the call's number and the frames. ``deadline`` infinity is none.
+        """Ask; return the call's number and the frames.
+
+        ``deadline`` is on our clock, ``budget_s`` is what the peer is told; infinity is none.
 
         Raises:
             LinkDown: The session is not up.
         """
         self._require_up()
         budget_us = 0
-        if deadline != math.inf:
-            budget_us = min(max(1, int((deadline - now) * 1e6)), _U64)
+        if budget_s != math.inf:
+            budget_us = min(max(1, int(budget_s * 1e6)), _U64)
         frames = self._framer.frames(
-            Kind.REQUEST, payload, raw, budget_us=budget_us, trace=trace & _U64
+            _REQUEST, payload, raw, budget_us=budget_us, trace=trace & _U64
         )
         seq = self._framer.last
         self._calls.open(seq, owner, deadline)
@@ -242,7 +243,7 @@ class Session:
     ) -> list[bytes]:
         """Answer the peer's request ``corr``, or stream to it. Raises like ``request``."""
         self._require_up()
-        if kind is not Kind.CHUNK:
+        if kind is not _CHUNK:
             flags |= _LAST
         return self._framer.frames(kind, payload, raw, corr=corr, flags=flags)
 
@@ -267,7 +268,7 @@ class Session:
             if sign is Sign.DOWN:
                 return self.close("silent", f"nothing heard for {self.policy.down_s} s")
             if sign is Sign.SUSPECT:
-                self.state = LinkState.SUSPECT
+                self._enter(LinkState.SUSPECT)
                 effects.append(Suspect())
             else:
                 effects.append(self._ping())
@@ -288,10 +289,14 @@ class Session:
         """End without a word: the peer is gone."""
         if self.state is LinkState.DOWN:
             return ()
-        self.state = LinkState.DOWN
+        self._enter(LinkState.DOWN)
         self._expects.closed = True
         story = f"{reason}: {detail}" if detail else reason
         return (*self._calls.fail_all("link_down", story), Down(reason, detail))
+
+    def _enter(self, state: LinkState) -> None:
+        self.state = state
+        self.is_up = state in (LinkState.UP, LinkState.SUSPECT)
 
     def _require_up(self) -> None:
         if not self.is_up:

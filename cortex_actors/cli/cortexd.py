@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cortex_actors.cli import bench_coldload, bench_health, keygen, serving
+from cortex_actors.cli import bench_coldload, bench_health, keygen, serving, top
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient, GatewayError
 from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
 from cortex_actors.cli.version import version
@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", parents=[client], help="show neurons and models")
     status.set_defaults(command=_status)
+    top.add_command(commands, client)
     models = commands.add_parser("models", parents=[client], help="list the catalogue")
     models.set_defaults(command=_models)
     for name, command in (("load", _load), ("unload", _unload)):

@@ -70,6 +70,23 @@ class GatewayClient:
         """
         return self._json(self._send("GET", "/v1/models"))
 
+    def actors(self) -> list[dict[str, Any]]:
+        """Return ``/debug/actors``: every actor of the daemon.
+
+        Raises:
+            GatewayError: No answer, or a refusal.
+        """
+        rows: list[dict[str, Any]] = self._json(self._send("GET", "/debug/actors"))["actors"]
+        return rows
+
+    def chaos(self, fault: dict[str, Any]) -> dict[str, Any]:
+        """Arm one fault of ``neuron_runtime.faults`` in a rank; neurons only.
+
+        Raises:
+            GatewayError: No answer, or chaos is off, or there is no such model.
+        """
+        return self._json(self._send("POST", "/chaos", fault))
+
     def load(self, model: str) -> dict[str, Any]:
         """Load a model; returns when it is ready.
 

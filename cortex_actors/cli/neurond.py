@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from cortex_actors.cli import keygen, serving
+from cortex_actors.cli import chaos, keygen, serving
+from cortex_actors.cli.gateway_client import GatewayError
 from cortex_actors.cli.tables import device_table
 from cortex_actors.cli.version import version
 from cortex_actors.config.devices import DeviceChoice, DeviceError, find_devices, parse_devices
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         code: int = args.command(args)
-    except DeviceError as error:
+    except (DeviceError, GatewayError) as error:
         print(f"neurond: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     devices.add_argument("--json", action="store_true", help="print JSON instead of a table")
     devices.set_defaults(command=_devices)
+    chaos.add_command(commands)
     keygen.add_command(commands, _AFTER_KEYGEN)
     return parser
 

@@ -46,6 +46,7 @@ class NeuronSettings(Section):
     load_deadline_s: Seconds = 600.0
     drain_s: Seconds = 5.0
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
+    chaos: bool = False
     log_level: LogLevel = "info"
 
     @model_validator(mode="after")

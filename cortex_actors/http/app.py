@@ -12,6 +12,7 @@ from cortex_actors.http.backend import Backend
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, WsgiApp
 from cortex_actors.http.resources.actors import Actors
+from cortex_actors.http.resources.chaos import Chaos
 from cortex_actors.http.resources.chat import ChatCompletions
 from cortex_actors.http.resources.gateway_status import GatewayStatus
 from cortex_actors.http.resources.health import Health, Ready
@@ -45,6 +46,7 @@ def create_neuron_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT)
             "/models": NeuronModels(backend),
             "/models/load": LoadModel(backend, body_limit),
             "/models/unload": UnloadModel(backend, body_limit),
+            "/chaos": Chaos(backend, body_limit),
             "/metrics": Metrics(backend),
         }
     )

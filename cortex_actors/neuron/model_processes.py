@@ -7,6 +7,7 @@ model/<id>/processes   rest_for_one
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,8 @@ from neuron_runtime.model_errors import SourceNotFound
 from neuron_runtime.model_source import ModelSource, Scheme
 from transports.endpoints import parse
 from transports.schemas.fleet import ModelSpec
+
+_log = logging.getLogger("cortex.model_processes")
 
 # The control plane must answer while every core computes (G7), so the computing yields to it.
 WORKER_NICE = 5
@@ -140,7 +143,8 @@ class ModelProcesses:
         for ref in (self._preparation, self._tree):
             if ref is not None:
                 ref.stop()
-                ref.exit.wait(GROUP_SHUTDOWN_S)
+                if not ref.exit.wait(GROUP_SHUTDOWN_S):
+                    _log.error("not ended within %s s name=%s", GROUP_SHUTDOWN_S, ref.name)
                 self._workplace.registry.forget(ref)
         if self._roster is not None:
             self._roster.remove_files()

@@ -13,6 +13,7 @@ from neuron_runtime.backends.base import BackendError, OnCollective
 from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.torch_backend.collectives import Collectives, join
+from neuron_runtime.torch_backend.cpu_mesh import MeshError
 from neuron_runtime.torch_backend.device import choose_dtype, open_device
 from neuron_runtime.torch_backend.model_builder import BuiltModel, build_model
 from neuron_runtime.torch_backend.parallel_plan import PlacementError
@@ -85,7 +86,8 @@ class TorchBackend:
 
         Raises:
             BackendError: A sequence continues at a position that its cache has not reached, has no
-                tokens or unknown ones, or gets longer than the context. No cache has changed then.
+                tokens or unknown ones, or gets longer than the context: no cache has changed then.
+                Or another rank is gone: this one is of no use any more.
         """
         model, rank = self._loaded()
         for sequence in step.forget:
@@ -94,11 +96,15 @@ class TorchBackend:
             self._check(part, model)
         self._on_collective()
         tokens: list[SampledToken] = []
-        with torch.inference_mode():
-            for part in step.sequences:
-                logits = self._forward(part, model)
-                if part.sample is not None and rank == 0:
-                    tokens.append(SampledToken(part.sequence, sample_token(logits, part.sample)))
+        try:
+            with torch.inference_mode():
+                for part in step.sequences:
+                    logits = self._forward(part, model)
+                    if part.sample is not None and rank == 0:
+                        token = sample_token(logits, part.sample)
+                        tokens.append(SampledToken(part.sequence, token))
+        except MeshError as error:
+            raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
         return StepDone(step.step, rank, tuple(tokens))
 
     def clear(self) -> None:

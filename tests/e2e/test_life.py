@@ -38,7 +38,7 @@ def test_a_client_that_leaves_frees_its_slot(fleet: Fleet) -> None:
 def test_unload_and_the_next_request_loads_again(fleet: Fleet) -> None:
     answer = fleet.http.post("/admin/unload", json={"model": MODEL})
     assert answer.status_code == 200, answer.text
-    assert fleet.model()["status"] == "unloaded"
+    eventually(lambda: fleet.model()["status"] == "unloaded")
     assert not fleet.ranks()
 
     text, _ = read_stream(open_stream(fleet, max_tokens=8))

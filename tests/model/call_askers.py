@@ -45,7 +45,9 @@ class Fenced:
             self._delivered.append((number, event))
 
         try:
-            seq, _ = self._session.request(on_event, QUESTION, (), deadline, self._now, 0)
+            seq, _ = self._session.request(
+                on_event, QUESTION, (), deadline, deadline - self._now, 0
+            )
         except LinkDown:
             return None
         return seq

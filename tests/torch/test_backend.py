@@ -227,3 +227,16 @@ def test_weights_of_another_model_are_refused(backend: TorchBackend, make_model:
     with pytest.raises(BackendError, match="embed_tokens") as refusal:
         backend.load(shard(model_dir))
     assert refusal.value.code == FailureCode.SOURCE_CORRUPT
+
+
+def test_a_config_that_contradicts_itself_is_refused(
+    backend: TorchBackend, make_model: MakeModel
+) -> None:
+    model_dir = make_model()
+    config = model_dir / "config.json"
+    config.write_text(
+        config.read_text().replace('"num_attention_heads": 8', '"num_attention_heads": 7')
+    )
+    with pytest.raises(BackendError) as refusal:
+        backend.load(shard(model_dir))
+    assert refusal.value.code == FailureCode.LOAD_FAILED

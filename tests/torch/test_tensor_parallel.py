@@ -90,7 +90,7 @@ def test_four_ranks_share_two_key_value_heads_and_refuse_what_does_not_divide(
 ) -> None:
     model_dir = make_model("qwen3", tie_word_embeddings=True)
     comparison = Comparison(model_dir, SMALL_PROMPT, tmp_path)
-    odd = make_model(num_attention_heads=6, num_key_value_heads=3)
+    odd = make_model(hidden_size=72, num_attention_heads=6, num_key_value_heads=3)
     refused = Job(str(odd), (), (tmp_path / "second-meeting").as_uri())
     reports, refusals = run_group(4, [comparison.job, refused])
     comparison.check(reports)

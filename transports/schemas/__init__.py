@@ -24,6 +24,7 @@ AnyBody = (
     | group.StepDone
     | group.ClearCache
     | group.CacheCleared
+    | group.FaultArmed
     | group.InjectFault
     | generate.Generate
     | generate.Chunks

@@ -102,3 +102,10 @@ class InjectFault(Body, frozen=True):
     after: int = 0
     times: int = 1
     seconds: float = 0.0
+
+
+class FaultArmed(Body, frozen=True):
+    """Daemon to operator: the rank has been told."""
+
+    model: str
+    rank: int

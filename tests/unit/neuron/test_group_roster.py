@@ -16,13 +16,13 @@ def test_an_epoch_begins_empty_with_addresses_of_its_own(tmp_path: Path) -> None
     first = roster.endpoint, roster.rendezvous
     member = Member(0, 3, 7, "cpu:0")
     roster.enrol(member, ref)
-    assert roster.members == (member,)
+    assert list(roster.members) == [member]
     assert roster.refs == {7: ref}
 
     roster.open_epoch()
 
     assert roster.epoch == 2
-    assert roster.members == ()
+    assert list(roster.members) == []
     assert roster.refs == {}
     assert not {roster.endpoint, roster.rendezvous} & set(first)
     ref.stop()

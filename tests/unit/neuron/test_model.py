@@ -69,7 +69,9 @@ class Processes:
 class Scene:
     """A Model actor, its processes, and what it tells Models."""
 
-    def __init__(self, start: Start, cached: Path | ModelFilesError | None = Path("/model")) -> None:
+    def __init__(
+        self, start: Start, cached: Path | ModelFilesError | None = Path("/model")
+    ) -> None:
         self.processes = Processes(start, cached)
         self.models = Audience(start(Recorder, name="models"))
         placement = Placement(
@@ -158,9 +160,7 @@ def test_what_breaks_before_it_ever_worked_fails_at_once(scene: Scene) -> None:
 
     assert scene.model.exit.wait(SOON_S)
     last = scene.models.heard(ModelChanged)[-1]
-    assert last.failure == Failure(
-        FailureCode.LOAD_FAILED, "model 'm' failed: 12 heads on 5 ranks"
-    )
+    assert last.failure == Failure(FailureCode.LOAD_FAILED, "model 'm' failed: 12 heads on 5 ranks")
     assert "12 heads" in last.state.error
 
 

@@ -55,12 +55,12 @@ def test_ready_takes_an_engine_and_a_group_in_any_order(engine_first: bool) -> N
     life = ModelLifecycle()
     life.prepared()
     steps = [lambda: life.engine_up("tcp://engine"), life.group_ready]
-    first, second = steps if engine_first else steps[::-1]
 
-    first()
-    assert life.phase is P.STARTING
-    second()
-    assert life.phase is P.READY
+    phases = []
+    for step in steps if engine_first else steps[::-1]:
+        step()
+        phases.append(life.phase)
+    assert phases == [P.STARTING, P.READY]
     assert life.endpoint == "tcp://engine"
 
 

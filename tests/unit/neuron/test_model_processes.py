@@ -35,6 +35,7 @@ from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, FakeLink, Recorder
 from transports.link import Completed
 from transports.schemas import link as link_bodies
+from transports.schemas.body import Body
 from transports.schemas.daemon import (
     EngineLoad,
     EngineReady,
@@ -87,12 +88,16 @@ class Scene:
         self.engine.notify(ChildUp(link))
         return link
 
-    def say(self, body: link_bodies.Body) -> None:
+    def say(self, body: Body) -> None:
         """Be the engine process that says something."""
         self.engine.notify(ChildNote(body))
 
     def kill(self, name: str) -> None:
         os.kill(self.launcher.latest(name).pid, signal.SIGKILL)
+
+    def await_lives(self, name: str, lives: int) -> None:
+        """Wait until this child has been started so many times."""
+        eventually(lambda: len(self.launcher.spawned(name)) == lives, REAP_S)
 
     def group_start(self, link: FakeLink, epoch: int) -> GroupStart:
         """Wait until the engine has been told of this epoch."""
@@ -163,7 +168,7 @@ def test_a_dead_engine_takes_the_group_along(scene: Scene) -> None:
     former = scene.launcher.latest(ENGINE).inc
     scene.connect()
     scene.kill(ENGINE)
-    eventually(lambda: len(scene.launcher.spawned(RANKS[1])) == 2, REAP_S)
+    scene.await_lives(RANKS[1], 2)
     start = scene.group_start(scene.connect(), 2)
 
     assert scene.model.next(EngineEnded).reason.startswith("killed")
@@ -177,7 +182,7 @@ def test_an_engine_whose_link_is_lost_is_replaced(scene: Scene) -> None:
     scene.engine.notify(ChildDown("silent", ""))
 
     assert scene.model.next(EngineEnded).reason.startswith("fenced")
-    eventually(lambda: len(scene.launcher.spawned(ENGINE)) == 2, REAP_S)
+    scene.await_lives(ENGINE, 2)
 
 
 def test_what_the_engine_reports_reaches_the_model(scene: Scene) -> None:
@@ -231,7 +236,7 @@ def test_a_drain_is_over_when_the_engine_says_so_or_cannot(scene: Scene) -> None
 
 def test_too_many_deaths_end_the_tree(scene: Scene) -> None:
     for lives in (1, 2):
-        eventually(lambda lives=lives: len(scene.launcher.spawned(ENGINE)) == lives, REAP_S)
+        scene.await_lives(ENGINE, lives)
         scene.kill(ENGINE)
 
     assert scene.tree.exit.wait(REAP_S)

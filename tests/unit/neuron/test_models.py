@@ -57,9 +57,7 @@ class Scene:
             name="models",
         )
 
-    def _start_model(
-        self, spec: ModelSpec, placed: Placed, models: ActorRef
-    ) -> Future[ActorRef]:
+    def _start_model(self, spec: ModelSpec, placed: Placed, models: ActorRef) -> Future[ActorRef]:
         self.placed.append(placed)
         started: Future[ActorRef] = Future()
         if self.refusal is not None:

@@ -215,9 +215,7 @@ class Conversion:
         source = launcher.source()
         settings = PreparationSettings("m", "file:///m.gguf", directory, "ipc:///none", 0)
         links = ChildLinks(source.mint.boot)
-        self.ref = start(
-            Preparation, settings, self.model.ref, links, source, name="preparation"
-        )
+        self.ref = start(Preparation, settings, self.model.ref, links, source, name="preparation")
         assert self.ref.ready.wait(REAP_S)
         self.handle = launcher.handles[-1]
 

@@ -114,11 +114,12 @@ def test_a_death_between_operations_breaks_the_group_once() -> None:
 def test_a_lost_link_between_operations_has_the_member_killed() -> None:
     group = ready()
 
-    assert group.lost(11, 101, "lost its link") == (
-        Kill(R1, ExitKind.SILENT, "lost its link"),
-        Broken(FailureCode.WORKER_DIED, "rank 1 lost its link"),
-    )
+    assert group.lost(11, 101, "lost its link") == (Kill(R1, ExitKind.SILENT, "lost its link"),)
     assert group.lost(11, 101, "lost its link") == ()
+    assert group.state is GroupState.BROKEN
+    assert group.died(11, 101, "killed by SIGKILL") == (
+        Broken(FailureCode.WORKER_DIED, "rank 1 lost its link (killed by SIGKILL)"),
+    )
 
 
 def test_a_link_lost_in_an_operation_closes_it_by_the_death() -> None:

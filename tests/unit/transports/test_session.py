@@ -34,6 +34,7 @@ from transports.session import Session
 
 DIALER = Identity(boot=10, slot=3, inc=7, pid=1, role="worker", name="rank0")
 LISTENER = Identity(boot=20, slot=0, inc=1, pid=2, role="engine", name="engine")
+INF = float("inf")
 QUESTION = codec.encode_body(ClearCache())
 
 
@@ -113,7 +114,7 @@ def test_nothing_but_the_handshake_is_heard_before_it_is_over() -> None:
     effects = session.received(message(Kind.NOTE, ClearCache(), 2, src=DIALER.slot), 0.0)
     assert effects == (Discard(DropReason.MALFORMED),)
     with pytest.raises(LinkDown):
-        session.request(ignore, QUESTION, (), 1.0, 0.0, 0)
+        session.request(ignore, QUESTION, (), 1.0, 1.0, 0)
 
 
 def test_handshake_messages_are_heard_once(dialing: Dialing) -> None:
@@ -131,12 +132,12 @@ def test_second_hello_is_refused_and_ends_the_link(dialing: Dialing) -> None:
 
 
 def test_request_carries_what_remains_of_its_time(dialing: Dialing) -> None:
-    _, frames = dialing.session.request(ignore, QUESTION, (), 12.5, 10.0, 77)
+    _, frames = dialing.session.request(ignore, QUESTION, (), 12.5, 2.5, 77)
     header = unpack(frames[0])
     assert (header.kind, header.budget_us, header.trace) == (Kind.REQUEST, 2_500_000, 77)
-    _, frames = dialing.session.request(ignore, QUESTION, (), 9.0, 10.0, 0)
+    _, frames = dialing.session.request(ignore, QUESTION, (), 9.0, -1.0, 0)
     assert unpack(frames[0]).budget_us == 1
-    _, frames = dialing.session.request(ignore, QUESTION, (), float("inf"), 10.0, 0)
+    _, frames = dialing.session.request(ignore, QUESTION, (), INF, INF, 0)
     assert unpack(frames[0]).budget_us == 0
 
 
@@ -172,7 +173,7 @@ def test_gap_makes_the_link_suspect_and_asks_the_peer(dialing: Dialing) -> None:
 
 
 def test_stale_answer_uses_up_its_number_but_nothing_else(dialing: Dialing) -> None:
-    dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     stale = dialing.hear(Kind.RESULT, ClearCache(), corr=1)
     assert stale == [Discard(DropReason.STALE_CORR)]
     assert dialing.hear(Kind.NOTE, ClearCache()) == [Noted(ClearCache(), ())]
@@ -199,8 +200,8 @@ def test_impossible_message_ends_the_link(
 
 
 def test_batch_of_chunks_is_given_out_piece_by_piece(dialing: Dialing) -> None:
-    first, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
-    second, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    first, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
+    second, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     one, two = TextDelta("1", 0), TextDelta("2", 0)
     items = (ChunkItem(first, 0, one), ChunkItem(1, 0, one), ChunkItem(second, 0, two))
     assert dialing.hear(Kind.CHUNK, Chunks(items)) == [
@@ -211,7 +212,7 @@ def test_batch_of_chunks_is_given_out_piece_by_piece(dialing: Dialing) -> None:
 
 
 def test_hole_in_a_stream_ends_it_and_tells_the_peer(dialing: Dialing) -> None:
-    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     effects = dialing.hear(Kind.CHUNK, Chunks((ChunkItem(seq, 1, TextDelta("b", 1)),)))
     assert sent(effects) == [(Kind.CANCEL, Cancel("protocol"))]
     (deliver,) = (effect for effect in effects if isinstance(effect, Deliver))
@@ -219,7 +220,7 @@ def test_hole_in_a_stream_ends_it_and_tells_the_peer(dialing: Dialing) -> None:
 
 
 def test_impossible_piece_ends_the_link_and_the_batch(dialing: Dialing) -> None:
-    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     items = (ChunkItem(99, 0, TextDelta("x", 0)), ChunkItem(seq, 0, TextDelta("y", 0)))
     effects = dialing.hear(Kind.CHUNK, Chunks(items))
     assert isinstance(effects[-1], Down)
@@ -241,7 +242,7 @@ def test_ping_is_answered_and_cancel_and_drain_are_passed_on(dialing: Dialing) -
 
 
 def test_deadline_ends_the_call_and_tells_the_peer(dialing: Dialing) -> None:
-    dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     assert dialing.session.next_deadline() == 5.0
     assert dialing.session.expire(4.9) == ()
     effects = dialing.session.expire(5.0)
@@ -250,7 +251,7 @@ def test_deadline_ends_the_call_and_tells_the_peer(dialing: Dialing) -> None:
 
 
 def test_goodbye_counts_whatever_its_number(dialing: Dialing) -> None:
-    dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     effects = dialing.hear(Kind.GOODBYE, Goodbye("stopped", "bye"), seq=1)
     assert effects == [
         Deliver(ignore, Lost("link_down", "stopped: bye")),
@@ -278,7 +279,7 @@ def test_silent_peer_is_asked_suspected_and_given_up(dialing: Dialing) -> None:
 
 
 def test_peer_with_work_of_ours_is_not_judged_by_silence(dialing: Dialing) -> None:
-    seq, _ = dialing.session.request(ignore, QUESTION, (), 1e9, 0.0, 0)
+    seq, _ = dialing.session.request(ignore, QUESTION, (), 1e9, 1e9, 0)
     for half_seconds in range(1, 200):
         assert dialing.session.tick(half_seconds * LOCAL.tick_s) == ()
     (deliver,) = dialing.hear(Kind.RESULT, ClearCache(), now=100.0, corr=seq)
@@ -299,7 +300,7 @@ def test_flipped_bit_of_source_incarnation_or_correlation_answers_nothing(
     byte: int, bit: int
 ) -> None:
     dialing = Dialing()
-    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 0.0, 0)
+    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     header, body = message(Kind.RESULT, ClearCache(), 2, corr=seq)
     flipped = bytearray(header)
     flipped[byte] ^= 1 << bit

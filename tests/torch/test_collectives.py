@@ -1,0 +1,125 @@
+"""One suite for every way in which ranks work together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+import torch.distributed as dist  # noqa: E402
+
+from neuron_runtime.torch_backend.collectives import Alone, Collectives, ProcessGroup  # noqa: E402
+from neuron_runtime.torch_backend.cpu_mesh import SLOT_BYTES, CpuMesh, MeshError  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def exercise(group: Collectives) -> None:
+    """Check one rank's view of every operation, with sizes around a slot's."""
+    rank, size = group.rank, group.world_size
+    for length in (1, 576, SLOT_BYTES // 4, SLOT_BYTES // 4 + 3):
+        for dtype in (torch.float32, torch.bfloat16):
+            part = torch.full((1, 1, length), float(rank + 1)).to(dtype)
+            total = group.add_up(part)
+            assert total.dtype == dtype
+            assert total.shape == (1, 1, length)
+            assert torch.equal(total, torch.full_like(total, size * (size + 1) / 2))
+    row = torch.arange(4.0).view(2, 2) + 10 * rank
+    expected = torch.cat([torch.arange(4.0).view(2, 2) + 10 * n for n in range(size)], dim=-1)
+    assert torch.equal(group.gather_everywhere(row), expected)
+    gathered = group.gather(row.t().contiguous().t())
+    assert (gathered is None) == (rank != 0)
+    if gathered is not None:
+        assert torch.equal(gathered, expected)
+
+
+def _in_threads(world_size: int, place: Path, work: Callable[[CpuMesh], None]) -> None:
+    def rank(number: int) -> None:
+        store = dist.FileStore(str(place / "meeting"), world_size)  # type: ignore[attr-defined]
+        mesh = CpuMesh.join(store, number, world_size, 10.0, 10.0)
+        try:
+            work(mesh)
+        finally:
+            mesh.leave()
+
+    with ThreadPoolExecutor(world_size) as pool:
+        for done in [pool.submit(rank, number) for number in range(world_size)]:
+            done.result(30.0)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_a_cpu_mesh_adds_up_and_gathers(tmp_path: Path, world_size: int) -> None:
+    _in_threads(world_size, tmp_path, exercise)
+
+
+@pytest.mark.process
+def test_a_gloo_process_group_adds_up_and_gathers(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", __name__, str(tmp_path / "meeting")]
+    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    try:
+        assert [rank.wait(60.0) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait(5.0)
+
+
+def test_a_single_rank_needs_nobody() -> None:
+    exercise(Alone())
+    Alone().leave()
+
+
+def test_ranks_stay_in_step_over_many_operations(tmp_path: Path) -> None:
+    def work(mesh: CpuMesh) -> None:
+        for number in range(300):
+            part = torch.full((7,), float(number * (mesh.rank + 1)))
+            assert torch.equal(mesh.add_up(part), torch.full((7,), number * 6.0))
+
+    _in_threads(3, tmp_path, work)
+
+
+def test_a_rank_that_leaves_is_noticed_at_once(tmp_path: Path) -> None:
+    left = threading.Event()
+
+    def work(mesh: CpuMesh) -> None:
+        if mesh.rank == 1:
+            mesh.leave()
+            left.set()
+            return
+        assert left.wait(10.0)
+        with pytest.raises(MeshError):
+            mesh.add_up(torch.ones(3))
+
+    _in_threads(2, tmp_path, work)
+
+
+def test_every_rank_gets_the_same_bits(tmp_path: Path) -> None:
+    results: dict[int, torch.Tensor] = {}
+
+    def work(mesh: CpuMesh) -> None:
+        generator = torch.Generator().manual_seed(mesh.rank)
+        results[mesh.rank] = mesh.add_up(torch.randn(1000, generator=generator))
+
+    _in_threads(3, tmp_path, work)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[1], results[2])
+
+
+def _main(meeting: str, rank: int) -> None:
+    import os
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = dist.FileStore(meeting, 2)  # type: ignore[attr-defined]
+    group = ProcessGroup.join(store, rank, 2, "gloo")
+    exercise(group)
+    group.leave()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))

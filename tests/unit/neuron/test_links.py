@@ -1,0 +1,102 @@
+"""Where children's and gateways' links end on a neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.child_links import ChildLinks
+from cortex_actors.neuron.gateway_links import GatewayLinks
+from cortex_actors.neuron.messages import ChildDown, ChildNote, ChildUp, LoadAsked, UnloadAsked
+from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
+from tests.unit.serving.doubles import Audience, FakeLink, FakeRequest, Recorder
+from transports.failures import FailureCode
+from transports.link import Identity
+from transports.schemas.daemon import EngineReady
+from transports.schemas.fleet import LoadModel, ModelSpec, QueryState, UnloadModel
+from transports.schemas.link import Hello
+
+Start = Callable[..., ActorRef]
+BOOT, SLOT, INC = 7, 3, 11
+
+
+def hello(boot: int = BOOT, slot: int = SLOT, inc: int = INC) -> Hello:
+    return Hello(boot, slot, inc, 99, "engine", "engine", 1, 1)
+
+
+def child_link() -> FakeLink:
+    link = FakeLink()
+    link.peer = Identity(BOOT, SLOT, INC, 99, "engine", "engine")
+    return link
+
+
+@pytest.mark.parametrize(
+    ("stranger", "word"),
+    [
+        (hello(boot=8), "foreign_boot"),
+        (hello(slot=4), "unknown_incarnation"),
+        (hello(inc=12), "unknown_incarnation"),
+    ],
+)
+def test_only_what_was_just_started_may_connect(start: Start, stranger: Hello, word: str) -> None:
+    links = ChildLinks(BOOT)
+    links.expect(SLOT, INC, start(Recorder))
+
+    assert links.admit(hello()) is None
+    assert links.admit(stranger) == word
+    links.forget(SLOT, INC)
+    assert links.admit(hello()) == "unknown_incarnation"
+
+
+def test_what_a_child_says_goes_to_its_owner_until_it_is_forgotten(start: Start) -> None:
+    links, owner, link = ChildLinks(BOOT), Audience(start(Recorder)), child_link()
+    ready = EngineReady("tcp://e")
+    links.expect(SLOT, INC, owner.ref)
+    links.on_up(link)
+    links.on_note(link, ready, ())
+    links.on_suspect(link)
+    links.on_down(link, "disconnected", "gone")
+    assert owner.next(ChildUp) == ChildUp(link)
+    assert owner.next(ChildNote) == ChildNote(ready)
+    assert owner.next(ChildDown) == ChildDown("disconnected", "gone")
+
+    links.forget(SLOT, INC)
+    links.forget(SLOT, INC)
+    links.on_note(link, ready, ())
+    assert owner.heard(ChildNote) == []
+
+
+def test_children_are_answered_nothing() -> None:
+    request = FakeRequest(QueryState())
+    ChildLinks(BOOT).on_request(request)
+
+    assert request.failure().code == FailureCode.INVALID_REQUEST
+
+
+def test_a_gateway_is_subscribed_and_commands(start: Start) -> None:
+    publisher, models = Audience(start(Recorder)), Audience(start(Recorder))
+    links, link = GatewayLinks(publisher.ref, models.ref), FakeLink()
+    spec = ModelSpec("m", "file:///m.gguf")
+    load, unload = FakeRequest(LoadModel(spec)), FakeRequest(UnloadModel("m"))
+    links.on_up(link)
+    links.on_request(load)
+    links.on_request(unload)
+    links.on_note(link, QueryState(), ())
+    links.on_suspect(link)
+    links.on_down(link, "disconnected", "")
+
+    assert models.next(LoadAsked) == LoadAsked(spec, load)
+    assert models.next(UnloadAsked) == UnloadAsked("m", unload)
+    assert publisher.next(SubscriberUp) == SubscriberUp(link)
+    assert publisher.next(SubscriberGone) == SubscriberGone(link)
+
+
+def test_a_gateway_that_asks_for_something_else_is_refused(start: Start) -> None:
+    publisher, models = start(Recorder), start(Recorder)
+    request = FakeRequest(QueryState())
+    GatewayLinks(publisher, models).on_request(request)
+
+    assert request.failure().code == FailureCode.INVALID_REQUEST
+    assert "QueryState" in request.failure().message

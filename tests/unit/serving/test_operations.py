@@ -1,0 +1,81 @@
+"""The Operations actor: what operators ask and command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.messages import OperatorAsked
+from cortex_actors.serving.operations import Operations
+from tests.unit.serving.doubles import FakeRequest, settle
+from transports.failures import FailureCode
+from transports.link import IncomingRequest
+from transports.schemas.body import Body
+from transports.schemas.fleet import (
+    ActorTable,
+    LeaseRequest,
+    LoadModelById,
+    MetricsText,
+    QueryActors,
+    QueryMetrics,
+    QueryState,
+    ServiceState,
+    UnloadModel,
+)
+
+Start = Callable[..., ActorRef]
+STATE = ServiceState("cortexd", "0.1.0", ready=True, reason="", uptime_s=1.0)
+
+
+class Scene:
+    """An Operations actor; the commands that it passes on are kept."""
+
+    def __init__(self, start: Start) -> None:
+        metrics = CollectorRegistry()
+        Gauge("cortex_answer", "The answer.", registry=metrics).set(42)
+        self.commands: list[tuple[str, str, IncomingRequest]] = []
+        self.operations = start(
+            Operations,
+            metrics,
+            lambda: ActorTable(()),
+            lambda: STATE,
+            lambda model, request: self.commands.append(("load", model, request)),
+            lambda model, request: self.commands.append(("unload", model, request)),
+        )
+
+    def ask(self, body: Body) -> FakeRequest:
+        request = FakeRequest(body)
+        self.operations.tell(OperatorAsked(request))
+        settle(self.operations)
+        return request
+
+
+@pytest.fixture
+def scene(start: Start) -> Scene:
+    return Scene(start)
+
+
+def test_questions_are_answered_from_what_is_known(scene: Scene) -> None:
+    assert scene.ask(QueryState()).answer() == STATE
+    assert scene.ask(QueryActors()).answer() == ActorTable(())
+    metrics = scene.ask(QueryMetrics()).answer()
+    assert isinstance(metrics, MetricsText)
+    assert "cortex_answer 42.0" in metrics.text
+    assert metrics.content_type.startswith("text/plain")
+
+
+def test_commands_are_passed_on_with_their_way_back(scene: Scene) -> None:
+    load, unload = scene.ask(LoadModelById("m")), scene.ask(UnloadModel("m"))
+
+    assert scene.commands == [("load", "m", load), ("unload", "m", unload)]
+    assert (load.answers, unload.answers) == ([], [])
+
+
+def test_anything_else_is_refused_by_name(scene: Scene) -> None:
+    failure = scene.ask(LeaseRequest("id", "m")).failure()
+
+    assert failure.code == FailureCode.INVALID_REQUEST
+    assert "LeaseRequest" in failure.message

@@ -1,0 +1,90 @@
+"""Waits for descriptors and ZeroMQ sockets. One thread.
+
+A ZeroMQ socket has a descriptor, but that one only says "something happened, look": it may be
+silent while messages wait. So a socket that was read from or sent on since is looked at before
+waiting, and no other: what a turn costs depends on what is active, not on how many links there are.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import final
+
+import zmq
+
+Reader = Callable[[], None]
+Source = int | zmq.Socket[bytes]
+
+_POLLIN = int(zmq.POLLIN)
+
+
+@final
+class Poller:
+    """Sources and who reads them. A reader takes one message, or all bytes, that are there."""
+
+    __slots__ = ("_epoll", "_fds", "_sockets", "_unsure", "readers")
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.readers: dict[int, Reader] = {}
+        """Who reads which descriptor."""
+        self._sockets: dict[int, zmq.Socket[bytes]] = {}
+        self._fds: dict[zmq.Socket[bytes], int] = {}
+        self._unsure: set[int] = set()
+
+    def add(self, source: Source, reader: Reader) -> None:
+        """Call for ``reader`` whenever ``source`` can be read."""
+        if isinstance(source, int):
+            fd = source
+        else:
+            fd = self._fds[source] = source.fileno()
+            self._sockets[fd] = source
+            self._unsure.add(fd)
+        self.readers[fd] = reader
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def add_doorbell(self, fd: int) -> None:
+        """Return from waiting at every write to this eventfd, which nobody needs to read."""
+        self.readers[fd] = _nothing
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+
+    def remove(self, source: Source) -> None:
+        """Forget a source, if it is known; call it before closing."""
+        fd = source if isinstance(source, int) else self._fds.pop(source, -1)
+        if self.readers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+            self._sockets.pop(fd, None)
+            self._unsure.discard(fd)
+
+    def touched(self, fd: int) -> None:
+        """Note that something was, or should have been, sent on the socket of ``fd``."""
+        if fd in self._sockets:
+            self._unsure.add(fd)
+
+    def wait(self, timeout_s: float) -> list[int]:
+        """Return which descriptors can be read, after at most ``timeout_s`` if none can.
+
+        A descriptor may have lost its reader by the time its turn comes.
+        """
+        ready = []
+        for fd in tuple(self._unsure):
+            if self._sockets[fd].getsockopt(zmq.EVENTS) & _POLLIN:  # type: ignore[operator]
+                ready.append(fd)
+            else:
+                self._unsure.discard(fd)
+        for fd, _ in self._epoll.poll(0 if ready else timeout_s):
+            if fd in self._unsure:
+                continue
+            if fd in self._sockets:
+                self._unsure.add(fd)
+            ready.append(fd)
+        return ready
+
+    def close(self) -> None:
+        """Give up the descriptor."""
+        self._epoll.close()
+
+
+def _nothing() -> None:
+    pass
