@@ -48,9 +48,9 @@ def _create(name: str, faults: Faults) -> Backend:
         from neuron_runtime.backends.fake import FakeBackend  # noqa: PLC0415 - only when chosen
 
         return FakeBackend(on_collective=faults.in_collective)
-    # PERF: with OpenMP's default of spinning, a core that anything else needs makes all threads of a
-    # rank spin for it: 0.2 tokens/s instead of 14 beside three busy processes (docs/performance.md).
-    # libgomp reads this when it is loaded.
+    # PERF: with OpenMP's default of spinning, a core that anything else needs makes all threads of
+    # a rank spin for it: 0.2 tokens/s instead of 14 beside three busy processes
+    # (docs/performance.md). libgomp reads this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # PERF: what is imported stays; looking for garbage in it takes 0.5 s of a 3 s import.
     gc.disable()

@@ -33,3 +33,9 @@ def client_keys(config: GatewayConfig, neuron: NeuronEntry) -> CurveClient | Non
     if config.gateway.key_file is None or neuron.key_file is None:
         return None
     return CurveClient(load_keys(config.gateway.key_file), load_public_key(neuron.key_file))
+
+
+def public_key(settings: NeuronSettings) -> str:
+    """Return the neuron's own public key (Z85); empty without keys. Raises like ``server_keys``."""
+    keys = server_keys(settings)
+    return "" if keys is None else keys.keys.public.decode()

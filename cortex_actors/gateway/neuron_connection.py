@@ -7,6 +7,7 @@ what the old one was told.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import final
 
@@ -28,6 +29,7 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import NeuronChanged
+from transports.curve import CurveClient
 from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.identity import process_identity
@@ -50,19 +52,30 @@ _log = logging.getLogger("cortex.neuron_connection")
 CONNECT_DEADLINE_S = 5.0
 
 
-@final
-class NeuronConnection(SupervisedActor):
-    """Connects to ``endpoint`` once and passes the neuron's pushed state on to ``fleet``.
+@dataclass(frozen=True, slots=True)
+class NeuronAddress:
+    """Where a neuron listens and how we prove who we are.
 
     ``name`` is the operator's name for the neuron; it replaces whatever the neuron calls itself.
+    ``our_name`` is the owner of our CURVE key, if there is one.
     """
 
+    name: str
+    endpoint: str
+    our_name: str = "cortexd"
+    curve: CurveClient | None = None
+
+
+@final
+class NeuronConnection(SupervisedActor):
+    """Connects to a neuron once and passes its pushed state on to ``fleet``."""
+
     def __init__(
-        self, name: str, endpoint: str, reactor: Reactor, fleet: ActorRef, load_deadline_s: float
+        self, neuron: NeuronAddress, reactor: Reactor, fleet: ActorRef, load_deadline_s: float
     ) -> None:
         super().__init__()
-        self._name = name
-        self._endpoint = endpoint
+        self._neuron = neuron
+        self._name = neuron.name
         self._reactor = reactor
         self._fleet = fleet
         self._load_deadline_s = load_deadline_s
@@ -72,9 +85,15 @@ class NeuronConnection(SupervisedActor):
 
     def on_start(self) -> None:
         """Begin to connect; LinkUp or LinkLost follows."""
-        me = process_identity("gateway", "cortexd")
+        neuron = self._neuron
         self._events = _Events(self.ref)
-        self._reactor.connect(self._endpoint, me, self._events, deadline_s=CONNECT_DEADLINE_S)
+        self._reactor.connect(
+            neuron.endpoint,
+            process_identity("gateway", neuron.our_name),
+            self._events,
+            deadline_s=CONNECT_DEADLINE_S,
+            curve=neuron.curve,
+        )
 
     def on_stop(self, reason: ExitReason) -> None:
         """Forget the neuron; the link goes too, even if it comes up only now."""
@@ -84,12 +103,12 @@ class NeuronConnection(SupervisedActor):
 
     def summary(self) -> str:
         """The address and whether it answers."""
-        return f"{self._endpoint} {self._link.state.value if self._link else 'connecting'}"
+        return f"{self._neuron.endpoint} {self._link.state.value if self._link else 'connecting'}"
 
     @handles(LinkUp)
     def _link_up(self, message: LinkUp) -> None:
         self._link = message.link
-        _log.info("connected neuron=%s endpoint=%s", self._name, self._endpoint)
+        _log.info("connected neuron=%s endpoint=%s", self._name, self._neuron.endpoint)
 
     @handles(LinkLost)
     def _link_lost(self, message: LinkLost) -> None:

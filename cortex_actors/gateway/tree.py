@@ -12,8 +12,9 @@ from typing import final
 from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.gateway_config import GatewayConfig, NeuronEntry
+from cortex_actors.config.link_keys import client_keys
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload
-from cortex_actors.gateway.neuron_connection import NeuronConnection
+from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
 from cortex_actors.gateway.placement import Placement, connection_name
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.errors import ActorDead
@@ -27,7 +28,7 @@ from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.messages import DrainStarted, Tick
-from cortex_actors.serving.operations import Operations
+from cortex_actors.serving.operations import Commands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.router import Router
@@ -144,9 +145,15 @@ class GatewayTree:
         return Supervisor.start(connections, RECONNECT, registry=self.registry, name=name)
 
     def _connection(self, entry: NeuronEntry, placement: ActorRef) -> ActorRef:
-        return NeuronConnection.start(
+        key_file = self._config.gateway.key_file
+        address = NeuronAddress(
             entry.name,
             str(entry.endpoint),
+            key_file.stem if key_file is not None else "cortexd",
+            client_keys(self._config, entry),
+        )
+        return NeuronConnection.start(
+            address,
             self._parts.reactor,
             placement,
             self._config.gateway.load_deadline_s,
@@ -160,8 +167,13 @@ class GatewayTree:
             placement,
             self._request_metrics,
             self._board.read,
+            self._server_keys(),
             name=name,
         )
+
+    def _server_keys(self) -> dict[str, str]:
+        keys = {entry.name: client_keys(self._config, entry) for entry in self._config.neurons}
+        return {name: key.server_public.decode() for name, key in keys.items() if key is not None}
 
     def _operations(self, name: str) -> ActorRef:
         placement = self.registry.find("placement")
@@ -173,7 +185,11 @@ class GatewayTree:
             placement.notify(OperatorUnload(model, request))
 
         return Operations.start(
-            self._metrics, self.registry.table, self.service_state, load, unload, name=name
+            self._metrics,
+            self.registry.table,
+            self.service_state,
+            Commands(load, unload),
+            name=name,
         )
 
     @property
@@ -202,5 +218,6 @@ class GatewayTree:
             load_deadline_s=settings.load_deadline_s,
             drain_s=settings.drain_s,
             log_level=settings.log_level,
+            key_file=settings.key_file,
         )
         return FrontEnd.start(front_end, self._parts.source, name=name)

@@ -32,6 +32,7 @@ from transports.link import Link
 from transports.schemas import link as link_bodies
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad, EngineReady, GroupBroken, GroupReady, KillMember
+from transports.schemas.group import InjectFault
 
 _log = logging.getLogger("cortex.engine_process")
 
@@ -51,6 +52,8 @@ class EngineSettings:
     threads: int
     max_running: int
     max_queued: int
+    key_file: Path | None
+    allowed_keys: Path | None
 
 
 @final
@@ -79,7 +82,7 @@ class EngineProcess(ProcessActor):
         """Start the process."""
         settings = self._settings
         self._links.expect(self.slot, self.inc, self.ref)
-        args = (
+        args: tuple[str, ...] = (
             f"--boot={self.boot}",
             f"--parent={settings.parent}",
             f"--model-id={settings.model}",
@@ -91,6 +94,11 @@ class EngineProcess(ProcessActor):
             f"--max-running={settings.max_running}",
             f"--max-queued={settings.max_queued}",
         )
+        if settings.key_file is not None and settings.allowed_keys is not None:
+            args += (
+                f"--key-file={settings.key_file}",
+                f"--allowed-keys={settings.allowed_keys}",
+            )
         self.spawn("neuron_runtime.engine_main", args)
 
     def on_stop(self, reason: ExitReason) -> None:
@@ -145,6 +153,10 @@ class EngineProcess(ProcessActor):
                     type(other).__name__,
                     self._settings.model,
                 )
+
+    @handles(InjectFault)
+    def _inject(self, message: InjectFault) -> None:
+        self._send(message)
 
     @handles(DrainAsked)
     def _drain(self, message: DrainAsked) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import final
 
@@ -32,6 +33,7 @@ from cortex_actors.neuron.messages import (
 )
 from cortex_actors.neuron.model_lifecycle import ModelLifecycle, ModelPhase
 from cortex_actors.neuron.model_processes import ModelProcesses
+from cortex_actors.serving.messages import DrainStarted
 from neuron_runtime.model_errors import ModelFilesError
 from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad
@@ -39,6 +41,8 @@ from transports.schemas.fleet import ModelSpec, ModelState
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.model")
+
+DRAIN_SLACK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,12 @@ class Placement:
     devices: tuple[str, ...]
     neuron: str
     drain_s: float
+
+
+class _Drain(Enum):
+    NONE = "none"
+    UNDER_WAY = "under way"
+    DONE = "done"
 
 
 @final
@@ -68,6 +78,8 @@ class Model(SupervisedActor):
         self._engine_load = EngineLoad(running=0, waiting=0, capacity=0, context_length=0)
         self._broken: EpochBroken | None = None
         self._failure: Failure | None = None
+        self._drain: _Drain = _Drain.NONE
+        self._stop_reason: ExitReason | None = None
         self._progress = 0.0
         self._restarts = -1
         # Wall clock: clients are shown it as OpenAI's "created".
@@ -90,6 +102,12 @@ class Model(SupervisedActor):
         """End every process of the model."""
         del reason
         self._processes.stop()
+
+    def on_stop_request(self, reason: ExitReason) -> None:
+        """Let the engine finish what runs, within the drain time, then end."""
+        self._stop_reason = reason
+        if not self._drains():
+            self.leave(reason)
 
     def summary(self) -> str:
         """Phase, devices and load."""
@@ -165,20 +183,33 @@ class Model(SupervisedActor):
     def _unload(self, _: Unload) -> None:
         if self._life.phase is ModelPhase.UNLOADING:
             return
-        was_up = bool(self._life.endpoint)
         self._life.move(ModelPhase.UNLOADING)
         self._announce()
-        engine = self._processes.engine
-        if was_up and engine is not None:
-            engine.notify(DrainAsked(self._placement.drain_s))
-            self.tell_later(self._placement.drain_s + 1.0, Drained())
-        else:
-            self._drained(Drained())
+        if not self._drains():
+            self._finish_unload()
+
+    @handles(DrainStarted)
+    def _drain_started(self, _: DrainStarted) -> None:
+        self._drains()
 
     @handles(Drained)
     def _drained(self, _: Drained) -> None:
-        if self._life.phase is not ModelPhase.UNLOADING:
-            return
+        self._drain = _Drain.DONE
+        if self._life.phase is ModelPhase.UNLOADING:
+            self._finish_unload()
+        elif self._stop_reason is not None:
+            self.leave(self._stop_reason)
+
+    def _drains(self) -> bool:
+        """Have the engine drain; returns whether a Drained is still to come."""
+        engine = self._processes.engine
+        if self._drain is _Drain.NONE and engine is not None and self._life.endpoint:
+            self._drain = _Drain.UNDER_WAY
+            engine.notify(DrainAsked(self._placement.drain_s))
+            self.tell_later(self._placement.drain_s + DRAIN_SLACK_S, Drained())
+        return self._drain is _Drain.UNDER_WAY
+
+    def _finish_unload(self) -> None:
         self._processes.stop()
         self._life.move(ModelPhase.UNLOADED)
         self._announce()

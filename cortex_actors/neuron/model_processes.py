@@ -163,6 +163,8 @@ class ModelProcesses:
             threads=max(1, len(os.sched_getaffinity(0)) // len(self._devices)),
             max_running=neuron.max_running,
             max_queued=neuron.max_queued,
+            key_file=neuron.key_file,
+            allowed_keys=neuron.gateway_keys,
         )
         return EngineProcess.start(
             settings, model, workplace.links, workplace.source, name=self._name("engine")

@@ -16,7 +16,7 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.device_table import DeviceTable, Placed
 from cortex_actors.neuron.messages import LoadAsked, ModelChanged, Unload, UnloadAsked
 from cortex_actors.neuron.model_lifecycle import ModelPhase
-from cortex_actors.serving.messages import EnsureLoaded, LoadFinished
+from cortex_actors.serving.messages import DrainStarted, EnsureLoaded, LoadFinished
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
@@ -127,6 +127,12 @@ class Models(SupervisedActor):
             resident.ref.notify(Unload())
         elif resident.state.state == ModelPhase.FAILED:
             self._gone(message.model, "unloaded")
+
+    @handles(DrainStarted)
+    def _drain_started(self, message: DrainStarted) -> None:
+        for resident in self._residents.values():
+            if resident.ref is not None:
+                resident.ref.notify(message)
 
     @handles(ModelChanged)
     def _model_changed(self, message: ModelChanged) -> None:

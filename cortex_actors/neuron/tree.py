@@ -13,6 +13,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.devices import find_devices
+from cortex_actors.config.link_keys import public_key, server_keys
 from cortex_actors.config.neuron_config import NeuronConfig
 from cortex_actors.kit.asking import Future
 from cortex_actors.kit.children import ChildSpec, StartChild
@@ -28,7 +29,7 @@ from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
 from cortex_actors.neuron.gateway_links import GatewayLinks
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
-from cortex_actors.neuron.model import Model, Placement
+from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.reporter import Reporter, first_state
@@ -37,19 +38,20 @@ from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.messages import DrainStarted, Tick
-from cortex_actors.serving.operations import Operations
+from cortex_actors.serving.operations import Commands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.router import Router, unknown_model
 from cortex_actors.serving.service_state import merged_models, names
 from cortex_actors.serving.state_board import StateBoard
+from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState, ServiceState
-
-LOADED_MODELS_SHUTDOWN_S = GROUP_SHUTDOWN_S + 2.0
+from transports.schemas.group import FaultArmed, InjectFault
+from transports.schemas.link import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class NeuronTree:
             ("activation", self._activation),
         )
         shutdown_s = {
-            "models/loaded": LOADED_MODELS_SHUTDOWN_S,
+            "models/loaded": self._model_shutdown_s + 1.0,
             "front_end": self._settings.drain_s + 8.0,
         }
         specs = tuple(
@@ -113,10 +115,15 @@ class NeuronTree:
         self.registry.register(root)
         return root
 
+    @property
+    def _model_shutdown_s(self) -> float:
+        return self._settings.drain_s + DRAIN_SLACK_S + GROUP_SHUTDOWN_S
+
     def begin_drain(self) -> None:
         """Turn readiness off and grant nothing new; what runs goes on."""
         self._draining = True
-        for name, news in (("publisher/front_ends", Tick()), ("router", DrainStarted())):
+        drain = DrainStarted()
+        for name, news in (("publisher/front_ends", Tick()), ("router", drain), ("models", drain)):
             actor = self._find(name)
             if actor is not None:
                 actor.notify(news)
@@ -227,7 +234,7 @@ class NeuronTree:
             processes = ModelProcesses(workplace, spec, placed.devices)
             return Model.start(placement, models, processes, name=name)
 
-        child = ChildSpec(name, start, restart=Restart.TEMPORARY, shutdown_s=GROUP_SHUTDOWN_S + 1.0)
+        child = ChildSpec(name, start, restart=Restart.TEMPORARY, shutdown_s=self._model_shutdown_s)
         supervisor = self._find("models/loaded")
         if supervisor is None:
             failed: Future[ActorRef] = Future()
@@ -239,7 +246,15 @@ class NeuronTree:
     def _router(self, name: str) -> ActorRef:
         catalogue = names(self._parts.config.catalogue)
         models = self.registry.find("models")
-        return Router.start(catalogue, models, self._request_metrics, self.neuron_states, name=name)
+        own_key = public_key(self._settings)
+        return Router.start(
+            catalogue,
+            models,
+            self._request_metrics,
+            self.neuron_states,
+            {self._settings.name: own_key} if own_key else {},
+            name=name,
+        )
 
     def neuron_states(self) -> tuple[NeuronState, ...]:
         """All neurons that requests may be routed to: this one."""
@@ -262,10 +277,22 @@ class NeuronTree:
             self._metrics,
             self.registry.table,
             self.service_state,
-            load,
-            unload,
+            Commands(load, unload, self._inject_fault),
             name=name,
         )
+
+    def _inject_fault(self, fault: InjectFault, request: IncomingRequest) -> None:
+        model = self._parts.config.catalogue.resolve(fault.model)
+        engine = self._find(f"model/{model}/engine")
+        if not self._settings.chaos:
+            text = "faults are off here; set neuron.chaos: true"
+            request.fail(Failure(FailureCode.INVALID_REQUEST, text))
+        elif engine is None:
+            text = f"model '{fault.model}' is not loaded here"
+            request.fail(Failure(FailureCode.MODEL_NOT_FOUND, text, param="model"))
+        else:
+            engine.notify(fault)
+            request.complete(FaultArmed(model, fault.rank))
 
     @property
     def _front_endpoint(self) -> str:
@@ -286,7 +313,12 @@ class NeuronTree:
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(
-            self._parts.reactor, str(self._settings.link), me, handler, name=name
+            self._parts.reactor,
+            str(self._settings.link),
+            me,
+            handler,
+            curve=server_keys(self._settings),
+            name=name,
         )
 
     def _front_end(self, name: str) -> ActorRef:
@@ -302,6 +334,7 @@ class NeuronTree:
             load_deadline_s=settings.load_deadline_s,
             drain_s=settings.drain_s,
             log_level=settings.log_level,
+            key_file=settings.key_file,
         )
         return FrontEnd.start(front_end, self._parts.source, name=name)
 

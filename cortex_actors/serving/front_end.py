@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
@@ -22,6 +23,7 @@ class FrontEndSettings:
     load_deadline_s: float
     drain_s: float
     log_level: str
+    key_file: Path | None
 
 
 @final
@@ -49,6 +51,8 @@ class FrontEnd(ProcessActor):
             f"--drain-s={settings.drain_s}",
             f"--log-level={settings.log_level}",
         )
+        if settings.key_file is not None:
+            args += (f"--key-file={settings.key_file}",)
         if settings.metrics_listen is not None:
             args += (f"--metrics-listen={settings.metrics_listen}",)
         self.spawn("cortex_actors.http.server", args)

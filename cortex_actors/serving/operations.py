@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import final
 
 from prometheus_client import CollectorRegistry
@@ -23,32 +24,35 @@ from transports.schemas.fleet import (
     ServiceState,
     UnloadModel,
 )
+from transports.schemas.group import InjectFault
 from transports.schemas.link import Failure
 
-Command = Callable[[str, IncomingRequest], None]
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What operators may have done; each hands the request on to whoever answers it."""
+
+    load: Callable[[str, IncomingRequest], None]
+    unload: Callable[[str, IncomingRequest], None]
+    inject_fault: Callable[[InjectFault, IncomingRequest], None] | None = None
 
 
 @final
 class Operations(SupervisedActor):
-    """One place for everything that is not inference.
-
-    ``load(model, request)`` and ``unload(model, request)`` hand the request on to whoever answers.
-    """
+    """One place for everything that is not inference."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
         actors: Callable[[], ActorTable],
         state: Callable[[], ServiceState],
-        load: Command,
-        unload: Command,
+        commands: Commands,
     ) -> None:
         super().__init__()
         self._registry = registry
         self._actors = actors
         self._state = state
-        self._load = load
-        self._unload = unload
+        self._commands = commands
 
     @handles(OperatorAsked)
     def _asked(self, message: OperatorAsked) -> None:
@@ -62,9 +66,11 @@ class Operations(SupervisedActor):
             case QueryState():
                 request.complete(self._state())
             case LoadModelById(model=model):
-                self._load(model, request)
+                self._commands.load(model, request)
             case UnloadModel(model=model):
-                self._unload(model, request)
+                self._commands.unload(model, request)
+            case InjectFault() as fault if self._commands.inject_fault is not None:
+                self._commands.inject_fault(fault, request)
             case other:
                 name = type(other).__name__
                 request.fail(Failure(FailureCode.INVALID_REQUEST, f"{name} is not answered here"))

@@ -45,7 +45,8 @@ class Router(SupervisedActor):
     """Grants leases on ready engines and parks requests whose model is on its way.
 
     ``catalogue`` maps every name a client may use (ids and aliases) to a model id; ``loader`` is
-    told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the latest snapshot.
+    told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the latest snapshot;
+    ``server_keys`` are the CURVE public keys (Z85) of the neurons that have one.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Router(SupervisedActor):
         loader: ActorRef,
         metrics: RequestMetrics,
         fleet: Callable[[], tuple[NeuronState, ...]],
+        server_keys: Mapping[str, str],
         clock: Clock | None = None,
     ) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class Router(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._leases = LeaseTable()
         self._fleet = fleet
+        self._server_keys = dict(server_keys)
         self._parked: dict[str, list[LeaseAsked]] = {}
         self._draining = False
 
@@ -158,7 +161,8 @@ class Router(SupervisedActor):
             return False
         holder = holder_of(asked.request.link)
         grant = self._leases.grant(holder, asked.wanted.request_id, model, replica.neuron)
-        asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint))
+        key = self._server_keys.get(replica.neuron, "")
+        asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
         return True
 
     def _park(self, model: str, asked: LeaseAsked) -> None:

@@ -49,3 +49,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
             FailureCode.LOAD_FAILED, f"there is no dtype {name!r}; use auto, {', '.join(_DTYPES)}"
         )
     return _DTYPES[name]
+
+
+def lay_out(weight: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return a linear layer's weight on the device, in the order that decode steps read fastest.
+
+    PERF: on CPUs for which MKL has no kernel of its own (AMD's), its float32 product of a matrix and
+    a vector reads a tall matrix up to 1.9 times as fast by columns as by rows; prefill does not care.
+    """
+    if device.type != "cpu" or dtype is not torch.float32 or weight.shape[0] < weight.shape[1]:
+        return weight.to(device=device, dtype=dtype)
+    by_columns = torch.empty(weight.shape[::-1], dtype=dtype)
+    return by_columns.copy_(weight.t()).t()

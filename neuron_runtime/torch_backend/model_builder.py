@@ -3,8 +3,8 @@
 The modules are transformers' own, created on the meta device; the linear layers that the model's
 tensor-parallel plan divides are replaced; parameters are read in the parts that this rank needs.
 
-Importing this module is most of a cold start (decision 0003). It imports transformers' base class of
-models, which a rank can do while its engine still starts; the model's own module is a small rest.
+Importing this module is most of a cold start (decision 0003). It imports transformers' base class
+of models, which a rank can do while its engine still starts; the model's own module is a small rest.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from neuron_runtime.model_errors import ModelFilesError, SourceCorrupt
 from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.device import lay_out
 from neuron_runtime.torch_backend.parallel_linear import VocabularyParallelLinear, parallelize
 from neuron_runtime.torch_backend.parallel_plan import Cut, Geometry, ParallelPlan
 from neuron_runtime.torch_backend.shard_reader import ShardReader
@@ -129,7 +130,7 @@ class _Filling:
         cut = self._cut(name, stored, parameter.shape)
         whole = self._whole.get(stored)
         if whole is None:
-            tensor = self._on_device(self._reader.read(stored, cut))
+            tensor = self._laid_out(name, stored, self._reader.read(stored, cut))
             if cut is None:
                 self._whole[stored] = tensor
         else:
@@ -140,6 +141,13 @@ class _Filling:
                 f"{stored} is {tuple(tensor.shape)}; the model needs {tuple(parameter.shape)}"
             )
         return tensor
+
+    def _laid_out(self, name: str, stored: str, tensor: torch.Tensor) -> torch.Tensor:
+        module = self._model.get_submodule(name.rpartition(".")[0])
+        linear = isinstance(module, nn.Linear) or stored in self._tied.values()
+        if linear and tensor.ndim == 2:
+            return lay_out(tensor, self._device, self._dtype)
+        return self._on_device(tensor)
 
     def _cut(self, name: str, stored: str, local: torch.Size) -> Cut | None:
         """Return which part of the stored tensor this parameter is; None is all of it."""

@@ -15,7 +15,7 @@ from cortex_actors.gateway.messages import (
     UnloadEnded,
     UnloadOn,
 )
-from cortex_actors.gateway.neuron_connection import NeuronConnection, _Events
+from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection, _Events
 from cortex_actors.gateway.tree import RECONNECT
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
@@ -94,7 +94,12 @@ class Scene:
     def __init__(self, start: Start, reactor: Reactor, endpoint: str) -> None:
         self.placement = Audience(start(Recorder, name="placement"))
         self.connection = start(
-            NeuronConnection, "n1", endpoint, reactor, self.placement.ref, 5.0, name="neuron/n1"
+            NeuronConnection,
+            NeuronAddress("n1", endpoint),
+            reactor,
+            self.placement.ref,
+            5.0,
+            name="neuron/n1",
         )
 
 
@@ -223,7 +228,11 @@ def test_a_lost_neuron_is_connected_anew_as_a_new_incarnation(
 
     def connection() -> ActorRef:
         return NeuronConnection.start(
-            "n1", neuron.listener.endpoint, reactor, placement.ref, 5.0, name="neuron/n1"
+            NeuronAddress("n1", neuron.listener.endpoint),
+            reactor,
+            placement.ref,
+            5.0,
+            name="neuron/n1",
         )
 
     start(Supervisor, (ChildSpec("neuron/n1", connection),), RECONNECT, name="fleet")

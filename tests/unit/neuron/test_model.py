@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cortex_actors.kit.reasons import ExitReason
+from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import (
     DrainAsked,
@@ -23,6 +23,7 @@ from cortex_actors.neuron.messages import (
     Unload,
 )
 from cortex_actors.neuron.model import Model, Placement
+from cortex_actors.serving.messages import DrainStarted
 from neuron_runtime.model_errors import ModelFilesError, SourceNotFound
 from tests.unit.serving.doubles import SOON_S, Audience, Recorder, settle
 from transports.failures import FailureCode
@@ -258,3 +259,30 @@ def test_a_stopped_model_stops_its_processes(scene: Scene) -> None:
 
     assert scene.model.exit.wait(SOON_S)
     assert scene.processes.stops == 1
+
+
+def test_a_model_that_serves_drains_before_it_stops(scene: Scene) -> None:
+    scene.be_ready()
+    assert scene.processes.engine is not None
+    engine = Audience(scene.processes.engine)
+
+    scene.model.stop()
+    assert engine.next(DrainAsked) == DrainAsked(2.0)
+    assert not scene.model.exit.done
+
+    scene.model.notify(Drained())
+    assert scene.model.exit.get(timeout=SOON_S).kind == ExitKind.SHUTDOWN
+
+
+def test_a_model_that_was_drained_early_stops_at_once(scene: Scene) -> None:
+    scene.be_ready()
+    assert scene.processes.engine is not None
+    engine = Audience(scene.processes.engine)
+    scene.model.notify(DrainStarted())
+    engine.next(DrainAsked)
+    scene.model.notify(Drained())
+
+    scene.model.stop()
+
+    assert scene.model.exit.get(timeout=SOON_S).kind == ExitKind.SHUTDOWN
+    assert engine.heard(DrainAsked) == []

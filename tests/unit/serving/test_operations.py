@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import OperatorAsked
-from cortex_actors.serving.operations import Operations
+from cortex_actors.serving.operations import Commands, Operations
 from tests.unit.serving.doubles import FakeRequest, settle
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
@@ -25,6 +25,7 @@ from transports.schemas.fleet import (
     ServiceState,
     UnloadModel,
 )
+from transports.schemas.group import InjectFault
 
 Start = Callable[..., ActorRef]
 STATE = ServiceState("cortexd", "0.1.0", ready=True, reason="", uptime_s=1.0)
@@ -42,8 +43,13 @@ class Scene:
             metrics,
             lambda: ActorTable(()),
             lambda: STATE,
-            lambda model, request: self.commands.append(("load", model, request)),
-            lambda model, request: self.commands.append(("unload", model, request)),
+            Commands(
+                load=lambda model, request: self.commands.append(("load", model, request)),
+                unload=lambda model, request: self.commands.append(("unload", model, request)),
+                inject_fault=lambda fault, request: self.commands.append(
+                    ("inject", fault.model, request)
+                ),
+            ),
         )
 
     def ask(self, body: Body) -> FakeRequest:
@@ -79,3 +85,10 @@ def test_anything_else_is_refused_by_name(scene: Scene) -> None:
 
     assert failure.code == FailureCode.INVALID_REQUEST
     assert "LeaseRequest" in failure.message
+
+
+def test_a_fault_is_passed_on_only_where_the_daemon_has_ranks(scene: Scene) -> None:
+    fault = InjectFault(fault="kill-rank", phase="before", model="m")
+    scene.ask(fault)
+
+    assert [(what, model) for what, model, _ in scene.commands] == [("inject", "m")]

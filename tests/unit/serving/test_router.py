@@ -53,7 +53,13 @@ class Scene:
         names = {"m": "m", "alias": "m", "other": "other"}
         request_metrics = RequestMetrics(self.metrics)
         self.router = start(
-            Router, names, self.loader.ref, request_metrics, self.board.read, self.clock
+            Router,
+            names,
+            self.loader.ref,
+            request_metrics,
+            self.board.read,
+            {"n1": "key of n1"},
+            self.clock,
         )
 
     def show(self, *models: ModelState) -> None:
@@ -91,7 +97,7 @@ def scene(start: Start) -> Scene:
 def test_a_ready_model_is_leased_at_once(scene: Scene) -> None:
     scene.show(model_state("m"))
 
-    assert scene.ask("alias").answer() == Lease(1, "m", "n1", "tcp://127.0.0.1:7")
+    assert scene.ask("alias").answer() == Lease(1, "m", "n1", "tcp://127.0.0.1:7", "key of n1")
     assert scene.loader.heard(EnsureLoaded) == []
     assert scene.summary == "leases=1 parked=0"
 
