@@ -36,10 +36,7 @@ class ListenerActor(SupervisedActor):
         endpoint: str,
         me: Identity,
         handler: LinkHandler,
-        admit: PREDECESSOR_S = 1.0
-RETRY_S = 0.02
-
-Admit = admit_all,
+        admit: Admit = admit_all,
         curve: CurveServer | None = None,
     ) -> None:
         super().__init__()
