@@ -29,6 +29,12 @@ class ActorRef:
         self.name = cell.name
         self.inc = cell.inc
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorRef) and self._cell is other._cell
+
+    def __hash__(self) -> int:
+        return hash(self._cell)
+
     def __repr__(self) -> str:
         return f"<ActorRef {self.name}#{self.inc} {self._cell.state}>"
 

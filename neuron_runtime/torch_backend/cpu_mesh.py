@@ -86,24 +86,29 @@ class CpuMesh:
 
     def gather(self, part: torch.Tensor) -> torch.Tensor | None:
         """See ``Collectives``."""
-        whole = self.gather_everywhere(part)
-        return whole if self.rank == 0 else None
+        parts = self._collect(part, wanted=self.rank == 0)
+        return torch.cat(parts, dim=-1) if parts else None
 
     def gather_everywhere(self, part: torch.Tensor) -> torch.Tensor:
         """See ``Collectives``."""
-        parts = part.new_empty((self.world_size, part.numel()))
-        flat = part.reshape(-1)
-        size = SLOT_BYTES // part.element_size()
-        for start in range(0, len(flat), size):
-            slots = self._exchange(flat[start : start + size])
-            torch.stack(slots, out=parts[:, start : start + size])
-        return torch.cat([row.view(part.shape) for row in parts], dim=-1)
+        return torch.cat(self._collect(part, wanted=True), dim=-1)
 
     def leave(self) -> None:
         """Close the sockets, which the others see as our end."""
         for peer in self._peers.values():
             peer.close()
         self._peers.clear()
+
+    def _collect(self, part: torch.Tensor, *, wanted: bool) -> list[torch.Tensor]:
+        """Return copies of everybody's parts, or nothing if they are not wanted here."""
+        flat = part.reshape(-1)
+        size = SLOT_BYTES // part.element_size()
+        whole = part.new_empty((self.world_size, len(flat))) if wanted else None
+        for start in range(0, len(flat), size):
+            slots = self._exchange(flat[start : start + size])
+            if whole is not None:
+                torch.stack(slots, out=whole[:, start : start + size])
+        return [] if whole is None else [row.view(part.shape) for row in whole]
 
     def _exchange(self, piece: torch.Tensor) -> list[torch.Tensor]:
         """Show everybody our piece; return everybody's, good until the next but one call."""

@@ -4,7 +4,7 @@ The modules are transformers' own, created on the meta device; the linear layers
 tensor-parallel plan divides are replaced; parameters are read in the parts that this rank needs.
 
 Importing this module is most of a cold start (decision 0003). It imports transformers' base class
-of models, which a rank can do while its engine still starts; the model's own module is a small rest.
+of models, which a rank does while its engine still starts; a model's own module is a small rest.
 """
 
 from __future__ import annotations

@@ -119,6 +119,7 @@ class Fleet:
         self.neuron: Daemon | None = None
         self.gateway: Daemon | None = None
         self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self._clients: list[openai.OpenAI] = []
 
     @property
     def url(self) -> str:
@@ -153,6 +154,8 @@ class Fleet:
                 daemon.stop()
                 left += family
         self.http.close()
+        for client in self._clients:
+            client.close()
         eventually(lambda: not alive(left), 5.0, f"all processes are gone: {left}")
 
     def model(self, neuron: bool = False) -> dict[str, Any]:
@@ -163,9 +166,13 @@ class Fleet:
             rows = self.http.get("/v1/models").json().get("data", ())
         return next((row for row in rows if row["id"] == MODEL), {})
 
-    def client(self) -> openai.OpenAI:
+    def client(self, url: str = "") -> openai.OpenAI:
         """The official client, which retries nothing behind the test's back."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60.0)
+        client = openai.OpenAI(
+            base_url=f"{url or self.url}/v1", api_key="none", max_retries=0, timeout=60.0
+        )
+        self._clients.append(client)
+        return client
 
     def ranks(self) -> list[psutil.Process]:
         """The neuron's rank processes, in rank order."""

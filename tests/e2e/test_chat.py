@@ -64,8 +64,7 @@ def test_an_answer_in_one_piece_is_the_streamed_one_joined(fleet: Fleet) -> None
 
 
 def test_the_neuron_alone_and_the_gateway_by_alias_answer_alike(fleet: Fleet) -> None:
-    alone = openai.OpenAI(base_url=f"{fleet.neuron_url}/v1", api_key="none", max_retries=0)
-    answer = alone.chat.completions.create(
+    answer = fleet.client(fleet.neuron_url).chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": QUESTIONS[0]}],
         temperature=0,
