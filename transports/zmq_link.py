@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HWM = 1000
 MAX_FRAME_BYTES = 64 << 20
 LINGER_MS = 100
+_NEVER_MS = 3_600_000
 
 _GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 _REFUSED = (
@@ -135,7 +136,10 @@ class Dialer:
         self._channel = Channel(reactor, self._session, self, handler, lambda: None)
         self._socket: zmq.Socket[bytes] = reactor.context.socket(zmq.DEALER)
         set_options(self._socket, endpoint)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        # With IMMEDIATE, or without reconnecting, libzmq throws away what the peer said last. So it
+        # believes that it will reconnect, in an hour; we close at the first sign of a break.
+        self._socket.setsockopt(zmq.IMMEDIATE, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
         self._socket.setsockopt(zmq.ROUTING_ID, Route.of(me).routing_id())
         if curve is not None:
             _set_client_keys(self._socket, curve)

@@ -29,6 +29,11 @@ from transports.schemas.group import (
     StepDone,
 )
 
+FEW_TOKENS = 8
+SHARED_BYTES = 4 << 20
+"""PERF: to wake threads for a decode step's product takes longer than one thread needs for fewer
+bytes (SmolLM2 with two threads: 45 ms a token, with one 28 ms)."""
+
 _GENERATION_CONFIG = "generation_config.json"
 
 
@@ -47,6 +52,7 @@ class TorchBackend:
         self._collectives: Collectives | None = None
         self._model: BuiltModel | None = None
         self._device = torch.device("cpu")
+        self._threads = self._decode_threads = 1
         self._caches: dict[int, Any] = {}
 
     def load(self, shard: LoadShard) -> ShardLoaded:
@@ -61,7 +67,8 @@ class TorchBackend:
             raise BackendError(
                 FailureCode.LOAD_FAILED, f"quant {shard.quant!r} is not supported; use none"
             )
-        torch.set_num_threads(_threads(shard))
+        self._threads = _threads(shard)
+        torch.set_num_threads(self._threads)
         self._device = open_device(shard.device)
         dtype = choose_dtype(shard.dtype, self._device)
         self._collectives = join(shard, self._device)
@@ -73,6 +80,7 @@ class TorchBackend:
         except ModelFilesError as error:
             raise BackendError(error.code, f"rank {shard.rank}: {error}") from error
         self._model = model
+        self._decode_threads = _decode_threads(model, self._threads)
         return ShardLoaded(
             rank=shard.rank,
             weight_bytes=model.weight_bytes,
@@ -152,10 +160,16 @@ class TorchBackend:
         cache = self._caches.get(part.sequence)
         if cache is None:
             cache = self._caches[part.sequence] = DynamicCache(config=model.config)
+        few = len(part.tokens) <= FEW_TOKENS
+        torch.set_num_threads(self._decode_threads if few else self._threads)
         tokens = torch.tensor([part.tokens], device=self._device)
         output = model.module(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         logits: torch.Tensor = output.logits[0, -1]
         return logits
+
+
+def _decode_threads(model: BuiltModel, threads: int) -> int:
+    return threads if model.bytes_per_linear >= SHARED_BYTES else 1
 
 
 def _threads(shard: LoadShard) -> int:

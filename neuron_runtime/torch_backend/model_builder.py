@@ -23,8 +23,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from neuron_runtime.model_errors import ModelFilesError, SourceCorrupt
 from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.torch_backend.collectives import Collectives
-from neuron_runtime.torch_backend.device import lay_out
-from neuron_runtime.torch_backend.parallel_linear import VocabularyParallelLinear, parallelize
+from neuron_runtime.torch_backend.local_linear import LocalLinear
+from neuron_runtime.torch_backend.parallel_linear import VocabularyParallelLinear, localize
 from neuron_runtime.torch_backend.parallel_plan import Cut, Geometry, ParallelPlan
 from neuron_runtime.torch_backend.shard_reader import ShardReader
 
@@ -48,6 +48,12 @@ class BuiltModel:
         return int(getattr(text, "max_position_embeddings", None) or 0)
 
     @property
+    def bytes_per_linear(self) -> int:
+        """How many bytes a linear layer reads in a decode step, on average."""
+        linears = sum(isinstance(module, LocalLinear) for module in self.module.modules())
+        return self.weight_bytes // max(1, linears)
+
+    @property
     def vocabulary(self) -> int:
         """How many token ids there are."""
         return int(self.config.get_text_config().vocab_size)
@@ -69,8 +75,8 @@ def build_model(
         collectives.rank,
         collectives.world_size,
     )
-    if collectives.world_size > 1:
-        parallelize(model, _name_of(model, model.get_output_embeddings()), plan, collectives)
+    with torch.device("meta"):
+        localize(model, model.get_output_embeddings(), plan, collectives)
     with ShardReader(model_dir) as reader:
         weight_bytes = _Filling(model, reader, plan, device, dtype).fill()
     _compute_buffers(model, device)
@@ -90,11 +96,6 @@ def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedModel
         return config, model_class(config).eval()
 
 
-def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
-    return names[id(wanted)]
-
-
 class _Filling:
     """Puts real tensors in the place of meta ones."""
 
@@ -109,44 +110,33 @@ class _Filling:
         self._model, self._reader, self._plan = model, reader, plan
         self._device, self._dtype = device, dtype
         self._tied: dict[str, str] = dict(model.all_tied_weights_keys)
-        self._whole: dict[str, torch.Tensor] = {}
 
     def fill(self) -> int:
         """Fill every parameter, and every buffer that is stored; return the bytes held."""
-        held = 0
         for name, parameter in list(self._model.named_parameters(remove_duplicate=False)):
-            tensor = self._read(name, parameter)
-            held += 0 if name in self._tied else tensor.nbytes
-            self._put(name, nn.Parameter(tensor, requires_grad=False))
+            self._put(name, nn.Parameter(self._read(name, parameter), requires_grad=False))
         for name, _ in list(self._model.named_buffers()):
             if name in self._reader:
                 self._put(name, self._on_device(self._reader.read(name)))
-        return held
+        linears = [m for m in self._model.modules() if isinstance(m, LocalLinear)]
+        for linear in linears:
+            linear.settle(self._device, self._dtype)
+        held: dict[int, int] = {p.data_ptr(): p.nbytes for p in self._model.parameters()}
+        return sum(held.values()) + sum(linear.packed_bytes for linear in linears)
 
     def _read(self, name: str, parameter: torch.Tensor) -> torch.Tensor:
+        """Return a parameter's part: as it is stored if a linear layer still has to form it."""
         stored = self._tied.get(name, name)
         if stored not in self._reader:
             stored = name
-        cut = self._cut(name, stored, parameter.shape)
-        whole = self._whole.get(stored)
-        if whole is None:
-            tensor = self._laid_out(name, stored, self._reader.read(stored, cut))
-            if cut is None:
-                self._whole[stored] = tensor
-        else:
-            # A tied output layer is a view of the embedding, of which every rank has all.
-            tensor = whole if cut is None else whole[cut.parts[0].start : cut.parts[0].stop]
+        tensor = self._reader.read(stored, self._cut(name, stored, parameter.shape))
         if tensor.shape != parameter.shape:
             raise SourceCorrupt(
                 f"{stored} is {tuple(tensor.shape)}; the model needs {tuple(parameter.shape)}"
             )
-        return tensor
-
-    def _laid_out(self, name: str, stored: str, tensor: torch.Tensor) -> torch.Tensor:
-        module = self._model.get_submodule(name.rpartition(".")[0])
-        linear = isinstance(module, nn.Linear) or stored in self._tied.values()
-        if linear and tensor.ndim == 2:
-            return lay_out(tensor, self._device, self._dtype)
+        module, _, leaf = name.rpartition(".")
+        if leaf == "weight" and isinstance(self._model.get_submodule(module), LocalLinear):
+            return tensor
         return self._on_device(tensor)
 
     def _cut(self, name: str, stored: str, local: torch.Size) -> Cut | None:

@@ -13,11 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.local_linear import LocalLinear
 from neuron_runtime.torch_backend.parallel_plan import ParallelPlan, Style
 
 
 @final
-class ColumnParallelLinear(nn.Linear):
+class ColumnParallelLinear(LocalLinear):
     """Computes this rank's slice of the outputs; if ``gathered``, all of them in the end."""
 
     def __init__(
@@ -28,12 +29,12 @@ class ColumnParallelLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by the local rows."""
-        part = functional.linear(input, self.weight, self.bias)
+        part = super().forward(input)
         return self._collectives.gather_everywhere(part) if self._gathered else part
 
 
 @final
-class RowParallelLinear(nn.Linear):
+class RowParallelLinear(LocalLinear):
     """Multiplies its slice of the inputs; the ranks' results are added up, then the bias once."""
 
     def __init__(
@@ -45,13 +46,12 @@ class RowParallelLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by the local columns and add up over the ranks."""
-        part = functional.linear(input[..., self._slice], self.weight)
-        total = self._collectives.add_up(part)
+        total = self._collectives.add_up(self.product(input[..., self._slice]))
         return total if self.bias is None else total + self.bias
 
 
 @final
-class VocabularyParallelLinear(nn.Linear):
+class VocabularyParallelLinear(LocalLinear):
     """The output layer: this rank's slice of the logits, put together on rank 0.
 
     On other ranks the result is of no use to anybody.
@@ -64,36 +64,39 @@ class VocabularyParallelLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Compute the local logits and gather them."""
-        part = functional.linear(input, self.weight, self.bias)
+        part = super().forward(input)
         padded = functional.pad(part, (0, self._share - part.shape[-1]))
         whole = self._collectives.gather(padded)
         return part if whole is None else whole[..., : self._vocabulary]
 
 
-def parallelize(model: nn.Module, head: str, plan: ParallelPlan, collectives: Collectives) -> None:
-    """Replace the linear layers that ``plan`` divides, and the output layer ``head``, in place.
+def localize(
+    model: nn.Module, head: nn.Module | None, plan: ParallelPlan, collectives: Collectives
+) -> None:
+    """Replace all linear layers of ``model``, of which ``head`` is the output layer, in place.
 
     Raises:
         PlacementError: A layer cannot be divided.
     """
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear):
+        # Not a subclass, which may do something else.
+        if type(module) is not nn.Linear:
             continue
-        replacement = _replacement(name, module, head, plan, collectives)
-        if replacement is not None:
-            model.set_submodule(name, replacement)
+        if module is head and plan.world_size > 1:
+            tokens = plan.vocabulary(module.out_features)
+            local: LocalLinear = VocabularyParallelLinear(module, tokens, collectives)
+        else:
+            local = _local(name, module, plan, collectives)
+        model.set_submodule(name, local)
         _share_key_value_heads(model, name, plan)
 
 
-def _replacement(
-    name: str, whole: nn.Linear, head: str, plan: ParallelPlan, collectives: Collectives
-) -> nn.Linear | None:
-    if name == head:
-        tokens = plan.vocabulary(whole.out_features)
-        return VocabularyParallelLinear(whole, tokens, collectives)
+def _local(
+    name: str, whole: nn.Linear, plan: ParallelPlan, collectives: Collectives
+) -> LocalLinear:
     style = plan.style(name)
     if style is Style.REPLICATED:
-        return None
+        return LocalLinear.like(whole)
     if style in (Style.ROW, Style.ROW_SPLIT_INPUT):
         inputs = plan.inputs(name, whole.in_features).parts[0]
         split = style is Style.ROW_SPLIT_INPUT

@@ -236,6 +236,22 @@ def test_goodbye_ends_everything_at_both_ends_once(
     assert client.link.state is server.link.state is LinkState.DOWN
 
 
+def test_what_is_said_before_leaving_is_heard(
+    network: Network, server: Recorder, client: Recorder
+) -> None:
+    events = Events()
+    client.link.request(SLOW, events, deadline_s=WIDE_S)
+    network.until(lambda: bool(server.requests))
+    server.requests[0].complete(ANSWER)
+    for number in range(100):
+        server.link.note(step(number))
+    network.stop_listening()
+    network.until(lambda: client.is_down)
+    assert events.seen == [Completed(ANSWER)]
+    assert [body for body, _ in client.notes] == [step(number) for number in range(100)]
+    assert client.downs[0][0] == "listener_closed"
+
+
 def test_link_that_is_down_takes_nothing(
     network: Network, server: Recorder, client: Recorder
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Comparison:
         assert all(not report.tokens for report in reports[1:])
         assert max(report.weight_bytes for report in reports) < weight_bytes
 
-    def _alone(self) -> tuple[object, int]:
+    def _alone(self) -> tuple[Any, int]:
         import torch
 
         backend, rows = TorchBackend(on_collective=lambda: None), []

@@ -38,7 +38,6 @@ AnyBody = (
     | daemon.EngineLoad
     | daemon.Prepared
     | daemon.PrepareProgress
-    | fleet.ModelState
     | fleet.NeuronState
     | fleet.ModelState
     | fleet.ServiceState

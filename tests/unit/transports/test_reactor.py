@@ -33,6 +33,14 @@ def reactor() -> Iterator[Reactor]:
     assert reactor.join(WAIT_S)
 
 
+def settle(reactor: Reactor) -> None:
+    """Wait until the reactor has done what was asked of it, and turned once more."""
+    for _ in range(2):
+        turned = threading.Event()
+        reactor.call_soon(turned.set)
+        assert turned.wait(WAIT_S)
+
+
 def ends(reactor: Reactor, endpoint: str = "tcp://127.0.0.1:*") -> tuple[Recorder, Recorder]:
     """A link of a reactor to itself."""
     server, client = Recorder(), Recorder()
@@ -97,11 +105,9 @@ def test_descriptor_is_watched_until_told_otherwise(reactor: Reactor) -> None:
     os.write(writing, b"a")
     eventually(lambda: got == [b"a"])
     reactor.unwatch(reading)
-    reactor.unwatch(reading)
+    settle(reactor)
     os.write(writing, b"b")
-    settled = threading.Event()
-    reactor.call_later(0.01, settled.set)
-    assert settled.wait(WAIT_S)
+    settle(reactor)
     assert got == [b"a"]
     os.close(reading)
     os.close(writing)
