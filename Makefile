@@ -57,10 +57,11 @@ type: $(VENV)/tools
 
 unit: $(VENV)/tools
 	@echo '==> pytest'
-	@$(BIN)/python -m pytest -m 'not benchmark'
+	@$(BIN)/python -m pytest
 
 bench: $(VENV)/tools
-	@$(BIN)/python -m pytest -m benchmark -s tests/benchmarks
+	@for name in bench_ask bench_link bench_fanout bench_death bench_tp; do \
+	  echo "==> $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit; done
 
 soak: $(VENV)/tools
 	@$(BIN)/python -m tests.soak

@@ -220,11 +220,15 @@ class AskMachine(RuleBasedStateMachine):
             self.expected[number] = ActorDead
 
 
-def run(machine: type[RuleBasedStateMachine]) -> None:
+# Which histories are drawn depends on what else was imported; a mutant gets many, and needs few.
+HUNT_EXAMPLES = 3000
+
+
+def run(machine: type[RuleBasedStateMachine], examples: int = 120) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120,
+            max_examples=examples,
             stateful_step_count=25,
             deadline=None,
             database=None,
@@ -249,11 +253,11 @@ def test_no_question_stays_open_and_control_comes_first() -> None:
 def test_a_naive_inbox_is_noticed(naive: type[Inbox]) -> None:
     machine = type("NaiveMachine", (AskMachine,), {"inbox_class": naive})
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run(machine)
+        run(machine, HUNT_EXAMPLES)
 
 
 @pytest.mark.parametrize("naive", NAIVE_CELLS, ids=lambda naive: naive.__name__)
 def test_a_naive_cell_is_noticed(naive: Patch) -> None:
     machine = type("NaiveMachine", (AskMachine,), {"patch": staticmethod(naive)})
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run(machine)
+        run(machine, HUNT_EXAMPLES)

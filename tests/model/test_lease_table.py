@@ -18,7 +18,7 @@ THOROUGH = settings(
     suppress_health_check=list(HealthCheck),
 )
 QUICK = settings(
-    THOROUGH, max_examples=200, phases=[Phase.generate], derandomize=True, database=None
+    THOROUGH, max_examples=3000, phases=[Phase.generate], derandomize=True, database=None
 )
 
 

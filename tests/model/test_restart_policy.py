@@ -364,7 +364,7 @@ def test_promises_hold_whatever_the_order_of_events() -> None:
 def test_a_naive_policy_is_noticed(mutant: MakePolicy) -> None:
     with pytest.raises(AssertionError):  # noqa: PT012 - by either machine
         for machine in (OtpMachine, InterleavedMachine):
-            run(machine, mutant, 120)
+            run(machine, mutant, 1500)
 
 
 def test_there_are_mutants() -> None:

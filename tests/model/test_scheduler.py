@@ -17,7 +17,7 @@ THOROUGH = settings(
     suppress_health_check=list(HealthCheck),
 )
 QUICK = settings(
-    THOROUGH, max_examples=400, phases=[Phase.generate], derandomize=True, database=None
+    THOROUGH, max_examples=3000, phases=[Phase.generate], derandomize=True, database=None
 )
 
 

@@ -22,11 +22,15 @@ SETTINGS = settings(
 )
 
 
-def try_out(collector: NewCollector) -> None:
+# Which histories are drawn depends on what else was imported; a mutant gets many, and needs few.
+HUNT = settings(SETTINGS, max_examples=3000)
+
+
+def try_out(collector: NewCollector, how: settings = SETTINGS) -> None:
     class Machine(StepMachine):
         new_collector = collector
 
-    run_state_machine_as_test(Machine, settings=SETTINGS)
+    run_state_machine_as_test(Machine, settings=how)
 
 
 @pytest.mark.parametrize("collector", [StepCollector, Honest])
@@ -37,4 +41,4 @@ def test_a_right_collector_holds_the_invariants(collector: NewCollector) -> None
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_collector_with_a_known_mistake_is_found_out(mutant: NewCollector) -> None:
     with pytest.raises((AssertionError, KeyError)):
-        try_out(mutant)
+        try_out(mutant, HUNT)

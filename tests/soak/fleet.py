@@ -43,10 +43,10 @@ class SoakFleet:
             "gateway": f"http://127.0.0.1:{gateway}",
             "neuron": f"http://127.0.0.1:{neuron}",
         }
-        self.metrics_urls = {
-            "cortexd": f"http://127.0.0.1:{metrics}/metrics",
-            "neurond": f"{self.urls['neuron']}/metrics",
-        }
+        self.metrics_urls = (
+            f"http://127.0.0.1:{metrics}/metrics",
+            f"{self.urls['neuron']}/metrics",
+        )
         self.falls: list[Fall] = []
         make_model_dir(directory / "model", words=FAKE_WORDS)
         self._write("models.yaml", _catalogue(directory / "model"))

@@ -6,11 +6,13 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tests.soak.checker import Violation
 from tests.soak.history import End, Exchange, History
 
 _DROPPED = re.compile(r"message_dropped .* reason=(\S+)")
+_EXPORTED = re.compile(r'(?m)^\w+_link_drops_total\{reason="(\w+)"\} (\S+)$')
 SHOWN = 30
 
 
@@ -19,35 +21,48 @@ def dropped(log: Iterable[str]) -> Counter[str]:
     return Counter(found[1] for line in log if (found := _DROPPED.search(line)))
 
 
-def report(
-    seed: int, history: History, drops: Mapping[str, int], violations: Sequence[Violation]
-) -> str:
+def exported(metrics: str) -> Counter[str]:
+    """Count the refused messages that a daemon's metrics show, by reason."""
+    return +Counter({reason: int(float(count)) for reason, count in _EXPORTED.findall(metrics)})
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """Refused messages by reason: of all processes, and as the daemons' last lives export them."""
+
+    logged: Mapping[str, int]
+    exported: Mapping[str, int]
+
+
+def report(seed: int, history: History, drops: Drops, violations: Sequence[Violation]) -> str:
     """Return what to print."""
-    return "\n".join(_lines(seed, history, drops, violations))
-
-
-def _lines(
-    seed: int, history: History, drops: Mapping[str, int], violations: Sequence[Violation]
-) -> Iterator[str]:
-    outcomes = Counter(map(_outcome, history.exchanges))
     blows = [blow for disturbance in history.disturbances for blow in disturbance.blows]
-    yield f"seed {seed}"
-    yield f"requests {len(history.exchanges)}: {_counts(outcomes)}"
-    yield f"faults {len(blows)}: {_counts(Counter(f'{b.kind} {b.target}' for b in blows))}"
-    ends = [d for d in history.disturbances if d.served is not None]
-    recoveries = [max(0.0, (d.served or 0.0) - d.rested) for d in ends]
+    wrong = sum(violation.rule == "wrong text" for violation in violations)
+    lines = (
+        f"seed {seed}",
+        f"requests {len(history.exchanges)}: {_counts(map(_outcome, history.exchanges))}",
+        f"faults {len(blows)}: {_counts(f'{blow.kind} {blow.target}' for blow in blows)}",
+        *_times(history),
+        f"stale replies accepted {wrong}, dropped {sum(drops.logged.values())}:"
+        f" {_counts(drops.logged)}; in the daemons' metrics: {_counts(drops.exported)}",
+        f"violations {len(violations)}",
+        *(f"  {violation}" for violation in violations[:SHOWN]),
+    )
+    return "\n".join(lines)
+
+
+def _times(history: History) -> Iterator[str]:
+    recoveries = [
+        max(0.0, disturbance.served - disturbance.rested)
+        for disturbance in history.disturbances
+        if disturbance.served is not None
+    ]
     if recoveries:
-        yield (
-            f"recoveries {len(recoveries)}: median {statistics.median(recoveries):.2f} s,"
-            f" max {max(recoveries):.2f} s"
-        )
+        median, most = statistics.median(recoveries), max(recoveries)
+        yield f"recoveries {len(recoveries)}: median {median:.2f} s, max {most:.2f} s"
     waits = [e.ended - e.began for e in history.exchanges if e.ended is not None]
     if waits:
         yield f"longest request {max(waits):.1f} s"
-    wrong = sum(violation.rule == "wrong text" for violation in violations)
-    yield f"stale replies dropped {sum(drops.values())}: {_counts(drops)}; accepted: {wrong}"
-    yield f"violations {len(violations)}"
-    yield from (f"  {violation}" for violation in violations[:SHOWN])
 
 
 def _outcome(exchange: Exchange) -> str:
@@ -57,6 +72,6 @@ def _outcome(exchange: Exchange) -> str:
     return f"failed {exchange.detail}" if end is End.FAILED else end.value
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+def _counts(found: Iterable[str] | Mapping[str, int]) -> str:
+    ordered = sorted(Counter(found).items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {count}" for name, count in ordered) or "none"

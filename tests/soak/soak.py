@@ -19,7 +19,7 @@ from tests.soak.generator import Client, Generator, Manner
 from tests.soak.history import History, Remains, Size
 from tests.soak.nemesis import Nemesis
 from tests.soak.oracle import Question
-from tests.soak.report import dropped, report
+from tests.soak.report import Drops, dropped, exported, report
 
 START_S = 60.0
 WARM_UP_S = 2.0
@@ -48,6 +48,7 @@ class Soak:
         self._nemesis = Nemesis(self._fleet, seed, self._serves)
         self._generator = Generator(self._doors, seed, CLIENTS)
         self._sizes: dict[int, Size] = {}
+        self._exported: Counter[str] = Counter()
 
     def run(self) -> Verdict:
         """Start, disturb, check, stop."""
@@ -59,7 +60,7 @@ class Soak:
         remains = self._left_behind(history.remains, codes)
         history = History(history.exchanges, history.disturbances, history.falls, remains)
         violations = check(history)
-        drops = self._drops()
+        drops = Drops(self._logged(), self._exported)
         return Verdict(violations, report(self._seed, history, drops, violations))
 
     @property
@@ -78,13 +79,23 @@ class Soak:
             print("armed faults are not available here", flush=True)
         bursts = plan(self._seed, armed=armed, stalls=self._seconds >= STALLS_FROM_S)
         until = time.monotonic() + self._seconds
-        while time.monotonic() < until and self._nemesis.disturb(next(bursts)):
-            self._measure()
+        well = True
+        while well and time.monotonic() < until:
+            well = self._nemesis.disturb(next(bursts))
+            if well:
+                self._measure()
         exchanges = self._generator.stop()
-        remains = Remains(busy=self._idle(), census=self._settled(), sizes=self._growth())
+        remains = self._at_rest() if well else Remains(census=self._fleet.census())
         return History(
             exchanges, tuple(self._nemesis.disturbances), tuple(self._fleet.falls), remains
         )
+
+    def _at_rest(self) -> Remains:
+        """Look at a fleet that serves, once nobody asks it anything any more."""
+        busy, census = self._idle(), self._settled()
+        for url in self._fleet.metrics_urls:
+            self._exported += exported(httpx.get(url, timeout=10.0, trust_env=False).text)
+        return Remains(busy=busy, census=census, sizes=self._growth())
 
     def _serves(self) -> bool:
         """Ask every door one short question."""
@@ -150,7 +161,7 @@ class Soak:
             remains.busy, remains.census, remains.sizes, codes, names, self._fleet.ipc_files()
         )
 
-    def _drops(self) -> Counter[str]:
+    def _logged(self) -> Counter[str]:
         counts: Counter[str] = Counter()
         for log in self._fleet.directory.glob("*.log"):
             with log.open(errors="replace") as lines:

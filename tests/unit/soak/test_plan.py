@@ -8,7 +8,7 @@ import pytest
 from neuron_runtime.faults import checked
 from tests.soak.faults import ARMED, STALLS, Strike, plan
 from tests.soak.oracle import MODEL, Question
-from tests.soak.report import dropped
+from tests.soak.report import dropped, exported
 from transports.schemas.group import InjectFault
 
 
@@ -54,3 +54,12 @@ def test_drops_are_counted_by_reason_from_the_logs_of_all_processes() -> None:
     ]
 
     assert dropped(log) == {"stale_corr": 2, "after_close": 1}
+
+
+def test_drops_are_counted_by_reason_from_a_daemons_metrics() -> None:
+    text = """# TYPE neuron_link_drops counter
+neuron_link_drops_total{reason="after_close"} 3.0
+neuron_link_drops_total{reason="duplicate"} 0.0
+neuron_other_total{reason="stale_corr"} 4.0
+"""
+    assert exported(text) == {"after_close": 3}
