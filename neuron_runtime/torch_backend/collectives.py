@@ -2,7 +2,7 @@
 
 GPUs use ``torch.distributed`` with NCCL. CPU ranks use shared memory (``cpu_mesh``), since a group
 never leaves its host and gloo takes milliseconds where that takes tens of microseconds (decision
-0004). Both meet at the rendezvous that ``LoadShard`` names, and both pass one conformance suite.
+0006). Both meet at the rendezvous that ``LoadShard`` names, and both pass one conformance suite.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from torch.distributed.distributed_c10d import Store
 SLOT_BYTES: Final = 1 << 20
 _REGION_BYTES: Final = 2 * SLOT_BYTES
 _TURN: Final = b"\0"
+_REMEMBERED_VIEWS: Final = 64
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -71,10 +72,7 @@ class CpuMesh:
 
     def add_up(self, part: torch.Tensor) -> torch.Tensor:
         """See ``Collectives``. Half precision is added up in float32."""
-        flat = part.view(-1)
-        size = SLOT_BYTES // part.element_size()
-        for start in range(0, len(flat), size):
-            piece = flat[start : start + size]
+        for piece in _pieces(part.view(-1)):
             slots = self._exchange(piece)
             if piece.dtype is torch.float32:
                 torch.add(slots[0], slots[1], out=piece)
@@ -101,14 +99,13 @@ class CpuMesh:
 
     def _collect(self, part: torch.Tensor, *, wanted: bool) -> list[torch.Tensor]:
         """Return copies of everybody's parts, or nothing if they are not wanted here."""
-        flat = part.reshape(-1)
-        size = SLOT_BYTES // part.element_size()
-        whole = part.new_empty((self.world_size, len(flat))) if wanted else None
-        for start in range(0, len(flat), size):
-            slots = self._exchange(flat[start : start + size])
-            if whole is not None:
-                torch.stack(slots, out=whole[:, start : start + size])
-        return [] if whole is None else [row.view(part.shape) for row in whole]
+        copies: list[list[torch.Tensor]] = [[] for _ in range(self.world_size)]
+        for piece in _pieces(part.reshape(-1)):
+            slots = self._exchange(piece)
+            if wanted:
+                for pieces, slot in zip(copies, slots, strict=True):
+                    pieces.append(slot.clone())
+        return [torch.cat(pieces).view(part.shape) for pieces in copies] if wanted else []
 
     def _exchange(self, piece: torch.Tensor) -> list[torch.Tensor]:
         """Show everybody our piece; return everybody's, good until the next but one call."""
@@ -132,8 +129,18 @@ class CpuMesh:
             start = self._turn * SLOT_BYTES
             end = start + piece.nbytes
             views = [region[start:end].view(piece.dtype) for region in self._regions]
+            if len(self._views) >= _REMEMBERED_VIEWS:
+                self._views.clear()
             self._views[key] = views
         return views
+
+
+def _pieces(flat: torch.Tensor) -> list[torch.Tensor]:
+    """Cut a flat tensor into views that fit a slot."""
+    size = SLOT_BYTES // flat.element_size()
+    if len(flat) <= size:
+        return [flat]
+    return [flat[start : start + size] for start in range(0, len(flat), size)]
 
 
 def _connect(

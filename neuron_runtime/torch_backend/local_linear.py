@@ -2,7 +2,7 @@
 
 On a CPU a decode step is one pass over all weights, so their form decides its speed. float32 layers
 hold weights that came as 16-bit numbers packed by FBGEMM as float16: half the bytes, float32
-activations and sums, a kernel for every x86 CPU. Decision 0003 has the measurements.
+activations and sums, a kernel for every x86 CPU. Decision 0007 has the measurements.
 """
 
 from __future__ import annotations

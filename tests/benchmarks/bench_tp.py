@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_tp [--rounds 3] [--tokens 24] [--dtype float32]
 
 Both run SmolLM2 on three processes with one thread each, one after the other, on the same converted
-weights, prompt and tokens; one warm-up token is not counted. A token's time is the median, so that a
-moment in which the machine was busy counts for neither. The bar is a ratio of at least 5.
+weights, prompt and tokens; one warm-up token is not counted. A token's time is the median, so that
+a moment in which the machine was busy counts for neither. The bar is a ratio of at least 5.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import socket
 import subprocess
@@ -39,7 +40,12 @@ class Daemon:
         argv = (sys.executable, "-m", f"cortex_actors.cli.{name}", "serve", "-c", str(config))
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_the_tests,
             )
 
     def family(self) -> list[psutil.Process]:
@@ -206,6 +212,12 @@ class Fleet:
         path = self.directory / name
         path.write_text(yaml.safe_dump(content))
         return path
+
+
+def _die_with_the_tests() -> None:
+    """A test run that is killed has no time to stop its daemons."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
