@@ -31,6 +31,7 @@ from transports.schemas.link import Failure
 _log = logging.getLogger("cortex.converter")
 
 CONNECT_S = 10.0
+READ_S = 1.0
 STOP_S = 2.0
 PROGRESS_EVERY_S = 0.2
 
@@ -77,9 +78,12 @@ class DaemonLink:
             _log.warning("note not sent body=%s: %s", type(body).__name__, error)
 
     def leave(self) -> None:
-        """Say goodbye and wait until everything has been sent."""
+        """Say goodbye, when the daemon has had the time to read what we said last.
+
+        A daemon that finds us gone before it has read everything drops the rest.
+        """
         self._leaving = True
-        if self._link is not None:
+        if self._link is not None and not self.down.wait(READ_S):
             self._link.close("done")
             self.down.wait(STOP_S)
 

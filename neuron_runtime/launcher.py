@@ -67,7 +67,7 @@ class ProcessSpec:
     """What to start: ``python -m module *args`` in slot ``slot`` as incarnation ``inc``.
 
     ``--slot --inc --name --death-fd`` are appended to ``args``; ``env`` is added to our own.
-    ``on_exit`` runs on the launcher's thread and must not block.
+    ``on_exit`` runs on the launcher's thread and must not block. ``nice`` is relative to our own.
     """
 
     name: str
@@ -283,7 +283,8 @@ def _start(spec: ProcessSpec) -> _Child:
         try:
             pidfd = os.pidfd_open(popen.pid)
             if spec.nice:
-                os.setpriority(os.PRIO_PROCESS, popen.pid, spec.nice)
+                own = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, popen.pid, own + spec.nice)
         except OSError:
             popen.kill()
             popen.wait()

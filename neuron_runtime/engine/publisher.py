@@ -56,9 +56,11 @@ class Publisher:
 
     def flush(self) -> None:
         """Send all that the links have room for."""
-        for link, pending in list(self._pending.items()):
-            if self._send(link, pending):
-                self._pending.pop(link, None)
+        for link in list(self._pending):
+            # Taken out first: a link found lost cancels its requests, and that flushes again.
+            pending = self._pending.pop(link, None)
+            if pending is not None and not self._send(link, pending):
+                self._pending[link] = pending
         if self._pending and not self._retrying:
             self._retrying = True
             self._loop.call_later(RETRY_S, self._retry)

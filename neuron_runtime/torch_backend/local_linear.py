@@ -15,6 +15,7 @@ from torch.nn import functional
 
 _LARGEST_HALF = 65504.0
 _ENGINES = ("x86", "fbgemm")
+_multiply_packed: Any = torch.ops.quantized.linear_dynamic_fp16.default
 
 
 class LocalLinear(nn.Linear):
@@ -23,6 +24,7 @@ class LocalLinear(nn.Linear):
     ``weight`` is filled with the tensor as it was read; ``settle`` gives it its final form.
     """
 
+    adds_bias = True
     _packed: Any = None
 
     @classmethod
@@ -36,22 +38,18 @@ class LocalLinear(nn.Linear):
         return 0 if self._packed is None else 2 * self.in_features * self.out_features
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Multiply and add the bias."""
-        part = self.product(input)
-        return part if self.bias is None else part + self.bias
-
-    def product(self, input: torch.Tensor) -> torch.Tensor:
-        """Multiply by the weight; no bias."""
-        if self._packed is None:
-            return functional.linear(input, self.weight)
-        product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(input, self._packed)
-        return product
+        """Multiply, and add the bias unless ``adds_bias`` is off."""
+        if self._packed is not None:
+            product: torch.Tensor = _multiply_packed(input, self._packed)
+            return product
+        return functional.linear(input, self.weight, self.bias if self.adds_bias else None)
 
     def settle(self, device: torch.device, dtype: torch.dtype) -> None:
         """Bring the weight to its device, dtype and form."""
         weight = self.weight.detach()
         if _packs_exactly(weight, device, dtype):
-            self._packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), None)
+            bias = self.bias if self.adds_bias else None
+            self._packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), bias)
             weight = torch.empty(0, dtype=dtype)
         else:
             weight = _laid_out(weight, device, dtype)

@@ -37,16 +37,19 @@ class ColumnParallelLinear(LocalLinear):
 class RowParallelLinear(LocalLinear):
     """Multiplies its slice of the inputs; the ranks' results are added up, then the bias once."""
 
+    adds_bias = False
+
     def __init__(
         self, whole: nn.Linear, inputs: range, collectives: Collectives, *, split_input: bool
     ) -> None:
         super().__init__(len(inputs), whole.out_features, bias=whole.bias is not None)
         self._collectives = collectives
-        self._slice = slice(inputs.start, inputs.stop) if split_input else slice(None)
+        self._slice = slice(inputs.start, inputs.stop) if split_input else None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by the local columns and add up over the ranks."""
-        total = self._collectives.add_up(self.product(input[..., self._slice]))
+        part = super().forward(input[..., self._slice] if self._slice else input)
+        total = self._collectives.add_up(part)
         return total if self.bias is None else total + self.bias
 
 

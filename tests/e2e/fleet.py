@@ -45,7 +45,7 @@ class Daemon:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_the_tests,
+                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - only calls prctl
             )
 
     def family(self) -> list[psutil.Process]:

@@ -131,7 +131,7 @@ def test_environment_and_niceness_reach_the_child(launcher: Launcher, tmp_path: 
     ready = tmp_path / "ready"
     Child(launcher, ready=ready, nice=7)
 
-    assert ready.read_text() == "hello 7"
+    assert ready.read_text() == f"hello {os.nice(0) + 7}"
 
 
 def test_a_child_inherits_no_descriptor_but_its_death_pipe(

@@ -146,10 +146,11 @@ def _failed(about: _Excuses) -> Iterator[tuple[str, str]]:
 
 
 def _difference(exchange: Exchange) -> str:
-    pairs = enumerate(zip(exchange.text.split(), exchange.expected.split(), strict=False))
-    for index, (word, expected) in pairs:
+    words, due = exchange.text.split(), exchange.expected.split()
+    for index, (word, expected) in enumerate(zip(words, due, strict=False)):
         if word != expected:
-            return f"token {index} is {word}, not {expected}"
+            known = f" (its own token {due.index(word)})" if word in due else ""
+            return f"token {index} is {word}{known}, not {expected}"
     return "it is too long or broken up"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.model_files import ModelFiles
+from tests.eventually import eventually
 from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest, Link
@@ -29,6 +30,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.notes: dict[str, list[Body]] = {}
+        self.gone: set[str] = set()
         self.reading = threading.Event()
 
     def on_up(self, link: Link) -> None:
@@ -46,7 +48,7 @@ class Daemon:
         pass
 
     def on_down(self, link: Link, reason: str, detail: str) -> None:
-        pass
+        self.gone.add(link.peer.name)
 
 
 class Converters:
@@ -103,6 +105,7 @@ def test_two_converters_of_one_file_agree_and_convert_once(
     source = f"file://{smollm2_gguf.path}"
     for process in [converters.start(source), converters.start(source)]:
         assert process.wait(100.0) == ExitCode.OK
+    eventually(lambda: len(converters.daemon.gone) == 2)
     heard = [converters.daemon.notes[f"converter-{number}"] for number in (1, 2)]
     (place,) = {notes[-1] for notes in heard}
     assert isinstance(place, Prepared)
@@ -126,6 +129,7 @@ def test_bad_sources_are_reported_with_their_code(
     }
     processes = [converters.start(source) for source in expected]
     assert [process.wait(30.0) for process in processes] == [ExitCode.OK] * 3
+    eventually(lambda: len(converters.daemon.gone) == 3)
     for number, code in enumerate(expected.values(), start=1):
         (failure,) = converters.daemon.notes[f"converter-{number}"]
         assert isinstance(failure, Failure)

@@ -121,3 +121,26 @@ def test_pieces_for_a_lost_link_are_dropped(network: InprocNetwork) -> None:
     publisher.flush()
 
     assert publisher.idle
+
+
+def test_a_link_that_is_lost_while_it_is_written_repeats_nothing_on_another(
+    network: InprocNetwork,
+) -> None:
+    publisher, lost, other = Publisher(network), FakeLink(), FakeLink()
+
+    def publish(pieces: Sequence[tuple[IncomingRequest, TextDelta]]) -> None:
+        # As the engine does when the link's requests are cancelled.
+        lost.publish = FakeLink.publish.__get__(lost)  # type: ignore[method-assign]
+        lost.error = LinkDown("gone")
+        answer(publisher, lost, GONE)
+        publisher.flush()
+        raise lost.error
+
+    lost.publish = publish  # type: ignore[method-assign]
+    piece(publisher, lost, "a")
+    piece(publisher, other, "b")
+    answer(publisher, other, DONE)
+    publisher.flush()
+
+    assert other.sent == [["b"], DONE]
+    assert publisher.idle
