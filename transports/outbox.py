@@ -12,6 +12,7 @@ from transports.loop import Loop, Port
 COMMANDS = 1024
 MESSAGES = 4096
 _RETRY_S = 0.002
+_LAST_WORDS_S = 0.02
 
 
 @final
@@ -55,13 +56,14 @@ class Commands:
 class Outbox:
     """Sends a link's messages in order; those the port has no room for are tried again."""
 
-    __slots__ = ("_loop", "_on_lost", "_port", "_waiting")
+    __slots__ = ("_gone", "_loop", "_on_lost", "_port", "_waiting")
 
     def __init__(self, loop: Loop, port: Port, on_lost: Callable[[str, str], None]) -> None:
         self._loop = loop
         self._port = port
         self._on_lost = on_lost
         self._waiting: deque[list[bytes]] = deque()
+        self._gone = False
 
     @property
     def is_full(self) -> bool:
@@ -70,11 +72,13 @@ class Outbox:
 
     def send(self, frames: list[bytes]) -> None:
         """Send a message, or keep it until there is room."""
+        if self._gone:
+            return
         try:
             if not self._waiting and self._port.send(frames):
                 return
         except LinkDown as ex:
-            self._on_lost("unreachable", str(ex))
+            self._unreachable(str(ex))
             return
         if not self._waiting:
             self._loop.call_later(_RETRY_S, self._retry)
@@ -92,6 +96,13 @@ class Outbox:
             while self._waiting and self._port.send(self._waiting[0]):
                 self._waiting.popleft()
         except LinkDown as ex:
-            self._on_lost("unreachable", str(ex))
+            self._unreachable(str(ex))
         if self._waiting:
             self._loop.call_later(_RETRY_S, self._retry)
+
+    def _unreachable(self, why: str) -> None:
+        # The peer's last words may still be unread (semantics 5.5, the final drain); when they
+        # include a GOODBYE, that ends the link first.
+        self._gone = True
+        self._waiting.clear()
+        self._loop.call_later(_LAST_WORDS_S, lambda: self._on_lost("unreachable", why))
