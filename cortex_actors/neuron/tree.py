@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import final
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.devices import find_devices
 from cortex_actors.config.link_keys import public_key, server_keys
@@ -18,10 +14,8 @@ from cortex_actors.config.neuron_config import NeuronConfig
 from cortex_actors.kit.asking import Future
 from cortex_actors.kit.children import ChildSpec, StartChild
 from cortex_actors.kit.errors import ActorDead
-from cortex_actors.kit.process_actor import ProcessSource
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.kit.registry import Registry
-from cortex_actors.kit.restart_rules import GiveUp, Restart, RestartRules, Strategy
+from cortex_actors.kit.restart_rules import GiveUp, Restart, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.child_links import ChildLinks
@@ -33,109 +27,72 @@ from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.reporter import Reporter, first_state
-from cortex_actors.serving.actor_metrics import ActorMetrics
-from cortex_actors.serving.front_desk import FrontDesk
-from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
+from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
-from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.operations import Commands, Operations
 from cortex_actors.serving.publisher import Publisher
-from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.router import Router, unknown_model
 from cortex_actors.serving.service_state import merged_models, names
 from cortex_actors.serving.state_board import StateBoard
 from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest
-from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState, ServiceState
 from transports.schemas.group import FaultArmed, InjectFault
 from transports.schemas.link import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class NeuronParts:
-    """What the tree stands on: threads and directories that the daemon made."""
-
-    config: NeuronConfig
-    reactor: Reactor
-    source: ProcessSource
-    runtime_dir: Path
-    backend: str
-
-
 @final
-class NeuronTree:
-    """Builds every actor of the neuron.
+class NeuronTree(DaemonTree):
+    """Builds every actor of the neuron. ``backend`` is what ranks compute with: torch or fake."""
 
-    References go to actors that were started earlier; what is started later is found by its name in
-    the registry, because a restart gives it a new reference.
-    """
+    service = "neuron"
+    metrics_prefix = "neuron"
+    front_publisher = "publisher/front_ends"
+    drained = ("router", "models")
 
-    def __init__(self, parts: NeuronParts) -> None:
-        self._parts = parts
-        self._settings = parts.config.neuron
-        self.registry = Registry()
-        self._metrics = CollectorRegistry()
-        self._request_metrics = RequestMetrics(self._metrics)
-        self._started = time.monotonic()
-        self._links = ChildLinks(parts.source.mint.boot)
-        self._board = StateBoard(first_state(self._settings.name, parts.source.mint.boot))
-        self._draining = False
-        ActorMetrics(self.registry, parts.reactor, "neuron").register(self._metrics)
+    def __init__(self, config: NeuronConfig, ground: Ground, backend: str) -> None:
+        super().__init__(ground, config.neuron.name, config.neuron)
+        self._config = config
+        self._settings = config.neuron
+        self._backend = backend
+        boot = ground.source.mint.boot
+        self._links = ChildLinks(boot)
+        self._board = StateBoard(first_state(self._settings.name, boot))
 
     def start(self) -> ActorRef:
         """Start Root; its ``ready`` tells when all is up."""
-        steps = (
-            ("publisher/front_ends", partial(self._publisher, self.service_state)),
-            ("publisher/gateways", partial(self._publisher, self.neuron_state)),
-            ("reporter", self._reporter),
-            ("devices", self._device_monitor),
-            ("children", self._children_listener),
-            ("models", self._models),
-            ("models/loaded", self._loaded_models),
-            ("router", self._router),
-            ("operations", self._operations),
-            ("front_desk", self._front_desk),
-            ("gateway_links", self._gateway_links),
-            ("front_end", self._front_end),
-            ("activation", self._activation),
+        return self._start_root(
+            {
+                "publisher/front_ends": partial(self._publisher, self.service_state),
+                "publisher/gateways": partial(self._publisher, self.neuron_state),
+                "reporter": self._reporter,
+                "devices": self._device_monitor,
+                "children": self._children_listener,
+                "models": self._models,
+                "models/loaded": self._loaded_models,
+                "router": self._router,
+                "operations": self._operations,
+                "front_desk": self._front_desk,
+                "gateway_links": self._gateway_links,
+                "front_end": self._front_end,
+                "activation": self._activation,
+            },
+            {"models/loaded": self._model_shutdown_s + 1.0},
         )
-        shutdown_s = {
-            "models/loaded": self._model_shutdown_s + 1.0,
-            "front_end": self._settings.drain_s + 8.0,
-        }
-        specs = tuple(
-            ChildSpec(name, partial(start, name), shutdown_s=shutdown_s.get(name, 5.0))
-            for name, start in steps
-        )
-        rules = RestartRules(strategy=Strategy.REST_FOR_ONE, intensity=3, period_s=60.0)
-        root = Supervisor.start(specs, rules, registry=self.registry, name="root")
-        self.registry.register(root)
-        return root
 
     @property
     def _model_shutdown_s(self) -> float:
         return self._settings.drain_s + DRAIN_SLACK_S + GROUP_SHUTDOWN_S
 
-    def begin_drain(self) -> None:
-        """Turn readiness off and grant nothing new; what runs goes on."""
-        self._draining = True
-        drain = DrainStarted()
-        for name, news in (("publisher/front_ends", Tick()), ("router", drain), ("models", drain)):
-            actor = self._find(name)
-            if actor is not None:
-                actor.notify(news)
-
     def neuron_state(self) -> NeuronState:
         """The snapshot that gateways are pushed."""
-        uptime_s = round(time.monotonic() - self._started, 3)
-        return msgspec.structs.replace(self._board.read(), uptime_s=uptime_s)
+        return msgspec.structs.replace(self._board.read(), uptime_s=self._uptime_s())
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
-        state, config = self.neuron_state(), self._parts.config
+        state, config = self.neuron_state(), self._config
         reason = self._unready(state)
         return ServiceState(
             service="neurond",
@@ -154,16 +111,10 @@ class NeuronTree:
         phases = {model.id: model.state for model in state.models}
         late = [
             f"{model} is {phases.get(model, 'waiting')}"
-            for model in self._parts.config.default_models
+            for model in self._config.default_models
             if phases.get(model) != "ready"
         ]
         return ", ".join(late)
-
-    def _find(self, name: str) -> ActorRef | None:
-        try:
-            return self.registry.find(name)
-        except ActorDead:
-            return None
 
     def _publisher(self, snapshot: Callable[[], Body], name: str) -> ActorRef:
         return Publisher.start(snapshot, name=name)
@@ -187,7 +138,7 @@ class NeuronTree:
     def _children_listener(self, name: str) -> ActorRef:
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(
-            self._parts.reactor,
+            self._ground.reactor,
             self._children_endpoint,
             me,
             self._links,
@@ -197,7 +148,7 @@ class NeuronTree:
 
     @property
     def _children_endpoint(self) -> str:
-        return f"ipc://{self._parts.runtime_dir}/children.ipc"
+        return f"ipc://{self._ground.runtime_dir}/children.ipc"
 
     def _models(self, name: str) -> ActorRef:
         reporter = self.registry.find("reporter")
@@ -209,9 +160,7 @@ class NeuronTree:
             reporter.notify(ModelsChanged(states))
 
         table = DeviceTable(devices)
-        return Models.start(
-            self._parts.config.catalogue, table, self._start_model, on_states, name=name
-        )
+        return Models.start(self._config.catalogue, table, self._start_model, on_states, name=name)
 
     def _loaded_models(self, name: str) -> ActorRef:
         rules = RestartRules(intensity=5, period_s=600.0, give_up=GiveUp.FAIL_CHILD)
@@ -219,13 +168,13 @@ class NeuronTree:
 
     def _start_model(self, spec: ModelSpec, placed: Placed, models: ActorRef) -> Future[ActorRef]:
         workplace = Workplace(
-            config=self._parts.config,
-            runtime_dir=self._parts.runtime_dir,
+            config=self._config,
+            runtime_dir=self._ground.runtime_dir,
             children_endpoint=self._children_endpoint,
-            source=self._parts.source,
+            source=self._ground.source,
             links=self._links,
             registry=self.registry,
-            backend=self._parts.backend,
+            backend=self._backend,
         )
         placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
         name = f"model/{spec.id}"
@@ -244,7 +193,7 @@ class NeuronTree:
         return supervisor.ask_async(StartChild(child), deadline_s=child.start_s + 5.0)
 
     def _router(self, name: str) -> ActorRef:
-        catalogue = names(self._parts.config.catalogue)
+        catalogue = names(self._config.catalogue)
         models = self.registry.find("models")
         own_key = public_key(self._settings)
         return Router.start(
@@ -261,7 +210,7 @@ class NeuronTree:
         return (self._board.read(),)
 
     def _operations(self, name: str) -> ActorRef:
-        models, catalogue = self.registry.find("models"), self._parts.config.catalogue
+        models, catalogue = self.registry.find("models"), self._config.catalogue
 
         def load(model: str, request: IncomingRequest) -> None:
             entry = catalogue.find(model)
@@ -282,7 +231,7 @@ class NeuronTree:
         )
 
     def _inject_fault(self, fault: InjectFault, request: IncomingRequest) -> None:
-        model = self._parts.config.catalogue.resolve(fault.model)
+        model = self._config.catalogue.resolve(fault.model)
         engine = self._find(f"model/{model}/engine")
         if not self._settings.chaos:
             text = "faults are off here; set neuron.chaos: true"
@@ -294,26 +243,13 @@ class NeuronTree:
             engine.notify(fault)
             request.complete(FaultArmed(model, fault.rank))
 
-    @property
-    def _front_endpoint(self) -> str:
-        return f"ipc://{self._parts.runtime_dir}/front.ipc"
-
-    def _front_desk(self, name: str) -> ActorRef:
-        desk = FrontDesk(
-            self.registry.find("router"),
-            self.registry.find("publisher/front_ends"),
-            self.registry.find("operations"),
-        )
-        me = process_identity("neuron", self._settings.name)
-        return ListenerActor.start(self._parts.reactor, self._front_endpoint, me, desk, name=name)
-
     def _gateway_links(self, name: str) -> ActorRef:
         handler = GatewayLinks(
             self.registry.find("publisher/gateways"), self.registry.find("models")
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(
-            self._parts.reactor,
+            self._ground.reactor,
             str(self._settings.link),
             me,
             handler,
@@ -322,22 +258,8 @@ class NeuronTree:
         )
 
     def _front_end(self, name: str) -> ActorRef:
-        settings = self._settings
-        front_end = FrontEndSettings(
-            service="neuron",
-            listen=str(settings.listen),
-            metrics_listen=None,
-            daemon_endpoint=self._front_endpoint,
-            workers=settings.workers,
-            threads=settings.threads,
-            max_body_mb=settings.max_body_mb,
-            load_deadline_s=settings.load_deadline_s,
-            drain_s=settings.drain_s,
-            log_level=settings.log_level,
-            key_file=settings.key_file,
-        )
-        return FrontEnd.start(front_end, self._parts.source, name=name)
+        return self._start_front_end(name, None)
 
     def _activation(self, name: str) -> ActorRef:
         models = self.registry.find("models")
-        return Activation.start(self._parts.config.default_models, models, name=name)
+        return Activation.start(self._config.default_models, models, name=name)

@@ -8,12 +8,12 @@ import queue
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Protocol, final
 
 from cortex_actors.kit.process_actor import ProcessSource
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.daemon_tree import Ground
 from cortex_actors.serving.runtime_dir import RuntimeDir, RuntimeDirError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
@@ -38,7 +38,7 @@ class Tree(Protocol):
         ...
 
 
-Build = Callable[[Reactor, ProcessSource, Path], Tree]
+Build = Callable[[Ground], Tree]
 
 
 @final
@@ -76,7 +76,7 @@ class DaemonRunner:
         launcher = Launcher()
         source = ProcessSource(launcher, IncarnationMint(mint_boot()))
         try:
-            return self._serve(build(reactor, source, path))
+            return self._serve(build(Ground(reactor, source, path)))
         finally:
             launcher.stop(THREAD_STOP_S)
             reactor.stop()

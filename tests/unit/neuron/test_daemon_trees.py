@@ -14,10 +14,11 @@ from cortex_actors.config.devices import DeviceChoice
 from cortex_actors.config.gateway_config import EvictionSettings, GatewayConfig, GatewaySettings
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
 from cortex_actors.config.restart_settings import RestartSettings
-from cortex_actors.gateway.tree import GatewayParts, GatewayTree
+from cortex_actors.gateway.tree import GatewayTree
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.neuron.tree import NeuronParts, NeuronTree
+from cortex_actors.neuron.tree import NeuronTree
+from cortex_actors.serving.daemon_tree import Ground
 from tests.eventually import eventually
 from tests.unit.neuron.asking_front_end import WAIT_S, FrontEnd
 from tests.unit.neuron.stub_processes import StubLauncher
@@ -58,14 +59,14 @@ def reactor() -> Iterator[Reactor]:
 def gateway(reactor: Reactor, launcher: StubLauncher, directory: Path) -> GatewayTree:
     settings = GatewaySettings(drain_s=0.1)
     config = GatewayConfig(Path("cortex.yaml"), settings, EvictionSettings(), (), CATALOGUE)
-    return GatewayTree(GatewayParts(config, reactor, launcher.source(), directory))
+    return GatewayTree(config, Ground(reactor, launcher.source(), directory))
 
 
 @pytest.fixture
 def neuron(reactor: Reactor, launcher: StubLauncher, directory: Path) -> NeuronTree:
     settings = NeuronSettings(drain_s=0.1, devices=DeviceChoice("cpu"), link="tcp://127.0.0.1:*")
     config = NeuronConfig(Path("neuron.yaml"), settings, RestartSettings(), ("gone",), CATALOGUE)
-    return NeuronTree(NeuronParts(config, reactor, launcher.source(), directory, "fake"))
+    return NeuronTree(config, Ground(reactor, launcher.source(), directory), "fake")
 
 
 @pytest.fixture(params=["gateway", "neuron"])

@@ -7,12 +7,10 @@ import threading
 from pathlib import Path
 
 from cortex_actors.kit.actor import SupervisedActor
-from cortex_actors.kit.process_actor import ProcessSource
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.daemon_runner import DaemonRunner
 from cortex_actors.serving.runtime_dir import RuntimeDir
-from transports.reactor import Reactor
 
 
 def say(word: str) -> None:
@@ -54,10 +52,8 @@ class Tree:
 def main() -> int:
     directory, mode = sys.argv[1:]
 
-    def build(reactor: Reactor, source: ProcessSource, path: Path) -> Tree:
-        return Tree(mode)
-
-    return DaemonRunner("test", RuntimeDir(Path(directory), "daemon"), "error").run(build)
+    runner = DaemonRunner("test", RuntimeDir(Path(directory), "daemon"), "error")
+    return runner.run(lambda _ground: Tree(mode))
 
 
 if __name__ == "__main__":
