@@ -17,7 +17,7 @@ from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.process_actor import ProcessSource
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.registry import Registry
-from cortex_actors.kit.restart_rules import RestartRules, Strategy
+from cortex_actors.kit.restart_rules import Backoff, RestartRules, Strategy
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.front_desk import FrontDesk
@@ -30,7 +30,13 @@ from transports.reactor import Reactor
 
 CHILD_SHUTDOWN_S = 5.0
 FRONT_END_SLACK_S = 8.0
-ROOT_RULES = RestartRules(strategy=Strategy.REST_FOR_ONE, intensity=3, period_s=60.0)
+# The wait lets a killed front end's workers, which share its listening socket, go first.
+ROOT_RULES = RestartRules(
+    strategy=Strategy.REST_FOR_ONE,
+    intensity=3,
+    period_s=60.0,
+    backoff=Backoff(first_s=0.5, max_s=5.0, healthy_s=60.0),
+)
 
 StartActor = Callable[[str], ActorRef]
 
