@@ -22,11 +22,15 @@ AnyBody = (
     | group.ShardLoaded
     | group.Step
     | group.StepDone
+    | group.EmbedStep
+    | group.EmbedStepDone
     | group.ClearCache
     | group.CacheCleared
     | group.FaultArmed
     | group.InjectFault
     | generate.Generate
+    | generate.Embed
+    | generate.EmbedDone
     | generate.Chunks
     | generate.GenerateDone
     | daemon.GroupStart

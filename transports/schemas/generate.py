@@ -8,7 +8,10 @@ from transports.schemas.body import Body
 
 
 class SamplingOptions(Body, frozen=True):
-    """What the client asked for; None means the model's own default."""
+    """What the client asked for; None means the model's own default.
+
+    ``logprobs`` is how many alternatives to report beside each token's own log probability.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -16,28 +19,92 @@ class SamplingOptions(Body, frozen=True):
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+    ignore_eos: bool = False
+
+
+class Constraint(Body, frozen=True):
+    """What the output must be: ``kind`` is json_object, json_schema, regex or choice.
+
+    ``value`` is the schema as JSON, the pattern, or the choices as a JSON array.
+    """
+
+    kind: str
+    value: str = ""
 
 
 class Generate(Body, frozen=True):
-    """Generate one completion for a chat (``messages``, as OpenAI shapes them)."""
+    """Generate ``n`` completions for a chat (``messages``, as OpenAI shapes them) or a ``prompt``.
+
+    ``tools`` are OpenAI's objects; ``tool_choice`` is auto, none, required or a function's name.
+    ``template`` holds further variables for the chat template.
+    """
 
     request_id: str
     model: str
     messages: list[dict[str, Any]]
     sampling: SamplingOptions = SamplingOptions()
     principal: str = ""
+    n: int = 1
+    prompt: str | tuple[int, ...] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
+    constraint: Constraint | None = None
+    template: dict[str, Any] | None = None
+
+
+class ToolCallDelta(Body, frozen=True):
+    """A piece of the choice's tool call number ``index``; id and name come once, first."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class TokenLogprob(Body, frozen=True):
+    """One output token with its log probability and the likeliest alternatives."""
+
+    text: str
+    logprob: float
+    token_bytes: bytes = b""
+    top: tuple[TopLogprob, ...] = ()
+
+
+class TopLogprob(Body, frozen=True):
+    """One alternative."""
+
+    text: str
+    logprob: float
+    token_bytes: bytes = b""
 
 
 class TextDelta(Body, frozen=True):
-    """Newly visible text. ``index`` and ``tokens`` say which output tokens it covers."""
+    """Newly visible output of one choice: text, reasoning, or pieces of tool calls.
+
+    ``index`` and ``tokens`` say which output tokens of the choice it covers.
+    """
 
     text: str
     index: int
     tokens: tuple[int, ...] = ()
+    choice: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class GenerateDone(Body, frozen=True):
-    """The one terminal event of a successful generation."""
+    """The one terminal event of a successful generation.
+
+    ``finish_reasons`` are those of all choices, in order, if there are several.
+    """
 
     finish_reason: str
     prompt_tokens: int
@@ -46,6 +113,26 @@ class GenerateDone(Body, frozen=True):
     prefill_s: float = 0.0
     decode_s: float = 0.0
     text: str = ""
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    finish_reasons: tuple[str, ...] = ()
+
+
+class Embed(Body, frozen=True):
+    """Turn each of ``inputs`` (text, or token ids) into one vector."""
+
+    request_id: str
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    principal: str = ""
+
+
+class EmbedDone(Body, frozen=True):
+    """The raw frame holds one row of ``dimensions`` little-endian float32 for each input."""
+
+    dimensions: int
+    prompt_tokens: int
 
 
 class ChunkItem(Body, frozen=True):

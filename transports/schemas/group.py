@@ -9,7 +9,11 @@ from transports.schemas.body import Body
 
 
 class LoadShard(Body, frozen=True):
-    """Join the group's collectives and load this rank's share of the weights."""
+    """Join the group's collectives and load this rank's share of the weights.
+
+    Keys and values live in blocks of ``block_tokens`` tokens; ``kv_bytes`` limits the memory for
+    them on this rank, 0 leaves the choice to the rank, which measures what is free.
+    """
 
     model_dir: str
     rank: int
@@ -19,16 +23,22 @@ class LoadShard(Body, frozen=True):
     rendezvous: str
     threads: int
     quant: str = "none"
+    block_tokens: int = 16
+    kv_bytes: int = 0
 
 
 class ShardLoaded(Body, frozen=True):
-    """This rank is ready to step."""
+    """This rank is ready to step.
+
+    ``kv_blocks`` is how many blocks of keys and values it holds, numbered from 0.
+    """
 
     rank: int
     weight_bytes: int
     load_s: float
     context_length: int
     eos_token_ids: tuple[int, ...] = ()
+    kv_blocks: int = 0
 
 
 class SampleParams(Body, frozen=True):
@@ -37,6 +47,11 @@ class SampleParams(Body, frozen=True):
     ``temperature`` 0 is greedy. The random draw depends only on ``seed`` and ``index`` (the index
     of the token to be drawn in the output), so it is the same alone, in a batch, and after a
     replay.
+
+    The frequency and presence penalties count the output, that is the last ``index`` known tokens;
+    the repetition penalty counts the prompt too. ``logit_bias`` is (token, bias) pairs.
+    ``logprobs`` is how many alternatives to report beside the drawn token's own log probability;
+    -1 reports nothing. ``masked`` says that a row of the step's mask frame is this sequence's.
     """
 
     temperature: float = 0.0
@@ -44,19 +59,39 @@ class SampleParams(Body, frozen=True):
     top_k: int = 0
     seed: int = 0
     index: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int = -1
+    masked: bool = False
 
 
 class SequenceStep(Body, frozen=True):
-    """Feed ``tokens`` at ``position`` of ``sequence``; sample after, unless ``sample`` is None."""
+    """Feed ``tokens`` at ``position`` of ``sequence``; sample after, unless ``sample`` is None.
+
+    ``blocks`` are appended to the sequence's table of KV blocks first: block ``position //
+    block_tokens`` of the table holds the keys and values of ``position``. ``begin`` opens a new
+    table; its ``position`` may be past 0 where blocks already hold a prefix, and ``history`` is
+    then the tokens before it, sent only if the sampling counts them.
+    """
 
     sequence: int
     position: int
     tokens: tuple[int, ...]
     sample: SampleParams | None = None
+    blocks: tuple[int, ...] = ()
+    begin: bool = False
+    history: tuple[int, ...] = ()
 
 
 class Step(Body, frozen=True):
-    """One forward pass for a batch of sequences; the caches of those in ``forget`` go first."""
+    """One forward pass for a batch of sequences; the tables of those in ``forget`` go first.
+
+    If any sequence is ``masked``, the message's one raw frame holds a row of little-endian 32-bit
+    words for each of them, in order: bit i of word w allows token 32 * w + i.
+    """
 
     step: int
     sequences: tuple[SequenceStep, ...]
@@ -64,10 +99,12 @@ class Step(Body, frozen=True):
 
 
 class SampledToken(Body, frozen=True):
-    """The token drawn for one sequence."""
+    """The token drawn for one sequence, with log probabilities if they were asked for."""
 
     sequence: int
     token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class StepDone(Body, frozen=True):
@@ -76,6 +113,21 @@ class StepDone(Body, frozen=True):
     step: int
     rank: int
     tokens: tuple[SampledToken, ...] = ()
+
+
+class EmbedStep(Body, frozen=True):
+    """One forward pass that pools each of ``sequences`` into a vector of length 1."""
+
+    step: int
+    sequences: tuple[tuple[int, ...], ...]
+
+
+class EmbedStepDone(Body, frozen=True):
+    """A rank's answer to EmbedStep; rank 0's raw frame holds the float32 rows, one a sequence."""
+
+    step: int
+    rank: int
+    dimensions: int = 0
 
 
 class ClearCache(Body, frozen=True):
