@@ -96,6 +96,7 @@ class GroupDriver:
         self._links: dict[int, Link] = {}
         self._calls: dict[int, _RankCall] = {}
         self._operation: Callable[[Member], Body] = _no_operation
+        self._raw: tuple[bytes, ...] = ()
         self._on_closed: OnClosed = _ignore
         self._deadline_s = 0.0
         self._armed_for: float | None = None
@@ -136,8 +137,16 @@ class GroupDriver:
         )
         self._begin(lambda member: shards[member.slot], self._start.start_s, limits, on_closed)
 
-    def execute(self, operation: Body, deadline_s: float, on_closed: OnClosed) -> None:
+    def execute(
+        self,
+        operation: Body,
+        deadline_s: float,
+        on_closed: OnClosed,
+        raw: tuple[bytes, ...] = (),
+    ) -> None:
         """Send ``operation`` to all ranks; ``on_closed`` gets its outcome exactly once.
+
+        The frames in ``raw`` go with it.
 
         ``on_closed`` may call ``execute`` again if ``state`` is READY.
 
@@ -146,7 +155,7 @@ class GroupDriver:
             GroupUnusable: The epoch is broken.
         """
         limits = StepLimits(self._reactor.now() + deadline_s)
-        self._begin(lambda _: operation, deadline_s, limits, on_closed)
+        self._begin(lambda _: operation, deadline_s, limits, on_closed, raw)
 
     def cancel(self) -> None:
         """End the open operation soon; its outcome still comes."""
@@ -225,9 +234,11 @@ class GroupDriver:
         deadline_s: float,
         limits: StepLimits,
         on_closed: OnClosed,
+        raw: tuple[bytes, ...] = (),
     ) -> None:
         effects = self._group.begin(limits)
         self._operation, self._deadline_s, self._on_closed = operation, deadline_s, on_closed
+        self._raw = raw
         self._calls.clear()
         self._perform(effects)
 
@@ -257,7 +268,10 @@ class GroupDriver:
         rank_call = _RankCall(self, member)
         try:
             rank_call.call = self._links[member.slot].request(
-                self._operation(member), rank_call, deadline_s=self._deadline_s + _LINK_SLACK_S
+                self._operation(member),
+                rank_call,
+                deadline_s=self._deadline_s + _LINK_SLACK_S,
+                raw=self._raw,
             )
         except (TransportError, KeyError) as error:
             detail = f"could not be sent to: {error}"

@@ -73,7 +73,7 @@ class WorkerLoop:
 
     def on_request(self, request: IncomingRequest) -> None:
         """LinkHandler: execute one operation and answer it."""
-        answer = self._execute(request.body)
+        answer = self._execute(request.body, request.raw)
         if self._faults.swallows_reply():
             _log.warning("reply dropped on purpose seq=%d", request.seq)
         elif isinstance(answer, Failure):
@@ -103,9 +103,9 @@ class WorkerLoop:
         else:
             self._reactor.call_later(RETRY_S, lambda: self.connect(self._endpoint))
 
-    def _execute(self, operation: Body) -> Body:
+    def _execute(self, operation: Body, raw: tuple[bytes, ...]) -> Body:
         try:
-            return self._dispatch(operation)
+            return self._dispatch(operation, raw)
         except BackendError as error:
             _log.warning("operation refused code=%s: %s", error.code, error.message)
             return Failure(error.code, error.message)
@@ -114,7 +114,7 @@ class WorkerLoop:
             what = f"{type(error).__name__} in {type(operation).__name__}"
             return Failure(FailureCode.INTERNAL, f"{what} on {self._me.name}; its log has more")
 
-    def _dispatch(self, operation: Body) -> Body:
+    def _dispatch(self, operation: Body, raw: tuple[bytes, ...]) -> Body:
         match operation:
             case LoadShard():
                 self._faults.trip(Phase.STARTING)
@@ -122,7 +122,7 @@ class WorkerLoop:
                 return self._backend.load(operation)
             case Step():
                 self._faults.trip(Phase.BEFORE)
-                return self._backend.step(operation)
+                return self._backend.step(operation, raw[0] if raw else b"")
             case ClearCache():
                 self._faults.trip(Phase.BEFORE)
                 self._backend.clear()

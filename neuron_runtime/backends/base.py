@@ -6,7 +6,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from transports.failures import FailureCode
-from transports.schemas.group import LoadShard, ShardLoaded, Step, StepDone
+from transports.schemas.group import (
+    EmbedStep,
+    EmbedStepDone,
+    LoadShard,
+    ShardLoaded,
+    Step,
+    StepDone,
+)
 
 OnCollective = Callable[[], None]
 
@@ -38,11 +45,21 @@ class Backend(Protocol):
         """
         ...
 
-    def step(self, step: Step) -> StepDone:
+    def step(self, step: Step, masks: bytes = b"") -> StepDone:
         """Run one forward pass; only rank 0 returns tokens.
+
+        ``masks`` holds one row for each masked sequence of the step, in order (see ``Step``).
 
         Raises:
             BackendError: The batch cannot be run, on any rank alike.
+        """
+        ...
+
+    def embed(self, step: EmbedStep) -> tuple[EmbedStepDone, bytes]:
+        """Make a vector of each sequence; only rank 0 returns rows, little-endian float32.
+
+        Raises:
+            BackendError: The model makes none, or not of these; on any rank alike.
         """
         ...
 

@@ -56,7 +56,7 @@ class FakeBackend:
         self._rank = shard.rank
         return ShardLoaded(shard.rank, 0, 0.0, CONTEXT_LENGTH)
 
-    def step(self, step: Step) -> StepDone:
+    def step(self, step: Step, masks: bytes = b"") -> StepDone:  # noqa: ARG002
         """Feed every sequence and, on rank 0, sample.
 
         Raises:

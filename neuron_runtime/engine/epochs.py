@@ -48,8 +48,14 @@ class RankGroup(Protocol):
         """Load the weights."""
         ...
 
-    def execute(self, operation: Body, deadline_s: float, on_closed: OnClosed) -> None:
-        """Run one operation on all ranks."""
+    def execute(
+        self,
+        operation: Body,
+        deadline_s: float,
+        on_closed: OnClosed,
+        raw: tuple[bytes, ...] = (),
+    ) -> None:
+        """Run one operation on all ranks; the frames in ``raw`` go with it."""
         ...
 
     def member_down(self, notice: MemberDown) -> None:
@@ -128,8 +134,14 @@ class Epochs:
         began = self._loop.now()
         group.load(partial(self._shard, start), partial(self._on_loaded, group, began))
 
-    def execute(self, operation: Body, deadline_s: float, on_closed: OnClosed) -> None:
-        """Run one operation on all ranks of the living epoch, which must be ``ready``."""
+    def execute(
+        self,
+        operation: Body,
+        deadline_s: float,
+        on_closed: OnClosed,
+        raw: tuple[bytes, ...] = (),
+    ) -> None:
+        """Run one operation, with ``raw``, on all ranks of the living epoch (see ``ready``)."""
         group = self._group
         if group is None:
             msg = "there is no group"
@@ -139,7 +151,7 @@ class Epochs:
             if self._group is group:
                 on_closed(outcome)
 
-        group.execute(operation, deadline_s, closed)
+        group.execute(operation, deadline_s, closed, raw)
 
     def member_down(self, notice: MemberDown) -> None:
         """The daemon has seen a rank's process end."""

@@ -89,7 +89,7 @@ class TorchBackend:
             eos_token_ids=eos,
         )
 
-    def step(self, step: Step) -> StepDone:
+    def step(self, step: Step, masks: bytes = b"") -> StepDone:  # noqa: ARG002
         """Forget, then feed every sequence; rank 0 samples where asked to.
 
         Raises:

@@ -34,6 +34,7 @@ class MemoryGroup:
         self.closed = False
         self.refuse: Callable[[Step], bool] = lambda _: False
         self.steps: list[Step] = []
+        self.raws: list[tuple[bytes, ...]] = []
         self.shards: list[LoadShard] = []
         self.deadlines: list[float] = []
         self.downs: list[MemberDown] = []
@@ -53,11 +54,18 @@ class MemoryGroup:
 
         self._network.call_soon(loaded)
 
-    def execute(self, operation: Body, deadline_s: float, on_closed: OnClosed) -> None:
+    def execute(
+        self,
+        operation: Body,
+        deadline_s: float,
+        on_closed: OnClosed,
+        raw: tuple[bytes, ...] = (),
+    ) -> None:
         assert self.state is GroupState.READY
         assert self._open is None, "two operations are open"
         assert isinstance(operation, Step)
         self.steps.append(operation)
+        self.raws.append(raw)
         self.deadlines.append(deadline_s)
         self._open = (operation, on_closed)
         if not self.hold:
