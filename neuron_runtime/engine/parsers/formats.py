@@ -1,0 +1,122 @@
+"""Which format a model writes, told from its chat template; the place to add one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, final
+
+from neuron_runtime.engine.parsers import harmony as harmony_format
+from neuron_runtime.engine.parsers import hermes, llama_json, mistral, qwen_xml
+from neuron_runtime.engine.parsers.argument_types import properties_of
+from neuron_runtime.engine.parsers.chained import ChainedParser
+from neuron_runtime.engine.parsers.pieces import OutputParser
+from neuron_runtime.engine.parsers.reasoning import ReasoningParser
+
+Tools = tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallFormat:
+    """How a family of models writes calls.
+
+    ``signs`` are texts that all appear in its templates. ``markers`` are what the parser must see
+    even where they are special tokens. ``call_id`` is the pattern of its ids: a prefix, and how
+    many random characters follow.
+    """
+
+    name: str
+    signs: tuple[str, ...]
+    markers: tuple[str, ...]
+    make: Callable[[Tools], OutputParser]
+    call_id: tuple[str, int] = ("call_", 24)
+
+
+#: Tried in this order: the first whose signs a template holds.
+CALL_FORMATS: Final = (
+    CallFormat(
+        "harmony",
+        (harmony_format.CHANNEL, harmony_format.MESSAGE),
+        harmony_format.MARKERS,
+        lambda _tools: harmony_format.HarmonyParser(),
+    ),
+    CallFormat(
+        "qwen3_coder",
+        (qwen_xml.FUNCTION, qwen_xml.PARAMETER),
+        qwen_xml.MARKERS,
+        lambda tools: qwen_xml.QwenXmlParser(properties_of(tools)),
+    ),
+    CallFormat("hermes", (hermes.OPEN,), hermes.MARKERS, lambda _tools: hermes.HermesParser()),
+    CallFormat(
+        "mistral",
+        (mistral.OPEN,),
+        mistral.MARKERS,
+        lambda _tools: mistral.MistralParser(),
+        # Mistral's templates refuse every other form.
+        ("", 9),
+    ),
+    CallFormat(
+        "llama3_json",
+        (),
+        llama_json.MARKERS,
+        lambda tools: llama_json.LlamaJsonParser(properties_of(tools)),
+    ),
+)
+
+FORMATS_BY_NAME: Mapping[str, CallFormat] = MappingProxyType(
+    {each.name: each for each in CALL_FORMATS}
+)
+
+_REASONING_TAGS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """How one model writes; ``calls`` is for requests that offer tools."""
+
+    reasoning: tuple[str, str] | None
+    calls: CallFormat
+
+    @classmethod
+    def of_template(cls, template: str, calls: str | None = None) -> OutputFormat:
+        """Tell the format from a template's text; ``calls`` names the format of calls outright.
+
+        A template without any format's signs gets bare JSON, which is what models without a format
+        of their own are asked for.
+
+        Raises:
+            KeyError: There is no format of that name.
+        """
+        tags = (tags for tags in _REASONING_TAGS if tags[1] in template)
+        found = (each for each in CALL_FORMATS if all(sign in template for sign in each.signs))
+        return cls(next(tags, None), FORMATS_BY_NAME[calls] if calls else next(found))
+
+    def markers(self, *, tools: bool) -> tuple[str, ...]:
+        """Return the texts that have to be seen even where they are special tokens."""
+        calls = self.calls.markers if tools or self._harmony else ()
+        return (*(self.reasoning or ()), *calls)
+
+    def parser(self, prompt: str, tools: Tools = ()) -> OutputParser | None:
+        """Return a new output's parser, or None if everything is content.
+
+        ``prompt`` is the prompt's text or its end, special tokens included. Without ``tools`` no
+        calls are looked for.
+        """
+        if self._harmony:
+            return harmony_format.HarmonyParser(calls=bool(tools))
+        calls = self.calls.make(tools) if tools else None
+        if self.reasoning is None:
+            return calls
+        opened = prompt.rstrip().endswith(self.reasoning[0])
+        reasoning = ReasoningParser(*self.reasoning, opened=opened)
+        return reasoning if calls is None else ChainedParser(reasoning, calls)
+
+    @property
+    def _harmony(self) -> bool:
+        return self.calls.name == "harmony"
