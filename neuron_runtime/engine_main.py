@@ -7,25 +7,33 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import final
 
 from neuron_runtime.child import ChildProcess
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.daemon_link import DaemonLink, Reports
+from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
+from neuron_runtime.engine.embedding_engine import EmbeddingEngine
+from neuron_runtime.engine.embedding_queue import EmbeddingLimits, EmbeddingQueue
 from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
-from neuron_runtime.engine.model_facts import ModelFacts, ModelFilesError
+from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.model_facts import ModelFilesError as FactsError
 from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
+from neuron_runtime.model_errors import ModelFilesError
+from neuron_runtime.model_kind import ModelKind
 from transports.curve import CurveServer, load_allow_list, load_keys
 from transports.errors import EndpointError, KeyFileError
 from transports.link import Identity
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
+from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member
 from transports.schemas.group import LoadShard
 
@@ -40,14 +48,12 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Serve the model until the daemon's link ends; return how that went. Main thread."""
     arguments = _parser().parse_args(argv)
     child = ChildProcess.begin(arguments)
-    model_dir = Path(arguments.model_dir)
     try:
-        tokenizer = Tokenizer.load(model_dir)
-        facts = ModelFacts.load(model_dir)
-    except (TokenizerError, ModelFilesError) as error:
+        new_engine = _read_model(arguments)
+    except (TokenizerError, FactsError, ModelFilesError) as error:
         _log.error("cannot serve model=%s: %s", arguments.model_id, error)
         return ExitCode.CONFIG
-    return _Process(arguments, child, tokenizer, facts).run()
+    return _Process(arguments, child, new_engine).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +69,42 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-running", type=int, default=8)
     parser.add_argument("--max-queued", type=int, default=64)
     return parser
+
+
+TellDaemon = Callable[[Body], None]
+NewEngine = Callable[[Reactor, TellDaemon], Engine | EmbeddingEngine]
+
+
+def _read_model(arguments: argparse.Namespace) -> NewEngine:
+    """Read what an engine needs of the model's files, and return what makes it."""
+    model_dir = Path(arguments.model_dir)
+    if ModelKind.of(model_dir) is ModelKind.EMBEDDING:
+        return partial(
+            _embedding_engine, arguments, EmbeddingAdmission.load(arguments.model_id, model_dir)
+        )
+    return partial(_engine, arguments, Tokenizer.load(model_dir), ModelFacts.load(model_dir))
+
+
+def _engine(
+    arguments: argparse.Namespace,
+    tokenizer: Tokenizer,
+    facts: ModelFacts,
+    reactor: Reactor,
+    tell: TellDaemon,
+) -> Engine:
+    scheduler = Scheduler(Limits(arguments.max_running, arguments.max_queued))
+    admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
+    return Engine(reactor, scheduler, admission, tokenizer, facts, tell)
+
+
+def _embedding_engine(
+    arguments: argparse.Namespace,
+    admission: EmbeddingAdmission,
+    reactor: Reactor,
+    tell: TellDaemon,
+) -> EmbeddingEngine:
+    limits = EmbeddingLimits(arguments.max_running, arguments.max_queued)
+    return EmbeddingEngine(reactor, EmbeddingQueue(limits), admission, tell)
 
 
 def _keys(arguments: argparse.Namespace) -> CurveServer | None:
@@ -82,8 +124,7 @@ class _Process:
         self,
         arguments: argparse.Namespace,
         child: ChildProcess,
-        tokenizer: Tokenizer,
-        facts: ModelFacts,
+        new_engine: NewEngine,
     ) -> None:
         self._arguments = arguments
         self._child = child
@@ -91,11 +132,7 @@ class _Process:
         self._reactor = Reactor(child.name)
         self._exit_code = ExitCode.OK
         self._reports = Reports()
-        limits = Limits(arguments.max_running, arguments.max_queued)
-        admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
-        self._engine = Engine(
-            self._reactor, Scheduler(limits), admission, tokenizer, facts, self._reports.tell
-        )
+        self._engine = new_engine(self._reactor, self._reports.tell)
         self._epochs = Epochs(
             self._reactor, self._new_group, self._shard, self._reports.tell, self._engine
         )

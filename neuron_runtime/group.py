@@ -126,10 +126,18 @@ class Group:
             self._open.sent(slot, corr)
 
     def answered(
-        self, slot: int, inc: int, corr: int, answer: Body | Failure, now: float
+        self,
+        slot: int,
+        inc: int,
+        corr: int,
+        answer: Body | Failure,
+        now: float,
+        raw: tuple[bytes, ...] = (),
     ) -> tuple[GroupEffect, ...]:
         """An answer was read; see ``StepCollector.answered``."""
-        return self._after(self._open.answered(slot, inc, corr, answer, now)) if self._open else ()
+        if self._open is None:
+            return ()
+        return self._after(self._open.answered(slot, inc, corr, answer, now, raw))
 
     def lost(self, slot: int, inc: int, detail: str) -> tuple[GroupEffect, ...]:
         """The member's link is gone or its request could not be sent; it may still be alive."""

@@ -219,8 +219,8 @@ class GroupDriver:
         now = self._reactor.now()
         group, slot, inc = self._group, member.slot, member.inc
         match event:
-            case Completed(body):
-                self._perform(group.answered(slot, inc, corr, body, now))
+            case Completed(body, raw):
+                self._perform(group.answered(slot, inc, corr, body, now, raw))
             case Failed(failure):
                 self._perform(group.answered(slot, inc, corr, failure, now))
             case Lost(reason, detail) if not self._closed:

@@ -34,9 +34,10 @@ class RankFailure:
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """Every rank's result, in rank order."""
+    """Every rank's result, in rank order, and the raw frames of rank 0's."""
 
     results: tuple[Body, ...]
+    raw: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ class GroupFailure:
 Outcome = Ok | RequestFailure | GroupFailure
 
 
-def conclude(ends: Sequence[Body | RankFailure]) -> Outcome:
-    """Derive the outcome from how each rank ended, in rank order."""
+def conclude(ends: Sequence[Body | RankFailure], raw: tuple[bytes, ...] = ()) -> Outcome:
+    """Derive the outcome from how each rank ended, in rank order, and rank 0's raw frames."""
     results = tuple([end for end in ends if isinstance(end, Body)])
     if len(results) == len(ends):
-        return Ok(results)
+        return Ok(results, raw)
     failures = tuple(end for end in ends if isinstance(end, RankFailure))
     alike = len(failures) == len(ends) and len({failure.code for failure in failures}) == 1
     if alike and not any(failure.died for failure in failures):

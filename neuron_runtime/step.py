@@ -80,12 +80,13 @@ class _Phase(Enum):
 class _Seat:
     """One member during the operation. ``end`` is None until it is resolved."""
 
-    __slots__ = ("end", "expectation", "kill", "member")
+    __slots__ = ("end", "expectation", "kill", "member", "raw")
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self.expectation = Expectation(member.slot, member.inc, frozenset(), frozenset())
         self.end: Body | RankFailure | None = None
+        self.raw: tuple[bytes, ...] = ()
         self.kill: Kill | None = None
 
     def resolve(self, end: Body | RankFailure) -> None:
@@ -125,7 +126,13 @@ class StepCollector:
         expectation.sent = corr
 
     def answered(
-        self, slot: int, inc: int, corr: int, answer: Body | Failure, now: float
+        self,
+        slot: int,
+        inc: int,
+        corr: int,
+        answer: Body | Failure,
+        now: float,
+        raw: tuple[bytes, ...] = (),
     ) -> tuple[StepEffect, ...]:
         """An answer was read that claims to be life ``inc`` of ``slot`` answering ``corr``."""
         seat = self._seats.get(slot)
@@ -139,6 +146,7 @@ class StepCollector:
             return ()
         assert seat is not None  # noqa: S101 - judge accepts nothing from a source without a seat
         if not isinstance(answer, Failure):
+            seat.raw = raw
             return self._resolve(seat, answer)
         self._shorten(now + self._limits.error_grace_s)
         return self._resolve(seat, RankFailure(seat.member, answer.code, answer.message))
@@ -214,7 +222,8 @@ class StepCollector:
             each.expectation.closed = True
             if each.end is not None:
                 ends.append(each.end)
-        return (Closed(conclude(ends)),)
+        leader = next(iter(self._seats.values()))
+        return (Closed(conclude(ends, leader.raw)),)
 
 
 _NOBODY = Expectation(0, 0, frozenset(), frozenset())

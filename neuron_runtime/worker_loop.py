@@ -17,7 +17,14 @@ from transports.link import Identity, IncomingRequest, Link
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
 from transports.schemas.body import Body
-from transports.schemas.group import CacheCleared, ClearCache, InjectFault, LoadShard, Step
+from transports.schemas.group import (
+    CacheCleared,
+    ClearCache,
+    EmbedStep,
+    InjectFault,
+    LoadShard,
+    Step,
+)
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.worker")
@@ -73,13 +80,13 @@ class WorkerLoop:
 
     def on_request(self, request: IncomingRequest) -> None:
         """LinkHandler: execute one operation and answer it."""
-        answer = self._execute(request.body, request.raw)
+        answer, rows = self._execute(request.body, request.raw)
         if self._faults.swallows_reply():
             _log.warning("reply dropped on purpose seq=%d", request.seq)
         elif isinstance(answer, Failure):
             request.fail(answer)
         else:
-            request.complete(answer)
+            request.complete(answer, (rows,) if rows else ())
         if self._faults.armed:
             self._reactor.call_soon(lambda: self._trip(Phase.REPLIED))
 
@@ -103,16 +110,20 @@ class WorkerLoop:
         else:
             self._reactor.call_later(RETRY_S, lambda: self.connect(self._endpoint))
 
-    def _execute(self, operation: Body, raw: tuple[bytes, ...]) -> Body:
+    def _execute(self, operation: Body, raw: tuple[bytes, ...]) -> tuple[Body, bytes]:
         try:
-            return self._dispatch(operation, raw)
+            if isinstance(operation, EmbedStep):
+                self._faults.trip(Phase.BEFORE)
+                return self._backend.embed(operation)
+            return self._dispatch(operation, raw), b""
         except BackendError as error:
             _log.warning("operation refused code=%s: %s", error.code, error.message)
-            return Failure(error.code, error.message)
+            return Failure(error.code, error.message), b""
         except Exception as error:  # noqa: BLE001 - whatever fails, the engine gets an answer
             _log.exception("operation failed operation=%s", type(operation).__name__)
             what = f"{type(error).__name__} in {type(operation).__name__}"
-            return Failure(FailureCode.INTERNAL, f"{what} on {self._me.name}; its log has more")
+            message = f"{what} on {self._me.name}; its log has more"
+            return Failure(FailureCode.INTERNAL, message), b""
 
     def _dispatch(self, operation: Body, raw: tuple[bytes, ...]) -> Body:
         match operation:

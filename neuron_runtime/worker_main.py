@@ -54,11 +54,11 @@ def _create(name: str, faults: Faults) -> Backend:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # PERF: what is imported stays; looking for garbage in it takes 0.5 s of a 3 s import.
     gc.disable()
-    from neuron_runtime.torch_backend.backend import TorchBackend  # noqa: PLC0415 - imports torch
+    from neuron_runtime.torch_backend.rank import TorchRank  # noqa: PLC0415 - imports torch
 
     gc.freeze()
     gc.enable()
-    return TorchBackend(on_collective=faults.in_collective)
+    return TorchRank(on_collective=faults.in_collective)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ and a replay of prompt and emitted tokens goes on exactly where the first run wa
 
 from __future__ import annotations
 
+import math
+import struct
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from typing import final
 from neuron_runtime.backends.base import BackendError, OnCollective
 from transports.failures import FailureCode
 from transports.schemas.group import (
+    EmbedStep,
+    EmbedStepDone,
     LoadShard,
     SampledToken,
     SampleParams,
@@ -24,12 +28,21 @@ from transports.schemas.group import (
 )
 
 CONTEXT_LENGTH = 4096
+VECTOR_LENGTH = 8
 _FIRST_TOKEN, _VOCABULARY = 1000, 30000
 
 
 def fake_token(fed: Sequence[int], params: SampleParams | None = None) -> int:
     """Return the token that follows ``fed``; a temperature makes it depend on the seed as well."""
     return _token(_digest(fed), params)
+
+
+def fake_vector(tokens: Sequence[int]) -> bytes:
+    """Return the vector of ``tokens``, which no other sequence is likely to have."""
+    digest = _digest(tokens)
+    values = [math.cos(digest * (1 + index)) for index in range(VECTOR_LENGTH)]
+    length = math.hypot(*values)
+    return struct.pack(f"<{VECTOR_LENGTH}f", *(value / length for value in values))
 
 
 def _digest(tokens: Sequence[int], digest: int = 0) -> int:
@@ -75,6 +88,14 @@ class FakeBackend:
             if part.sample is not None
         )
         return StepDone(step.step, 0, tokens)
+
+    def embed(self, step: EmbedStep) -> tuple[EmbedStepDone, bytes]:
+        """Return each sequence's vector, on rank 0."""
+        self._on_collective()
+        if self._rank != 0:
+            return EmbedStepDone(step.step, self._rank), b""
+        rows = b"".join(map(fake_vector, step.sequences))
+        return EmbedStepDone(step.step, 0, VECTOR_LENGTH), rows
 
     def clear(self) -> None:
         """Forget every sequence."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import final
+from typing import Protocol, final
 
-from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.exit_codes import ExitCode
 from transports.errors import TransportError
@@ -36,13 +35,21 @@ class Reports:
             _log.warning("not reported body=%s: %s", type(body).__name__, error)
 
 
+class Drainable(Protocol):
+    """An engine that can come to rest."""
+
+    def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
+        """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
+        ...
+
+
 @final
 class DaemonLink:
     """A ``LinkHandler``. An engine without its daemon learns of no death and must not go on."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Drainable,
         epochs: Epochs,
         reports: Reports,
         endpoint: str,

@@ -22,13 +22,14 @@ from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
+from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
-from transports.schemas.generate import Generate, GenerateDone
+from transports.schemas.generate import Embed, Generate, GenerateDone
 from transports.schemas.group import ShardLoaded, Step, StepDone
 from transports.schemas.link import Failure
 
@@ -92,6 +93,9 @@ class Engine:
     def on_request(self, request: IncomingRequest) -> None:
         """A question; anything but Generate is refused."""
         question = request.body
+        if isinstance(question, Embed):
+            request.fail(ModelKind.GENERATION.refusal(question.model))
+            return
         if not isinstance(question, Generate):
             message = f"an engine does not answer {type(question).__name__}"
             request.fail(Failure(FailureCode.INVALID_REQUEST, message))
