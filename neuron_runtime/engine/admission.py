@@ -76,9 +76,11 @@ class Admission:
 
     def _prompt(self, question: Generate) -> tuple[int, ...]:
         try:
-            prompt = self._tokenizer.encode_chat(question.messages)
+            prompt = self._tokenizer.encode_chat(
+                question.messages, question.tools, question.template
+            )
         except ChatTemplateError as error:
-            raise _invalid("messages", str(error)) from error
+            raise _invalid(error.param, str(error)) from error
         if not prompt:
             raise _invalid("messages", "the messages render to an empty prompt")
         return prompt

@@ -25,7 +25,11 @@ _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 
 
 class ChatTemplateError(Exception):
-    """The template is broken, or it refuses these messages; says which and why."""
+    """The template is broken, or it refuses a request; ``param`` names what it refuses."""
+
+    def __init__(self, message: str, param: str = "messages") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 @final
@@ -39,29 +43,42 @@ class ChatTemplate:
             ChatTemplateError: It is not a valid template.
         """
         self._special_tokens = dict(special_tokens)
+        environment = _environment()
         try:
-            self._template = _environment().from_string(source)
+            names = environment.parse(source).find_all(nodes.Name)
+            self.renders_tools = any(name.name == "tools" for name in names)
+            self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
             msg = f"the model's chat template is not valid: {error}"
             raise ChatTemplateError(msg) from error
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
     ) -> str:
-        """Return the prompt for ``messages``.
+        """Return the prompt for ``messages`` and ``tools`` with further ``variables``.
 
         Raises:
-            ChatTemplateError: The template cannot render them, in its own words where it has some.
+            ChatTemplateError: The template cannot render them, in its own words where it has some,
+                or it does not know tools: they are never dropped.
         """
-        variables = {
+        if tools and not self.renders_tools:
+            msg = "the model's chat template does not support tools"
+            raise ChatTemplateError(msg, "tools")
+        given = {
             **self._special_tokens,
+            **(variables or {}),
             "messages": [_prepared(message) for message in messages],
-            "tools": None,
+            "tools": list(tools) or None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
         try:
-            return self._template.render(variables)
+            return self._template.render(given)
         except Exception as error:
             # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"
@@ -70,10 +87,31 @@ class ChatTemplate:
 
 def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:
     present = {key: value for key, value in message.items() if value is not None}
+    calls = present.get("tool_calls")
+    if isinstance(calls, list | tuple):
+        present["tool_calls"] = [_prepared_call(call) for call in calls]
     reasoning = next((present[key] for key in _REASONING_FIELDS if key in present), None)
     if reasoning is None:
         return present
     return {"thinking": reasoning, **present, "reasoning_content": reasoning}
+
+
+def _prepared_call(call: Any) -> Any:
+    """Return the call with its arguments as the object that templates iterate over.
+
+    OpenAI has them as JSON text. Text that is no object stays: only the template knows if it
+    can take that.
+    """
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:
+        return call
+    if not isinstance(arguments, dict):
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -112,8 +150,8 @@ class _TemplateDict:
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
 
-    def fromkeys(self, *args: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args)
+    def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args, **kwargs)
 
 
 class _TemplateNamespace(Namespace):
@@ -160,4 +198,4 @@ def _raise_exception(message: str) -> NoReturn:
 
 def _strftime_now(layout: str) -> str:
     # Templates show the model the user's date: the one place where wall time is wanted.
-    return datetime.now().astimezone().strftime(layout)
+    return datetime.now().strftime(layout)

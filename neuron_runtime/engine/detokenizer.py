@@ -8,7 +8,7 @@ bytes with a mistake in it to one U+FFFD per byte, even for good characters show
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -32,13 +32,14 @@ class Detokenizer:
     """The text of one output stream.
 
     Decoding starts one finished piece back, because a token's text may depend on the token before
-    it (a leading space, say).
+    it (a leading space, say). Special tokens have no text, but for those in ``visible``.
     """
 
-    __slots__ = ("_decoder", "_ids", "_shown", "_shown_text", "_start")
+    __slots__ = ("_decoder", "_ids", "_shown", "_shown_text", "_start", "_visible")
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, visible: Mapping[int, str] | None = None) -> None:
         self._decoder = decoder
+        self._visible = visible or {}
         self._ids: list[int] = []
         self._start = 0
         self._shown = 0
@@ -46,6 +47,9 @@ class Detokenizer:
 
     def push(self, token: int) -> str:
         """Take the next token; return the text that has become certain, often none."""
+        marker = self._visible.get(token)
+        if marker is not None:
+            return self._start_anew() + marker
         if token in self._decoder.special_ids:
             return ""
         self._ids.append(token)
@@ -59,6 +63,12 @@ class Detokenizer:
         if self._shown == len(self._ids):
             return ""
         return self._show(self._decoder.decode(self._ids[self._start :]))
+
+    def _start_anew(self) -> str:
+        held = self.flush()
+        self._ids.clear()
+        self._start, self._shown, self._shown_text = 0, 0, ""
+        return held
 
     def _show(self, text: str) -> str:
         new = text[len(self._shown_text) :]

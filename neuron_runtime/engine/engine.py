@@ -19,6 +19,7 @@ from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.publisher import Publisher
+from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
@@ -151,7 +152,7 @@ class Engine:
         refusal = self._scheduler.submit(sequence)
         if refusal is not None:
             return refusal
-        text = OutputText(self._tokenizer, question.sampling.stop)
+        text = output_text_of(self._tokenizer, question, sequence.prompt)
         self._streams[sequence.id] = _Stream(request, sequence, text)
         _log.info(
             "accepted request=%s sequence=%d prompt_tokens=%d waiting=%d",

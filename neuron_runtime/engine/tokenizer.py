@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -10,6 +10,7 @@ import msgspec
 import tokenizers
 
 from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
+from neuron_runtime.engine.parsers.formats import OutputFormat
 
 #: The special tokens that a template may use by name.
 _NAMED = (
@@ -32,19 +33,30 @@ class Tokenizer:
     """Text to token ids and back, with the template that turns messages into text."""
 
     def __init__(
-        self, core: tokenizers.Tokenizer, special_tokens: Mapping[str, str], template: str | None
+        self,
+        core: tokenizers.Tokenizer,
+        special_tokens: Mapping[str, str],
+        template: str | None,
+        tool_template: str | None = None,
     ) -> None:
-        """Wrap ``core``.
+        """Wrap ``core``. ``tool_template`` is for requests with tools, if they have their own.
 
         Raises:
             ChatTemplateError: The template is not valid.
         """
         self._core = core
         self._template = ChatTemplate(template, special_tokens) if template is not None else None
+        self._tool_template = self._template
+        if tool_template is not None:
+            self._tool_template = ChatTemplate(tool_template, special_tokens)
+        self.output_format = OutputFormat.of_template(tool_template or template or "")
         self.special_tokens = dict(special_tokens)
-        self.special_ids = frozenset(
-            token_id for token_id, token in core.get_added_tokens_decoder().items() if token.special
-        )
+        self._special = {
+            token_id: token.content
+            for token_id, token in core.get_added_tokens_decoder().items()
+            if token.special
+        }
+        self.special_ids = frozenset(self._special)
 
     @classmethod
     def load(cls, model_dir: Path) -> Tokenizer:
@@ -63,7 +75,8 @@ class Tokenizer:
         config = _read_config(model_dir / "tokenizer_config.json")
         special = {name: text for name in _NAMED if (text := _token_text(config.get(name)))}
         try:
-            return cls(core, special, _template(model_dir, config))
+            templates = _templates(model_dir, config)
+            return cls(core, special, templates.get("default"), templates.get("tool_use"))
         except ChatTemplateError as error:
             msg = f"{model_dir}: {error}"
             raise TokenizerError(msg) from error
@@ -74,16 +87,24 @@ class Tokenizer:
         text = self.special_tokens.get("eos_token")
         return None if text is None else self._core.token_to_id(text)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-        """Render ``messages`` for an answer and return the prompt's token ids.
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+    ) -> tuple[int, ...]:
+        """Render ``messages`` and ``tools`` for an answer and return the prompt's token ids.
+
+        ``variables`` are further ones for the template.
 
         Raises:
-            ChatTemplateError: There is no template or it refuses the messages.
+            ChatTemplateError: There is no template or it refuses the messages or the tools.
         """
-        if self._template is None:
+        template = self._tool_template if tools else self._template
+        if template is None:
             msg = "the model has no chat template"
             raise ChatTemplateError(msg)
-        return self.encode(self._template.render(messages))
+        return self.encode(template.render(messages, tools=tools, variables=variables))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text``; no special tokens are added to it."""
@@ -92,6 +113,14 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens left out."""
         return str(self._core.decode(list(ids), skip_special_tokens=True))
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids``, special tokens too."""
+        return str(self._core.decode(list(ids), skip_special_tokens=False))
+
+    def visible(self, markers: Collection[str]) -> dict[int, str]:
+        """Return the special tokens among ``markers``, by id."""
+        return {each: text for each, text in self._special.items() if text in markers}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -110,17 +139,30 @@ def _token_text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _template(model_dir: Path, config: dict[str, Any]) -> str | None:
-    path = model_dir / "chat_template.jinja"
-    if path.exists():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"cannot read {path}: {error}"
-            raise TokenizerError(msg) from error
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        # An older layout: several templates by name.
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+def _templates(model_dir: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Return the templates by name; files win over the configuration, as in transformers."""
+    single = model_dir / "chat_template.jinja"
+    further = sorted((model_dir / "additional_chat_templates").glob("*.jinja"))
+    if single.exists() or further:
+        found = {path.stem: _read_template(path) for path in further}
+        return {**found, "default": _read_template(single)} if single.exists() else found
+    written = config.get("chat_template")
+    if isinstance(written, str):
+        return {"default": written}
+    # An older layout: several templates by name.
+    named = written if isinstance(written, list) else []
+    return {
+        each["name"]: each["template"]
+        for each in named
+        if isinstance(each, dict)
+        and isinstance(each.get("name"), str)
+        and isinstance(each.get("template"), str)
+    }
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"cannot read {path}: {error}"
+        raise TokenizerError(msg) from error

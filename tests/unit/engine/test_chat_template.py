@@ -1,5 +1,8 @@
+"""Chat templates, held against transformers itself."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,8 @@ import pytest
 
 from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
 from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.realistic_templates import NAMES
+from tests.unit.engine.realistic_templates import template as realistic
 from tests.unit.engine.tiny_model import CHATML, make_model_dir
 
 Messages = list[dict[str, Any]]
@@ -43,11 +48,8 @@ TEMPLATES = {
 def test_renders_as_transformers_does(
     template: str, messages: Messages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    from transformers import PreTrainedTokenizerFast
-
     model_dir = make_model_dir(tmp_path, template=template)
-    theirs = PreTrainedTokenizerFast.from_pretrained(model_dir)
+    theirs = transformers_tokenizer(model_dir, monkeypatch)
     ours = Tokenizer.load(model_dir)
 
     wanted = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -55,6 +57,126 @@ def test_renders_as_transformers_does(
 
     assert ChatTemplate(template, ours.special_tokens).render(messages) == wanted
     assert ours.encode_chat(messages) == tuple(ids)
+
+
+TOOLS = (
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "Das Wetter in <city> & 'Umgebung' 🙂",
+            "parameters": {
+                "type": "object",
+                "required": ["city"],
+                "properties": {
+                    "city": {"type": "string", "description": "Where"},
+                    "days": {"type": "integer", "enum": [1, 2]},
+                },
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "now", "parameters": {"properties": {}}}},
+)
+ARGUMENTS = {"city": "Köln", "deep": {"a": [1, None, True]}}
+AGENT: Messages = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Weather?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "reasoning_content": "hm\n",
+        "tool_calls": [
+            {
+                "id": "abcdefghi",
+                "type": "function",
+                "function": {"name": "weather", "arguments": ARGUMENTS},
+            }
+        ],
+    },
+    {"role": "tool", "tool_call_id": "abcdefghi", "content": '{"sky": "blue"}'},
+]
+
+
+def transformers_tokenizer(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(model_dir)
+
+
+def with_text_arguments(messages: Messages) -> Messages:
+    """Return the messages as OpenAI's clients send them: arguments as JSON text."""
+    sent: Messages = json.loads(json.dumps(messages))
+    for message in sent:
+        for call in message.get("tool_calls") or []:
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
+    return sent
+
+
+@pytest.mark.parametrize("variables", [{}, {"enable_thinking": False, "date_string": "today"}])
+@pytest.mark.parametrize("messages", [HELLO, DIALOGUE, AGENT], ids=["hello", "dialogue", "agent"])
+@pytest.mark.parametrize("name", NAMES)
+def test_realistic_templates_render_as_in_transformers(
+    name: str,
+    messages: Messages,
+    variables: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model_dir = make_model_dir(tmp_path, template=realistic(name))
+    theirs = transformers_tokenizer(model_dir, monkeypatch)
+    ours = Tokenizer.load(model_dir)
+    tools = () if name == "smollm2" else TOOLS
+
+    ids = theirs.apply_chat_template(
+        messages,
+        tools=list(tools) or None,
+        add_generation_prompt=True,
+        return_dict=False,
+        **variables,
+    )
+
+    assert ours.encode_chat(with_text_arguments(messages), tools, variables) == tuple(ids)
+
+
+def test_templates_by_name_are_chosen_as_in_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_dir = make_model_dir(tmp_path, template="default")
+    (model_dir / "additional_chat_templates").mkdir()
+    (model_dir / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | length }}")
+    theirs = transformers_tokenizer(model_dir, monkeypatch)
+    ours = Tokenizer.load(model_dir)
+
+    for tools in ((), TOOLS):
+        ids = theirs.apply_chat_template(HELLO, tools=list(tools) or None, return_dict=False)
+        assert ours.encode_chat(HELLO, tools) == tuple(ids)
+
+
+def test_tools_that_the_template_does_not_know_are_refused() -> None:
+    template = ChatTemplate(realistic("smollm2"), {})
+
+    assert not template.renders_tools
+    with pytest.raises(ChatTemplateError, match="does not support tools") as caught:
+        template.render(HELLO, tools=TOOLS)
+    assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize("arguments", ["no JSON", "[1]", "3"])
+def test_arguments_that_are_no_object_are_left_to_the_template(arguments: str) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments }}", {})
+
+    assert template.render([{"role": "assistant", "tool_calls": [call]}]) == arguments
+
+
+def test_variables_replace_special_tokens_and_nothing_else() -> None:
+    template = ChatTemplate(
+        "{{ bos_token }}{{ messages | length }}{{ mood }}", {"bos_token": "<s>"}
+    )
+
+    given = {"messages": [], "bos_token": "B", "mood": "!"}
+    assert template.render(HELLO, variables=given) == "B1!"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,6 +13,7 @@ from neuron_runtime.engine.detokenizer import Decoder, Detokenizer
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.stop import StopMatcher
 from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.parsing import cut
 from tests.unit.engine.tiny_model import END, FIRST_WORD, START, make_tokenizer
 
 BYTES = Tokenizer(make_tokenizer(), {}, None)
@@ -62,11 +62,6 @@ def test_special_tokens_are_silent() -> None:
         f" w{FIRST_WORD}",
         "",
     ]
-
-
-def cut(text: str, borders: list[int]) -> list[str]:
-    points = sorted({0, len(text), *(border % (len(text) + 1) for border in borders)})
-    return [text[start:end] for start, end in pairwise(points)]
 
 
 def until_stop(text: str, stops: Sequence[str]) -> str:

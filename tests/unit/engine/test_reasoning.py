@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from neuron_runtime.engine.parsers.formats import OutputFormat
 from neuron_runtime.engine.parsers.reasoning import ReasoningParser
 from tests.unit.engine.parsing import Parsed, cut, parse
+from tests.unit.engine.realistic_templates import template
 
 TAGS = ("<think>", "</think>")
 QWEN = "{{ tools }}<think></think><tool_call>"
@@ -71,7 +72,7 @@ def test_only_what_may_become_a_tag_is_held_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "reasoning", "calls"),
+    ("text", "reasoning", "calls"),
     [
         ("{{ messages }}", None, "llama3_json"),
         (QWEN, TAGS, "hermes"),
@@ -82,11 +83,27 @@ def test_only_what_may_become_a_tag_is_held_back() -> None:
     ],
 )
 def test_a_template_tells_the_format(
-    template: str, reasoning: tuple[str, str] | None, calls: str
+    text: str, reasoning: tuple[str, str] | None, calls: str
 ) -> None:
-    found = OutputFormat.of_template(template)
+    found = OutputFormat.of_template(text)
 
     assert (found.reasoning, found.calls.name) == (reasoning, calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "calls", "thinks"),
+    [
+        ("qwen", "hermes", True),
+        ("qwen_coder", "qwen3_coder", False),
+        ("llama", "llama3_json", False),
+        ("mistral", "mistral", False),
+        ("smollm2", "llama3_json", False),
+    ],
+)
+def test_realistic_templates_tell_theirs(name: str, calls: str, thinks: bool) -> None:
+    found = OutputFormat.of_template(template(name))
+
+    assert (found.calls.name, found.reasoning is not None) == (calls, thinks)
 
 
 def test_a_format_may_be_named() -> None:

@@ -1,0 +1,186 @@
+"""From a request and output tokens to deltas: markers that are special tokens included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken
+
+from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.request_output import output_text_of
+from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.realistic_templates import template
+from tests.unit.engine.tiny_model import END, make_tokenizer
+from transports.schemas.generate import (
+    Generate,
+    SamplingOptions,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+CALL = '<tool_call>{"name": "f", "arguments": {"a": "é🙂"}}</tool_call>'
+OPENED = "<|im_start|>assistant\n<think>\n"
+
+
+def tokenizer(name: str, *special: str) -> Tokenizer:
+    core = make_tokenizer()
+    core.add_special_tokens([AddedToken(text, special=True) for text in special])
+    return Tokenizer(core, {}, template(name))
+
+
+QWEN = tokenizer("qwen", "<think>", "</think>", "<tool_call>", "</tool_call>")
+MISTRAL = tokenizer("mistral", "[TOOL_CALLS]", "[ARGS]")
+LLAMA = tokenizer("llama")
+
+
+def question(**fields: Any) -> Generate:
+    return Generate("r", "tiny", [{"role": "user", "content": "hi"}], **fields)
+
+
+def read(
+    tokens: Sequence[int], output: OutputText, logprobs: Sequence[TokenLogprob] = ()
+) -> list[TextDelta]:
+    """Return the deltas of ``tokens``, read until the output stops."""
+    deltas = []
+    for at, token in enumerate(tokens):
+        deltas.append(output.push(token, logprobs[at] if logprobs else None))
+        if output.stopped:
+            break
+    deltas.append(output.finish())
+    return [delta for delta in deltas if delta is not None]
+
+
+def joined(deltas: Sequence[TextDelta]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
+    """Return text, reasoning, and each call's id, name and arguments."""
+    calls: dict[int, tuple[str, str, str]] = {}
+    for delta in deltas:
+        for call in delta.tool_calls:
+            id_, name, arguments = calls.get(call.index, ("", "", ""))
+            calls[call.index] = (id_ + call.id, name + call.name, arguments + call.arguments)
+    text = "".join(delta.text for delta in deltas)
+    return text, "".join(delta.reasoning for delta in deltas), calls
+
+
+def test_reasoning_answer_and_call_are_told_apart_in_one_stream() -> None:
+    output = output_text_of(QWEN, question(tools=(TOOL,)), QWEN.encode(OPENED), choice=2)
+    tokens = [*QWEN.encode(f"Hm.\n</think>\n\nYes.{CALL}"), END]
+
+    deltas = read(tokens, output)
+    text, reasoning, calls = joined(deltas)
+
+    assert (text, reasoning) == ("Yes.", "Hm.")
+    assert calls[0][1:] == ("f", '{"a": "é🙂"}')
+    assert output.called_tools
+    assert {delta.choice for delta in deltas} == {2}
+    assert output.reasoning_tokens == len(QWEN.encode("Hm.\n</think>"))
+    covered = [token for delta in deltas for token in delta.tokens]
+    assert covered == tokens[: len(covered)]
+    assert [delta.index for delta in deltas] == [
+        sum(len(earlier.tokens) for earlier in deltas[:at]) for at in range(len(deltas))
+    ]
+
+
+def test_ids_of_calls_are_those_that_the_models_template_takes() -> None:
+    def ids(tokens: Tokenizer, text: str) -> list[str]:
+        output = output_text_of(tokens, question(tools=(TOOL,)), ())
+        return [call[0] for call in joined(read(tokens.encode(text), output))[2].values()]
+
+    for id_ in (mistral := ids(MISTRAL, "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]f[ARGS]{}")):
+        assert len(id_) == 9
+        assert id_.isalnum()
+    assert len(set(mistral)) == 2
+    (qwen,) = ids(QWEN, CALL)
+    assert qwen.startswith("call_")
+
+
+def test_special_tokens_are_hidden_but_for_markers_that_are_looked_for() -> None:
+    tokens = [*QWEN.encode("a"), END, *QWEN.encode(CALL)]
+
+    def text_of(**fields: Any) -> str:
+        return joined(read(tokens, output_text_of(QWEN, question(**fields), ())))[0]
+
+    without_markers = 'a{"name": "f", "arguments": {"a": "é🙂"}}'
+    assert text_of() == without_markers
+    assert text_of(tools=(TOOL,)) == "a"
+    assert text_of(tools=(TOOL,), tool_choice="none") == without_markers
+    assert text_of(tools=(TOOL,), prompt="a bare prompt") == without_markers
+
+
+def test_a_character_that_a_marker_cuts_off_is_shown_broken_before_it() -> None:
+    first, *_ = QWEN.encode("é")
+    output = output_text_of(QWEN, question(tools=(TOOL,)), ())
+
+    text, _, calls = joined(read([first, *QWEN.encode(CALL)], output))
+
+    assert text == "\ufffd"
+    assert len(calls) == 1
+
+
+def test_one_call_at_a_time_stops_where_the_second_begins() -> None:
+    fields = {"tools": (TOOL,), "parallel_tool_calls": False}
+    output = output_text_of(QWEN, question(**fields), ())
+
+    deltas = read(QWEN.encode(f"{CALL}\n{CALL} more"), output)
+
+    assert output.stopped
+    assert list(joined(deltas)[2]) == [0]
+    assert joined(deltas)[0] == ""
+
+
+def test_a_stop_string_ends_a_call_too() -> None:
+    stop = SamplingOptions(stop=("é",))
+    output = output_text_of(QWEN, question(tools=(TOOL,), sampling=stop), ())
+
+    deltas = read(QWEN.encode(CALL), output)
+
+    assert output.stopped
+    assert joined(deltas)[2][0][2] == '{"a": "'
+
+
+def test_the_state_says_when_a_constraint_applies() -> None:
+    output = output_text_of(QWEN, question(), QWEN.encode(OPENED))
+    states = []
+    for token in QWEN.encode("a</think>b"):
+        states.append(output.in_reasoning)
+        output.push(token)
+
+    assert states == [True, True, False]
+    assert not output.in_reasoning
+    assert not output.called_tools
+
+
+def test_bare_json_is_a_call_for_models_without_markers() -> None:
+    output = output_text_of(LLAMA, question(tools=(TOOL,)), ())
+
+    deltas = read(LLAMA.encode('{"name": "f", "parameters": {"a": 1}}'), output)
+
+    assert joined(deltas)[2][0][1:] == ("f", '{"a": 1}')
+    first = next(call for delta in deltas for call in delta.tool_calls)
+    assert (first.index, first.name, bool(first.id)) == (0, "f", True)
+
+
+@given(st.text("ab<think>/🙂", max_size=20))
+def test_each_shown_token_has_its_log_probability_in_the_same_delta(text: str) -> None:
+    tokens = QWEN.encode(text)
+    logprobs = [TokenLogprob(f"t{at}", -float(at)) for at in range(len(tokens))]
+    deltas = read(tokens, output_text_of(QWEN, question(), ()), logprobs)
+
+    for delta in deltas:
+        own = logprobs[delta.index : delta.index + len(delta.tokens)]
+        assert list(delta.logprobs) == own
+
+
+def test_pieces_of_one_delta_are_put_together() -> None:
+    core = make_tokenizer()
+    core.add_tokens([AddedToken(CALL, normalized=False)])
+    tokens = Tokenizer(core, {}, template("qwen"))
+    output = output_text_of(tokens, question(tools=(TOOL,)), ())
+
+    (delta,) = read(tokens.encode(CALL), output)
+
+    assert delta.tool_calls == (ToolCallDelta(0, delta.tool_calls[0].id, "f", '{"a": "é🙂"}'),)
