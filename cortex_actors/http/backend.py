@@ -7,7 +7,7 @@ from typing import Protocol
 
 from transports.schemas.body import Body
 from transports.schemas.fleet import ModelState, ServiceState
-from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.generate import Embed, Generate, GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 
@@ -19,8 +19,21 @@ class Started:
     neuron: str
 
 
-GenerationEvent = Started | ModelState | TextDelta | GenerateDone | Failure
-"""A generation is any number of the first three, then exactly one of the last two."""
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of one request: a row of ``dimensions`` little-endian float32 for each input."""
+
+    dimensions: int
+    prompt_tokens: int
+    rows: bytes
+    completion_tokens: int = 0
+
+
+GenerationEvent = Started | ModelState | TextDelta | GenerateDone | Embedded | Failure
+"""A generation is any number of the first three, then exactly one of the last three."""
+
+Question = Generate | Embed
+"""What an engine is asked through a lease."""
 
 
 class Generation(Protocol):
@@ -52,8 +65,8 @@ class Backend(Protocol):
         """Whether the link to the daemon is up now."""
         ...
 
-    def generate(self, question: Generate) -> Generation:
-        """Start a generation.
+    def generate(self, question: Question) -> Generation:
+        """Start a generation; one of an Embed has no text and ends with Embedded.
 
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import final
 
-from cortex_actors.http.backend import BackendError
+from cortex_actors.http.backend import BackendError, Question
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes
@@ -20,7 +20,6 @@ from transports.link import CallEvent, Completed, Failed, Lost
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import ServiceState
-from transports.schemas.generate import Generate
 from transports.schemas.link import Failure
 
 _REACTOR_PATIENCE_S = 2.0
@@ -73,7 +72,7 @@ class Dispatcher:
         """Whether the link to the daemon is up now."""
         return self._daemon.connected
 
-    def generate(self, question: Generate) -> RoutedGeneration:
+    def generate(self, question: Question) -> RoutedGeneration:
         """Start a generation.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import final
 
 import msgspec
 
-from cortex_actors.http.backend import GenerationEvent
+from cortex_actors.http.backend import Embedded, GenerationEvent, Question
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue
@@ -35,7 +35,7 @@ from transports.link import Call, CallEvent, Chunk, Completed, Failed, Link, Los
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState
-from transports.schemas.generate import Generate, GenerateDone
+from transports.schemas.generate import EmbedDone, GenerateDone
 from transports.schemas.link import Failure
 
 _LOG = logging.getLogger("cortex.http")
@@ -67,7 +67,7 @@ class RoutedGeneration:
     """A ``Generation`` that asks the daemon for a lease and streams from the engine it names."""
 
     def __init__(
-        self, question: Generate, routes: Routes, deadlines: Deadlines, on_close: Callable[[], None]
+        self, question: Question, routes: Routes, deadlines: Deadlines, on_close: Callable[[], None]
     ) -> None:
         now = routes.clock.now()
         self._question = question
@@ -192,6 +192,9 @@ class RoutedGeneration:
                 self._apply(self._flow.piece(delta, self._now()))
             case Completed(GenerateDone() as done):
                 self._apply(self._flow.done(done, self._now()))
+            case Completed(EmbedDone() as vectors, (rows,)):
+                embedded = Embedded(vectors.dimensions, vectors.prompt_tokens, rows)
+                self._apply(self._flow.done(embedded, self._now()))
             case _:
                 self._on_common_event(event)
 

@@ -13,7 +13,7 @@ from transports.link import IncomingRequest, Link
 from transports.reactor import Reactor
 from transports.schemas import fleet
 from transports.schemas.body import Body
-from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.generate import Embed, Generate, GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 MODEL = "tiny"
@@ -69,7 +69,7 @@ class ScriptedEngine:
     """Says hello; ``on_generate`` replaces that. Records cancellations."""
 
     def __init__(self) -> None:
-        self.asked: queue.SimpleQueue[Generate] = queue.SimpleQueue()
+        self.asked: queue.SimpleQueue[Generate | Embed] = queue.SimpleQueue()
         self.cancelled: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.on_generate: Answer = say_hello
 
@@ -77,7 +77,7 @@ class ScriptedEngine:
         pass
 
     def on_request(self, request: IncomingRequest) -> None:
-        assert isinstance(request.body, Generate)
+        assert isinstance(request.body, Generate | Embed)
         self.asked.put(request.body)
 
         def cancelled(reason: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cortex_actors.http.backend import BackendError, GenerationEvent, Started
+from cortex_actors.http.backend import BackendError, GenerationEvent, Question, Started
 from cortex_actors.http.event_queue import EventQueue
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState, ServiceState
-from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 MODEL = "tiny"
@@ -53,7 +53,7 @@ class ScriptedBackend:
         self.questions: list[Body] = []
         self.generations: list[ScriptedGeneration] = []
 
-    def generate(self, question: Generate) -> ScriptedGeneration:
+    def generate(self, question: Question) -> ScriptedGeneration:
         self.questions.append(question)
         if self.refusal is not None:
             raise BackendError(self.refusal)
