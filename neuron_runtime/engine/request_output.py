@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.parsers.call_grammar import call_grammar
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.schemas.generate import Generate
 
@@ -38,6 +40,38 @@ def output_text_of(
         choice=choice,
         parallel=question.parallel_tool_calls,
         draw_id=partial(_draw_id, *format_.calls.call_id),
+    )
+
+
+def call_grammar_of(
+    tokenizer: Tokenizer, question: Generate, answer: str | None = None
+) -> str | None:
+    """Return the grammar that forces the calls that ``question`` demands; None if it demands none.
+
+    It applies once ``OutputText.in_reasoning`` is over, and is written for llguidance, in Lark.
+    ``answer`` is the body of the rule that the request's own constraint makes: where calls are
+    offered but not demanded, the output is either calls or that.
+
+    Raises:
+        ValueError: No offered tool has the name that is demanded.
+    """
+    choice = question.tool_choice
+    if not question.tools or choice == "none" or (choice == "auto" and answer is None):
+        return None
+    tools: Sequence[Mapping[str, Any]] = question.tools
+    if choice not in {"auto", "required"}:
+        tools = [tool for tool in tools if tool["function"]["name"] == choice]
+        if not tools:
+            msg = f"no tool is called {choice!r}"
+            raise ValueError(msg)
+    format_ = tokenizer.output_format
+    visible = tokenizer.visible(format_.markers(tools=True))
+    return call_grammar(
+        format_.calls.name,
+        tools,
+        parallel=question.parallel_tool_calls,
+        special={text: token for token, text in visible.items()},
+        answer=answer if choice == "auto" else None,
     )
 
 

@@ -33,6 +33,9 @@ class CallFormat:
     call_id: tuple[str, int] = ("call_", 24)
 
 
+#: Mistral's templates refuse every other form.
+_MISTRAL_ID = ("", 9)
+
 #: Tried in this order: the first whose signs a template holds.
 CALL_FORMATS: Final = (
     CallFormat(
@@ -50,11 +53,17 @@ CALL_FORMATS: Final = (
     CallFormat("hermes", (hermes.OPEN,), hermes.MARKERS, lambda _tools: hermes.HermesParser()),
     CallFormat(
         "mistral",
+        (mistral.OPEN, mistral.ARGS),
+        mistral.MARKERS,
+        lambda _tools: mistral.MistralParser(),
+        _MISTRAL_ID,
+    ),
+    CallFormat(
+        "mistral_list",
         (mistral.OPEN,),
         mistral.MARKERS,
         lambda _tools: mistral.MistralParser(),
-        # Mistral's templates refuse every other form.
-        ("", 9),
+        _MISTRAL_ID,
     ),
     CallFormat(
         "llama3_json",

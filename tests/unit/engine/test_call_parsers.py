@@ -67,6 +67,9 @@ WRITERS: dict[str, Callable[[str, dict[str, Any]], str]] = {
     "hermes": hermes,
     "llama3_json": llama,
     "mistral": mistral,
+    "mistral_list": lambda name, arguments: (
+        f"[TOOL_CALLS] {json.dumps([{'name': name, 'arguments': arguments}])}"
+    ),
     "harmony": harmony,
     "qwen3_coder": qwen,
 }

@@ -96,7 +96,7 @@ def test_a_template_tells_the_format(
         ("qwen", "hermes", True),
         ("qwen_coder", "qwen3_coder", False),
         ("llama", "llama3_json", False),
-        ("mistral", "mistral", False),
+        ("mistral", "mistral_list", False),
         ("smollm2", "llama3_json", False),
     ],
 )

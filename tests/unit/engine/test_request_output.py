@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from neuron_runtime.engine.output_text import OutputText
-from neuron_runtime.engine.request_output import output_text_of
+from neuron_runtime.engine.request_output import call_grammar_of, output_text_of
 from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.realistic_templates import template
 from tests.unit.engine.tiny_model import END, make_tokenizer
@@ -162,6 +163,33 @@ def test_bare_json_is_a_call_for_models_without_markers() -> None:
     assert joined(deltas)[2][0][1:] == ("f", '{"a": 1}')
     first = next(call for delta in deltas for call in delta.tool_calls)
     assert (first.index, first.name, bool(first.id)) == (0, "f", True)
+
+
+OTHER = {"type": "function", "function": {"name": "g"}}
+
+
+def test_a_grammar_is_for_what_the_request_demands() -> None:
+    def grammar(**fields: Any) -> str:
+        found = call_grammar_of(QWEN, question(tools=(TOOL, OTHER), **fields))
+        return found or ""
+
+    assert grammar() == ""
+    assert grammar(tool_choice="none") == ""
+    required = grammar(tool_choice="required")
+    assert '\\"f\\"' in required
+    assert '\\"g\\"' in required
+    named = grammar(tool_choice="g")
+    assert '\\"g\\"' in named
+    assert '\\"f\\"' not in named
+    with pytest.raises(ValueError, match="nobody"):
+        grammar(tool_choice="nobody")
+    assert call_grammar_of(QWEN, question(tool_choice="required")) is None
+    either = call_grammar_of(QWEN, question(tools=(TOOL,)), "/[0-9]+/")
+    assert either is not None
+    assert "answer: /[0-9]+/" in either
+    demanded = call_grammar_of(QWEN, question(tools=(TOOL,), tool_choice="f"), "/[0-9]+/")
+    assert demanded is not None
+    assert "answer" not in demanded
 
 
 @given(st.text("ab<think>/🙂", max_size=20))
