@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--quant", default="none")
     parser.add_argument("--threads", type=int, default=0, help="per rank; 0: any number")
-    parser.add_argument("--max-running", type=int, default=8)
+    parser.add_argument("--max-running", type=int, default=16)
     parser.add_argument("--max-queued", type=int, default=64)
     return parser
 
@@ -92,7 +92,9 @@ def _engine(
     reactor: Reactor,
     tell: TellDaemon,
 ) -> Engine:
-    scheduler = Scheduler(Limits(arguments.max_running, arguments.max_queued))
+    limits = Limits(arguments.max_running, arguments.max_queued)
+    # Whoever can guess what identifies a block's content could make it collide.
+    scheduler = Scheduler(limits, salt=secrets.token_bytes(16))
     admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
     return Engine(reactor, scheduler, admission, tokenizer, facts, tell)
 

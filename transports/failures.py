@@ -24,6 +24,7 @@ class FailureCode(StrEnum):
     CANCELLED = "cancelled"
     WORKER_DIED = "worker_died"
     STEP_FAILED = "step_failed"
+    OUT_OF_MEMORY = "out_of_memory"
     POISONED_REQUEST = "poisoned_request"
     LINK_LOST = "link_lost"
     INTERNAL = "internal"

@@ -47,6 +47,7 @@ ERROR_TABLE: Mapping[FailureCode, ErrorRow] = MappingProxyType(
         FailureCode.CANCELLED: ErrorRow(CLIENT_CLOSED_REQUEST, API_ERROR),
         FailureCode.WORKER_DIED: ErrorRow(502, API_ERROR, True, 1.0),
         FailureCode.STEP_FAILED: ErrorRow(500, API_ERROR),
+        FailureCode.OUT_OF_MEMORY: ErrorRow(503, API_ERROR, True, 1.0),
         FailureCode.POISONED_REQUEST: ErrorRow(500, API_ERROR),
         FailureCode.LINK_LOST: ErrorRow(502, API_ERROR, True, 1.0),
         FailureCode.INTERNAL: ErrorRow(500, API_ERROR),

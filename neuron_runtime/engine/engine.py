@@ -73,7 +73,6 @@ class Engine:
         self._streams: dict[int, _Stream] = {}
         self._publisher = Publisher(loop)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
-        self._context_length = facts.context_length
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._expiry: Cancellable | None = None
@@ -179,7 +178,9 @@ class Engine:
             if step is not None:
                 prefill = any(len(part.tokens) > 1 for part in step.sequences)
                 deadline_s = PREFILL_S if prefill else DECODE_S
-                epochs.execute(step, deadline_s, partial(self._step_closed, step))
+                masks = self._scheduler.open_masks
+                closed = partial(self._step_closed, step)
+                epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
         self._publisher.flush()
         self._arm_expiry()
         self._load.changed()
@@ -268,20 +269,21 @@ class Engine:
 
     def _configure(self, loaded: tuple[ShardLoaded, ...]) -> Events:
         known = [self._facts.context_length, *(each.context_length for each in loaded)]
-        self._context_length = min((length for length in known if length), default=None)
+        context_length = min((length for length in known if length), default=None)
+        blocks = min((each.kv_blocks for each in loaded), default=0)
         eos = set(self._facts.eos_ids)
         if self._tokenizer.eos_id is not None:
             eos.add(self._tokenizer.eos_id)
         for each in loaded:
             eos.update(each.eos_token_ids)
-        return self._scheduler.configure(self._context_length, eos)
+        return self._scheduler.configure(context_length, eos, blocks)
 
     def _read_load(self) -> EngineLoad:
         return EngineLoad(
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
             capacity=self._scheduler.limits.max_running,
-            context_length=self._context_length or 0,
+            context_length=self._scheduler.context_length or 0,
             prompt_tokens_total=self._prompt_tokens,
             completion_tokens_total=self._completion_tokens,
         )

@@ -4,48 +4,66 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 
 - a sequence that ``submit`` accepted ends with exactly one ``Ended``, and draws tokens of
   contiguous indexes before it;
-- it is in exactly one place, the queue or the running set, and both are bounded;
+- it is in exactly one place (see ``Seats``), and how many are alive is bounded;
 - at most one step is open; what it draws for a sequence that has ended meanwhile is dropped;
-- the cache of an ended sequence is forgotten by the ranks in the next step.
+- the table of an ended sequence is forgotten by the ranks in the next step, and its blocks are
+  free for that step;
+- blocks can be used again only once the step that filled them has closed well.
 
-A sequence keeps its slot from its first step to its end. When the group is lost, those that ran go
-back to the head of the queue, in order, and are fed prompt and output again on the next epoch.
+A step feeds every sequence that decodes and, as far as its budget of tokens goes, prompts, strictly
+one after another. When the group is lost, those that ran go back to the head of the queue, in
+order, and are fed prompt and output again on the next epoch.
 
 When all ranks report the same error for a step with several sequences, each of them is fed from
 the start again, alone, until it has drawn a token: the one that fails alone is the culprit, the
-others go on undisturbed.
+others go on undisturbed. Without memory for a step, the ranks are given smaller ones first.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
+from neuron_runtime.engine.kv_blocks import KvBlocks
+from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.step_budget import StepBudget
+from neuron_runtime.engine.step_composer import StepComposer
 from neuron_runtime.poison import PoisonLedger
 from transports.failures import FailureCode
-from transports.schemas.group import SampledToken, SequenceStep, Step
+from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many sequences run and wait; ``prefill_tokens`` are fed per step at most."""
+    """How many sequences run and wait, and how many tokens a step feeds.
 
-    max_running: int = 8
+    ``step_tokens`` is the limit of a step in which something decodes, ``prefill_tokens`` that of
+    any other. ``block_tokens`` tokens share a block of keys and values.
+    """
+
+    max_running: int = 16
     max_queued: int = 64
-    prefill_tokens: int = 512
+    prefill_tokens: int = 1024
+    step_tokens: int = 256
+    block_tokens: int = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Output token ``index`` of this sequence is ``token``; never an end token."""
+    """Output token ``index`` of this sequence is ``token``; never the token that ends it.
+
+    ``logprob`` and ``top`` are there if the sampling asks for them.
+    """
 
     sequence: Sequence
     index: int
     token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +84,64 @@ class SchedulerCorrupt(AssertionError):
 
 @final
 class Scheduler:
-    """The sequences of one model. One thread; ``now`` is monotonic seconds throughout."""
+    """The sequences of one model. One thread; ``now`` is monotonic seconds throughout.
 
-    def __init__(self, limits: Limits) -> None:
+    ``context_length`` is how long a sequence may get, None while it is not known. ``salt`` keeps
+    others from guessing what identifies a block's content.
+    """
+
+    def __init__(self, limits: Limits, salt: bytes = b"") -> None:
         self.limits = limits
         self.draining = False
-        self._queue: deque[Sequence] = deque()
-        self._running: dict[int, Sequence] = {}
-        self._forget: set[int] = set()
+        self.context_length: int | None = None
+        self._salt = salt
+        self._seats = Seats(limits.max_running, self._pool(0))
+        self._budget = StepBudget(limits.step_tokens, limits.prefill_tokens, limits.block_tokens)
+        self._composer = StepComposer(self._seats, self._budget)
+        self._alive: dict[int, Sequence] = {}
+        self._deadlines: list[tuple[float, int]] = []
         # A step that only forgets is not repeated after a failure, or it would be for ever.
         self._forgets_alone = True
         self._open: Step | None = None
+        self._opened = 0.0
         self._steps = 0
-        self._context_length: int | None = None
+        self._blocks = 0
         self._eos: frozenset[int] = frozenset()
         self._ready = False
         self._poison = PoisonLedger()
 
     @property
     def running(self) -> int:
-        """How many sequences hold a slot."""
-        return len(self._running)
+        """How many sequences hold a seat."""
+        return len(self._seats.running) + len(self._seats.suspects)
 
     @property
     def waiting(self) -> int:
         """How many sequences wait for one."""
-        return len(self._queue)
+        return len(self._seats.queue)
 
     @property
     def idle(self) -> bool:
         """Whether no sequence is alive."""
-        return not self._queue and not self._running
+        return not self._alive
 
     @property
     def open_step(self) -> Step | None:
         """The step whose outcome is awaited."""
         return self._open
 
+    @property
+    def open_masks(self) -> bytes:
+        """The mask frame of the open step; empty if no sequence in it is masked."""
+        return b"".join(self._composer.masks)
+
     # -- sequences ------------------------------------------------------------------------------
 
-    def refusal(self) -> Failure | None:
-        """Say why no sequence at all would be accepted now, or None."""
+    def refusal(self, count: int = 1) -> Failure | None:
+        """Say why no ``count`` sequences at all would be accepted now, or None."""
         if self.draining:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
-        if self.running + self.waiting < self.limits.max_running + self.limits.max_queued:
+        if len(self._alive) + count <= self.limits.max_running + self.limits.max_queued:
             return None
         return Failure(
             FailureCode.OVERLOADED,
@@ -117,68 +149,83 @@ class Scheduler:
             retry_after_s=self._retry_after_s(),
         )
 
-    def submit(self, sequence: Sequence) -> Failure | None:
-        """Accept a sequence, or say why not; a refused one gets no event."""
-        refusal = self.refusal() or self._too_long(sequence)
-        if refusal is None:
-            self._queue.append(sequence)
-        return refusal
+    def submit(self, *sequences: Sequence) -> Failure | None:
+        """Accept all of ``sequences``, or say why not; a refused one gets no event."""
+        refusal = self.refusal(len(sequences))
+        for sequence in sequences:
+            refusal = refusal or self._too_long(sequence)
+        if refusal is not None:
+            return refusal
+        for sequence in sequences:
+            self._alive[sequence.id] = sequence
+            self._seats.queue.push(sequence)
+            if sequence.deadline is not None:
+                heapq.heappush(self._deadlines, (sequence.deadline, sequence.id))
+        return None
 
     def end(self, sequence: int, end: Ending) -> Events:
         """End a sequence from outside (cancelled, a stop string); nothing if it has ended."""
-        if (running := self._running.pop(sequence, None)) is not None:
-            return (self._ended(running, end),)
-        for queued in self._queue:
-            if queued.id == sequence:
-                self._queue.remove(queued)
-                return (self._ended(queued, end),)
-        return ()
+        found = self._alive.pop(sequence, None)
+        if found is None:
+            return ()
+        self._seats.remove(found)
+        self._poison.forget(_key(found))
+        return (Ended(found, end),)
 
     def end_all(self, end: Ending) -> Events:
         """End every sequence."""
-        return tuple(event for each in self._alive() for event in self.end(each.id, end))
+        return tuple(event for id_ in list(self._alive) for event in self.end(id_, end))
 
     def expire(self, now: float) -> Events:
         """End the sequences whose deadline has passed, at any phase."""
-        late = [
-            each for each in self._alive() if each.deadline is not None and each.deadline <= now
-        ]
         failure = Failure(FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time")
-        return tuple(event for each in late for event in self.end(each.id, failure))
+        events: list[Event] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            events += self.end(heapq.heappop(self._deadlines)[1], failure)
+        return tuple(events)
 
     def next_deadline(self) -> float | None:
         """Return when ``expire`` has something to do."""
-        return min((s.deadline for s in self._alive() if s.deadline is not None), default=None)
+        while self._deadlines and self._deadlines[0][1] not in self._alive:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
 
     # -- the group ------------------------------------------------------------------------------
 
-    def configure(self, context_length: int | None, eos: Iterable[int]) -> Events:
-        """Learn, or learn anew, what the model can do; ends those queued that cannot fit."""
-        self._context_length = context_length
+    def configure(self, context_length: int | None, eos: Iterable[int], blocks: int = 0) -> Events:
+        """Learn, or learn anew, what the ranks can do; ends those waiting that cannot fit.
+
+        ``blocks`` is how many blocks of keys and values each of them has; 0 if they manage these
+        in their own way.
+        """
+        self._blocks = blocks
+        held = blocks * self.limits.block_tokens
+        known = [length for length in (context_length, held) if length]
+        self.context_length = min(known, default=None)
         self._eos = frozenset(eos)
-        refused = [(each.id, self._too_long(each)) for each in self._queue]
-        return tuple(
-            event for id_, why in refused if why is not None for event in self.end(id_, why)
-        )
+        events: list[Event] = []
+        for each in [*self._seats.suspects, *self._seats.queue]:
+            failure = self._too_long(each)
+            if failure is not None:
+                events += self.end(each.id, FinishReason.LENGTH if each.output else failure)
+        return tuple(events)
 
     def group_ready(self) -> None:
         """A new epoch has loaded; its caches are empty."""
+        self._seats.put_back_all(self._pool(self._blocks))
+        self._budget.reset()
         self._ready = True
 
     def group_lost(self) -> Events:
         """The epoch is gone. What ran will be replayed, except what has now seen two deaths."""
         if not self._ready:
             return ()
-        cached = [each for each in self._running.values() if each.cached]
-        charged = self._stepping() if self._open else cached
+        known = [each for each in self._seats.running.values() if each.begun]
+        charged = self._stepping() if self._open else known
         self._ready = False
         self._open = None
-        self._forget.clear()
         poisonous = self._poison.group_died(_key(each) for each in charged)
-        for each in reversed(self._running.values()):
-            each.cached = 0
-            self._queue.appendleft(each)
-        self._running.clear()
+        self._seats.put_back_all(self._pool(0))
         failure = Failure(
             FailureCode.POISONED_REQUEST,
             "the model's workers died twice while this request ran; it will not be tried again",
@@ -196,71 +243,64 @@ class Scheduler:
         """Open the next step; None if one is open, no group is ready, or nothing is to be done."""
         if not self._ready or self._open is not None:
             return None
-        while self._queue and self.running < self.limits.max_running:
-            admitted = self._queue.popleft()
-            self._running[admitted.id] = admitted
-        parts = self._parts()
-        if not parts and not (self._forget and self._forgets_alone):
+        parts, forget = self._composer.parts(now), self._seats.forget
+        if not parts and not (forget and self._forgets_alone):
             return None
-        for part in parts:
-            sequence = self._running[part.sequence]
-            if sequence.started is None:
-                sequence.started = now
         self._steps += 1
-        self._open = Step(self._steps, parts, tuple(sorted(self._forget)))
-        self._forget.clear()
+        self._open = Step(self._steps, tuple(parts), tuple(sorted(forget)) if forget else ())
+        self._opened = now
+        forget.clear()
         return self._open
 
     def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
         """Close the open step with what rank 0 drew."""
         step = self._close()
         self._forgets_alone = True
-        drawn = {each.sequence: each.token for each in tokens}
+        self._composer.observe(step, now - self._opened)
+        drawn = {each.sequence: each for each in tokens}
         events: list[Event] = []
         for part in step.sequences:
-            sequence = self._running.get(part.sequence)
+            sequence = self._seats.running.get(part.sequence)
             if sequence is None:
                 continue
-            sequence.cached += len(part.tokens)
+            self._seats.fed(sequence, len(part.tokens))
             if part.sample is not None:
                 events += self._drew(sequence, drawn.get(part.sequence), now)
         return tuple(events)
 
     def step_failed(self, code: str, message: str) -> Events:
         """Close the open step with an error that all ranks reported alike."""
+        batch, seats = self._stepping(), self._seats
         step = self._close()
         self._forgets_alone = False
-        suspects = [s for part in step.sequences if (s := self._running.get(part.sequence))]
-        self._forget.update(step.forget)
-        self._forget.update(part.sequence for part in step.sequences)
-        for each in suspects:
-            each.cached = 0
+        seats.forget.update(step.forget)
+        if code != FailureCode.OUT_OF_MEMORY:
+            # What the failure has to do with the blocks' content is not known.
+            seats.blocks.forget_content()
+        elif self._budget.shrink(max((len(part.tokens) for part in step.sequences), default=0)):
+            for each in batch:
+                seats.rewind(each)
+            return ()
         if len(step.sequences) == 1:
             failure = Failure(code, f"the model could not process this request: {message}")
-            return tuple(event for each in suspects for event in self.end(each.id, failure))
-        for each in suspects:
-            each.alone = True
+            return tuple(event for each in batch for event in self.end(each.id, failure))
+        for each in batch:
+            seats.suspect(each)
         return ()
 
     def check_integrity(self) -> None:
         """Verify what must always hold; cheap enough for every event of a test.
 
         Raises:
-            SchedulerCorrupt: It does not.
+            SchedulerCorrupt, SeatsCorrupt, KvBlocksCorrupt: It does not.
         """
-        ids = [each.id for each in self._alive()]
-        cached = {each.id for each in self._running.values() if each.cached}
-        told = {id_: each.id for id_, each in self._running.items()}
+        self._seats.check_integrity()
+        ids = sorted(each.id for each in self._seats.alive())
         faults = {
-            "a sequence is in two places": len(ids) != len(set(ids)),
-            "the running set is keyed wrongly": any(key != id_ for key, id_ in told.items()),
-            "too many run": self.running > self.limits.max_running,
+            "a sequence is in two places or none": ids != sorted(self._alive),
             "too many live": len(ids) > self.limits.max_queued + self.limits.max_running,
-            "a queued sequence has a cache": any(each.cached for each in self._queue),
-            "something runs without a group": not self._ready and bool(self._running),
+            "something runs without a group": not self._ready and bool(self._seats.running),
             "a step is open without a group": not self._ready and self._open is not None,
-            "more is cached than known": any(each.pending < 1 for each in self._running.values()),
-            "a living cache will be forgotten": bool(self._forget & cached),
             "the poison ledger has outlived its requests": len(self._poison) > len(ids),
         }
         wrong = [fault for fault, found in faults.items() if found]
@@ -269,66 +309,48 @@ class Scheduler:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _alive(self) -> list[Sequence]:
-        return [*self._running.values(), *self._queue]
+    def _pool(self, blocks: int) -> KvBlocks:
+        return KvBlocks(blocks, self.limits.block_tokens, self._salt)
 
     def _stepping(self) -> list[Sequence]:
+        running = self._seats.running
         parts = self._open.sequences if self._open else ()
-        return [self._running[part.sequence] for part in parts if part.sequence in self._running]
+        return [running[part.sequence] for part in parts if part.sequence in running]
 
-    def _parts(self) -> tuple[SequenceStep, ...]:
-        running = list(self._running.values())
-        alone = [each for each in running if each.alone]
-        budget = self.limits.prefill_tokens
-        parts = []
-        for each in alone[:1] or running:
-            if each.pending == 1:
-                parts.append(each.feed(1))
-            elif budget > 0:
-                part = each.feed(budget)
-                budget -= len(part.tokens)
-                parts.append(part)
-        return tuple(parts)
-
-    def _drew(self, sequence: Sequence, token: int | None, now: float) -> list[Event]:
-        if token is None:
+    def _drew(self, sequence: Sequence, drawn: SampledToken | None, now: float) -> Events:
+        if drawn is None:
             failure = Failure(FailureCode.INTERNAL, "the model's workers returned no token")
-            return [*self.end(sequence.id, failure)]
+            return self.end(sequence.id, failure)
+        token = drawn.token
         sequence.alone = False
         if sequence.first_token is None:
             sequence.first_token = now
         sequence.output.append(token)
-        if token in self._eos:
-            return [*self.end(sequence.id, FinishReason.STOP)]
-        events: list[Event] = [Drawn(sequence, len(sequence.output) - 1, token)]
+        if token in self._eos and not sequence.ignore_eos:
+            return self.end(sequence.id, FinishReason.STOP)
+        if sequence.mask is not None and not sequence.mask.accept(token):
+            message = f"the model's workers drew token {token}, which the constraint forbids"
+            return self.end(sequence.id, Failure(FailureCode.INTERNAL, message))
+        event = Drawn(sequence, len(sequence.output) - 1, token, drawn.logprob, drawn.top)
         if self._is_full(sequence):
-            events += self.end(sequence.id, FinishReason.LENGTH)
-        return events
+            return (event, *self.end(sequence.id, FinishReason.LENGTH))
+        return (event,)
 
     def _is_full(self, sequence: Sequence) -> bool:
         if sequence.max_tokens is not None and len(sequence.output) >= sequence.max_tokens:
             return True
-        return self._context_length is not None and sequence.length >= self._context_length
+        return self.context_length is not None and sequence.length >= self.context_length
 
     def _too_long(self, sequence: Sequence) -> Failure | None:
-        if self._context_length is None or sequence.length < self._context_length:
+        if self.context_length is None or sequence.length < self.context_length:
             return None
         return Failure(
             FailureCode.CONTEXT_LENGTH_EXCEEDED,
-            f"This model's maximum context length is {self._context_length} tokens, but the"
+            f"This model's maximum context length is {self.context_length} tokens, but the"
             f" messages have {len(sequence.prompt)} tokens, which leaves no room for an answer."
             " Please shorten the messages.",
             param="messages",
         )
-
-    def _ended(self, sequence: Sequence, end: Ending) -> Ended:
-        self._poison.forget(_key(sequence))
-        stepping = self._open is not None and any(
-            part.sequence == sequence.id for part in self._open.sequences
-        )
-        if sequence.cached or stepping:
-            self._forget.add(sequence.id)
-        return Ended(sequence, end)
 
     def _close(self) -> Step:
         if self._open is None:
@@ -338,7 +360,7 @@ class Scheduler:
         return step
 
     def _retry_after_s(self) -> float:
-        # A second for each full set of slots that waits ahead.
+        # A second for each full set of seats that waits ahead.
         return min(30.0, max(1.0, self.waiting / self.limits.max_running))
 
 

@@ -58,7 +58,15 @@ class FencedFanout:
 def decode_step(position: int) -> Step:
     """A decode step: one token for each of a batch of sequences."""
     sequences = (
-        SequenceStep(sequence, position, (sequence,), SampleParams()) for sequence in range(BATCH)
+        SequenceStep(
+            sequence,
+            position,
+            (sequence,),
+            SampleParams(),
+            blocks=(position // 16 * BATCH + sequence,) if position % 16 == 0 else (),
+            begin=position == 0,
+        )
+        for sequence in range(BATCH)
     )
     return Step(position, tuple(sequences))
 

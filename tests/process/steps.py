@@ -16,7 +16,8 @@ from transports.schemas.group import (
 
 def one_token_step(number: int) -> Step:
     """A step with one new sequence, different for each number."""
-    sequence = SequenceStep(number, 0, (number, number + 1), SampleParams())
+    tokens = (number, number + 1)
+    sequence = SequenceStep(number, 0, tokens, SampleParams(), blocks=(number,), begin=True)
     return Step(number, (sequence,))
 
 

@@ -86,7 +86,7 @@ def test_one_step_is_open_at_most() -> None:
 
 
 def test_a_long_prompt_is_fed_in_chunks_beside_those_that_decode() -> None:
-    scheduler = ready(Limits(prefill_tokens=4))
+    scheduler = ready(Limits(step_tokens=5, block_tokens=1))
     submit(scheduler, 1, prompt=2)
     step(scheduler)
     draw(scheduler)
@@ -285,7 +285,7 @@ def test_a_request_seen_in_two_group_deaths_is_refused_and_others_go_on() -> Non
 
 
 def test_a_death_is_not_charged_to_those_who_were_in_no_step() -> None:
-    scheduler = ready(Limits(prefill_tokens=3))
+    scheduler = ready(Limits(prefill_tokens=3, block_tokens=1))
     submit(scheduler, 1)
     submit(scheduler, 2)
     for _ in range(2):

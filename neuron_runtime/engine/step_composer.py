@@ -1,0 +1,83 @@
+"""What goes into the next step: all that decode, then prompts while the budget lasts. Pure."""
+
+from __future__ import annotations
+
+from typing import final
+
+from neuron_runtime.engine.seats import Seats
+from neuron_runtime.engine.sequence import Sequence
+from neuron_runtime.engine.step_budget import StepBudget
+from transports.schemas.group import SequenceStep, Step
+
+
+@final
+class StepComposer:
+    """Composes steps of those that sit, and admits newcomers while there is budget for them.
+
+    ``masks`` are the rows of the mask frame of the step composed last.
+    """
+
+    def __init__(self, seats: Seats, budget: StepBudget) -> None:
+        self._seats = seats
+        self._budget = budget
+        self.masks: list[bytes] = []
+
+    def parts(self, now: float) -> list[SequenceStep]:
+        """Return the parts of the next step; ``now`` is when those that are new to it start."""
+        self.masks.clear()
+        seats = self._seats
+        trial = seats.trial()
+        if trial is not None:
+            return [self._feed(trial, self._budget.tokens(0), now)]
+        seats.make_room()
+        if len(seats.queue) and all(each.pending == 1 for each in seats.running.values()):
+            seats.give_way()
+        decoding = sum(each.pending == 1 for each in seats.running.values())
+        budget = self._budget.tokens(decoding)
+        parts = []
+        for each in seats.running.values():
+            if each.pending == 1:
+                parts.append(self._feed(each, 1, now))
+            elif budget > 0:
+                parts.append(self._feed(each, budget, now))
+                budget -= len(parts[-1].tokens)
+        if len(seats.queue) and budget > 0:
+            parts += self._admitted(parts, budget, now)
+        return parts
+
+    def observe(self, step: Step, seconds: float) -> None:
+        """A step has gone well and taken so long; a step that takes no time teaches nothing."""
+        if not step.sequences or seconds <= 0:
+            return
+        sizes = [len(part.tokens) for part in step.sequences]
+        self._budget.observe(seconds, sizes.count(1), sum(size for size in sizes if size > 1))
+
+    def _admitted(self, parts: list[SequenceStep], budget: int, now: float) -> list[SequenceStep]:
+        """Return the parts of newcomers; one whose prompt is being computed already waits."""
+        seats, added = self._seats, list[SequenceStep]()
+        being_filled = {key for part in parts for key in self._filled_by(part)}
+        while budget > 0 and (sequence := seats.admit(being_filled)) is not None:
+            added.append(self._feed(sequence, budget, now))
+            budget -= len(added[-1].tokens)
+            being_filled.update(self._filled_by(added[-1]))
+        return added
+
+    def _filled_by(self, part: SequenceStep) -> list[bytes]:
+        """Return the keys of the blocks that are full after this part."""
+        blocks = self._seats.blocks
+        first = part.position // blocks.block_tokens
+        last = (part.position + len(part.tokens)) // blocks.block_tokens
+        if first == last or not blocks.count:
+            return []
+        return self._seats.keys(self._seats.running[part.sequence], last)[first:last]
+
+    def _feed(self, sequence: Sequence, limit: int, now: float) -> SequenceStep:
+        if sequence.started is None:
+            sequence.started = now
+        masked = False
+        if sequence.mask is not None and sequence.pending <= limit:
+            row = sequence.mask.mask()
+            if row is not None:
+                masked = True
+                self.masks.append(row)
+        return sequence.feed(limit, masked=masked)
