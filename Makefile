@@ -6,7 +6,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 py
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --no-input install
-PACKAGE := setup.cfg pyproject.toml constraints.txt
+PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
+           $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint type unit bench soak clean

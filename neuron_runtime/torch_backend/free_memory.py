@@ -1,0 +1,37 @@
+"""How much memory a device has to spare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how many bytes can still be allocated on ``device``.
+
+    On a CPU that is what the kernel calls available, within the limit of our control group.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min(_available(), _group_room())
+
+
+def _available() -> int:
+    for line in _MEMINFO.read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            return int(rest.split()[0]) * 1024
+    return 0
+
+
+def _group_room() -> int:
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return 1 << 62
+    return (1 << 62) if limit == "max" else max(0, int(limit) - used)

@@ -1,0 +1,59 @@
+"""The modules of a transformers model, without weights, or the reason why it cannot be run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from neuron_runtime.model_errors import ModelFilesError
+from neuron_runtime.model_files import CONFIG, read_json
+
+_LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
+
+
+class UnknownArchitecture(ModelFilesError):
+    """This model cannot be run; says its name and why."""
+
+
+def make_skeleton(model_dir: Path, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    """Create the model on the meta device; ``attention`` names the function that it calls.
+
+    Raises:
+        ModelFilesError: The config is missing, malformed, or of an architecture that cannot run
+            over a paged cache.
+    """
+    # Without this, transformers would take the name of a missing directory for a repository's.
+    read_json(model_dir / CONFIG)
+    try:
+        config = AutoConfig.from_pretrained(model_dir)
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        raise UnknownArchitecture(f"{model_dir}: {error}") from error
+    _check(config, model_class)
+    config.dtype = dtype
+    config._attn_implementation = attention
+    with torch.device("meta"):
+        model: PreTrainedModel = model_class(config).eval()
+    return model
+
+
+def _check(config: Any, model_class: type[PreTrainedModel]) -> None:
+    name = model_class.__name__
+    if not getattr(model_class, "_supports_attention_backend", False):
+        raise UnknownArchitecture(
+            f"{name} cannot be run: its attention does not go through transformers' interface"
+        )
+    text = config.get_text_config()
+    unknown = sorted(set(getattr(text, "layer_types", None) or ()) - _LAYER_TYPES)
+    if unknown:
+        raise UnknownArchitecture(
+            f"{name} cannot be run: it has layers of type {', '.join(unknown)}"
+        )
+    if getattr(text, "kv_lora_rank", None):
+        raise UnknownArchitecture(f"{name} cannot be run: it keeps compressed keys and values")

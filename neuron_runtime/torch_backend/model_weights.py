@@ -1,0 +1,59 @@
+"""Where a model's parameters are read from."""
+
+from __future__ import annotations
+
+from typing import Protocol, final
+
+import torch
+
+from neuron_runtime.model_errors import SourceCorrupt
+from neuron_runtime.torch_backend.parallel_plan import Cut
+
+
+class Weights(Protocol):
+    """Tensors by their name in the model."""
+
+    def __contains__(self, tensor: str) -> bool: ...
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Return a tensor's full shape. Raises SourceCorrupt: there is none."""
+        ...
+
+    def read(self, tensor: str, cut: Cut | None = None) -> torch.Tensor:
+        """Return a tensor, or parts of it. Raises SourceCorrupt: it cannot be read."""
+        ...
+
+
+@final
+class LoadedWeights:
+    """The parameters of a model that transformers itself has loaded.
+
+    For architectures whose files hold other tensors than their modules do (experts stored one by
+    one, say), which only transformers knows how to join.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._tensors = dict(model.named_parameters(remove_duplicate=False))
+        self._tensors |= dict(model.named_buffers(remove_duplicate=False))  # type: ignore[arg-type]
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self._tensors
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """See ``Weights``."""
+        return tuple(self._tensor(tensor).shape)
+
+    def read(self, tensor: str, cut: Cut | None = None) -> torch.Tensor:
+        """See ``Weights``."""
+        whole = self._tensor(tensor)
+        if cut is None:
+            return whole
+        before = (slice(None),) * cut.dim
+        parts = [whole[(*before, slice(part.start, part.stop))] for part in cut.parts]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=cut.dim)
+
+    def _tensor(self, name: str) -> torch.Tensor:
+        try:
+            return self._tensors[name].detach()
+        except KeyError:
+            raise SourceCorrupt(f"the model has no tensor {name}") from None

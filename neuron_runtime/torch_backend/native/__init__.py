@@ -1,0 +1,1 @@
+"""CPU kernels in C, and what is built from them."""

@@ -1,0 +1,345 @@
+/* Products of a few rows with a packed weight.
+ *
+ * A register holds four inputs of each of eight outputs, so that the eight 32-bit lanes of a product
+ * belong to eight outputs and no sum runs across lanes; the inputs are broadcast four at a time.
+ * Weights of four bits are unsigned, so eight products fit 16 bits: two instructions for 32
+ * multiplications. Weights of eight bits move their sign to the input, as llama.cpp does.
+ */
+#include "kernels.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS = CX_GROUP / 4, TILE = 8 };
+
+static int blocks_of(int outputs) { return (outputs + CX_BLOCK - 1) / CX_BLOCK; }
+static int groups_of(int inputs) { return (inputs + CX_GROUP - 1) / CX_GROUP; }
+
+int64_t cx_packed_bytes(int32_t format, int32_t outputs, int32_t inputs) {
+    int64_t blocks = blocks_of(outputs), groups = groups_of(inputs);
+    if (format == CX_F16) return blocks * inputs * CX_BLOCK * 2;
+    int64_t bytes = blocks * groups * CX_GROUP * CX_BLOCK;
+    return format == CX_INT8 ? bytes : bytes / 2;
+}
+
+/* -- packing ------------------------------------------------------------------------------------ */
+
+static uint16_t to_half(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
+static float from_half(uint16_t value) { return _cvtsh_ss(value); }
+
+static void pack_half(const float *rows, int outputs, int inputs, uint16_t *to) {
+    for (int block = 0; block < blocks_of(outputs); block++)
+        for (int i = 0; i < inputs; i++)
+            for (int lane = 0; lane < CX_BLOCK; lane++) {
+                int row = block * CX_BLOCK + lane;
+                *to++ = row < outputs ? to_half(rows[(int64_t)row * inputs + i]) : 0;
+            }
+}
+
+static uint16_t quantize_int8(const float *values, int8_t *q) {
+    float most = 0;
+    for (int i = 0; i < CX_GROUP; i++) most = fmaxf(most, fabsf(values[i]));
+    uint16_t scale = to_half(most / 127);
+    float used = from_half(scale);
+    for (int i = 0; i < CX_GROUP; i++) {
+        float level = used > 0 ? nearbyintf(values[i] / used) : 0;
+        q[i] = (int8_t)fmaxf(-127, fminf(127, level));
+    }
+    return scale;
+}
+
+static uint16_t quantize_int4(const float *values, int8_t *q, uint16_t *minimum) {
+    float least = values[0], most = values[0];
+    for (int i = 1; i < CX_GROUP; i++) {
+        least = fminf(least, values[i]);
+        most = fmaxf(most, values[i]);
+    }
+    uint16_t scale = to_half((most - least) / 15);
+    *minimum = to_half(least);
+    float used = from_half(scale), from = from_half(*minimum);
+    for (int i = 0; i < CX_GROUP; i++) {
+        float level = used > 0 ? nearbyintf((values[i] - from) / used) : 0;
+        q[i] = (int8_t)fmaxf(0, fminf(15, level));
+    }
+    return scale;
+}
+
+static void pack_group(int format, const int8_t q[CX_BLOCK][CX_GROUP], uint8_t *to) {
+    for (int step = 0; step < STEPS; step++)
+        for (int lane = 0; lane < CX_BLOCK; lane++)
+            for (int i = 0; i < 4; i++) {
+                uint8_t value = (uint8_t)q[lane][step * 4 + i];
+                if (format == CX_INT8)
+                    to[step * 32 + lane * 4 + i] = value;
+                else if (step % 2 == 0)
+                    to[step / 2 * 32 + lane * 4 + i] = value;
+                else
+                    to[step / 2 * 32 + lane * 4 + i] |= (uint8_t)(value << 4);
+            }
+}
+
+void cx_pack(int32_t format, const float *rows, int32_t outputs, int32_t inputs, void *weight,
+             uint16_t *scale, uint16_t *minimum) {
+    if (format == CX_F16) {
+        pack_half(rows, outputs, inputs, weight);
+        return;
+    }
+    int groups = groups_of(inputs), bytes = CX_GROUP * CX_BLOCK / (format == CX_INT4 ? 2 : 1);
+    uint8_t *to = weight;
+    for (int block = 0; block < blocks_of(outputs); block++)
+        for (int group = 0; group < groups; group++, to += bytes) {
+            int8_t q[CX_BLOCK][CX_GROUP] = {{0}};
+            for (int lane = 0; lane < CX_BLOCK; lane++) {
+                int row = block * CX_BLOCK + lane, start = group * CX_GROUP;
+                int64_t at = ((int64_t)block * groups + group) * CX_BLOCK + lane;
+                int count = inputs - start < CX_GROUP ? inputs - start : CX_GROUP;
+                float values[CX_GROUP] = {0};
+                if (row < outputs)
+                    memcpy(values, rows + (int64_t)row * inputs + start,
+                           (size_t)count * sizeof *values);
+                if (format == CX_INT8)
+                    scale[at] = quantize_int8(values, q[lane]);
+                else
+                    scale[at] = quantize_int4(values, q[lane], &minimum[at]);
+            }
+            pack_group(format, q, to);
+        }
+}
+
+/* -- inputs ------------------------------------------------------------------------------------- */
+
+static void quantize_group(const float *from, int8_t *q, float *scale, float *sum) {
+    __m256 v[4], most = _mm256_setzero_ps();
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_ps(from + 8 * i);
+        most = _mm256_max_ps(most, _mm256_and_ps(v[i], magnitude));
+    }
+    float largest = cx_max8(most), step = largest / 127;
+    __m256 inverse = _mm256_set1_ps(step > 0 ? 1 / step : 0);
+    __m256i w[4], total = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++) {
+        w[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+        total = _mm256_add_epi32(total, w[i]);
+    }
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)q, bytes);
+    *scale = step;
+    *sum = step * cx_sum8(_mm256_cvtepi32_ps(total));
+}
+
+void cx_quantize_row(const float *row, int32_t inputs, int8_t *q, float *scale, float *sum) {
+    int whole = inputs / CX_GROUP;
+    for (int group = 0; group < whole; group++)
+        quantize_group(row + group * CX_GROUP, q + group * CX_GROUP, scale + group, sum + group);
+    if (inputs % CX_GROUP) {
+        float rest[CX_GROUP] = {0};
+        memcpy(rest, row + whole * CX_GROUP, (size_t)(inputs % CX_GROUP) * sizeof *rest);
+        quantize_group(rest, q + whole * CX_GROUP, scale + whole, sum + whole);
+    }
+}
+
+/* -- products ----------------------------------------------------------------------------------- */
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m256i four_inputs(const int8_t *q) {
+    int32_t word;
+    memcpy(&word, q, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+INLINE void write_block(const cx_linear *linear, int block, __m256 sum, float *out, int add) {
+    float *to = out + block * CX_BLOCK;
+    if (linear->bias) sum = _mm256_add_ps(sum, _mm256_loadu_ps(linear->bias + block * CX_BLOCK));
+    int lanes = linear->outputs - block * CX_BLOCK;
+    if (lanes >= CX_BLOCK) {
+        if (add) sum = _mm256_add_ps(sum, _mm256_loadu_ps(to));
+        _mm256_storeu_ps(to, sum);
+        return;
+    }
+    float part[CX_BLOCK];
+    _mm256_storeu_ps(part, sum);
+    for (int lane = 0; lane < lanes; lane++) to[lane] = add ? to[lane] + part[lane] : part[lane];
+}
+
+INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                      float *out, int stride, int add) {
+    const int groups = linear->groups, inputs = groups * CX_GROUP;
+    const uint8_t *w = (const uint8_t *)linear->weight + (int64_t)block * groups * 128;
+    const int64_t at = (int64_t)block * groups * CX_BLOCK;
+    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256 sum[TILE];
+    for (int r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
+    for (int group = 0; group < groups; group++, w += 128) {
+        const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
+        __m256i acc[TILE];
+        for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_si256();
+        for (int pair = 0; pair < STEPS / 2; pair++) {
+            __m256i both = _mm256_loadu_si256((const __m256i *)(w + pair * 32));
+            __m256i even = _mm256_and_si256(both, low);
+            __m256i odd = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+            for (int r = 0; r < rows; r++) {
+                const int8_t *x = q + (int64_t)r * inputs + pair * 8;
+                acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(even, four_inputs(x)));
+                acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(odd, four_inputs(x + 4)));
+            }
+        }
+        __m256 scale = cx_half8(linear->scale + at + group * CX_BLOCK);
+        __m256 minimum = cx_half8(linear->minimum + at + group * CX_BLOCK);
+        for (int r = 0; r < rows; r++) {
+            const int64_t place = (int64_t)(row + r) * groups + group;
+            __m256 product = _mm256_cvtepi32_ps(_mm256_madd_epi16(acc[r], ones));
+            __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(in->scale[place]));
+            sum[r] = _mm256_fmadd_ps(product, factor, sum[r]);
+            sum[r] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(in->sum[place]), sum[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+}
+
+INLINE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                      float *out, int stride, int add) {
+    const int groups = linear->groups, inputs = groups * CX_GROUP;
+    const uint8_t *w = (const uint8_t *)linear->weight + (int64_t)block * groups * 256;
+    const int64_t at = (int64_t)block * groups * CX_BLOCK;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256 sum[TILE];
+    for (int r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
+    for (int group = 0; group < groups; group++, w += 256) {
+        const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
+        __m256i acc[TILE];
+        for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_si256();
+        for (int step = 0; step < STEPS; step++) {
+            __m256i weight = _mm256_loadu_si256((const __m256i *)(w + step * 32));
+            __m256i magnitude = _mm256_abs_epi8(weight);
+            for (int r = 0; r < rows; r++) {
+                __m256i x = four_inputs(q + (int64_t)r * inputs + step * 4);
+                __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, weight));
+                acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        __m256 scale = cx_half8(linear->scale + at + group * CX_BLOCK);
+        for (int r = 0; r < rows; r++) {
+            const int64_t place = (int64_t)(row + r) * groups + group;
+            __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(in->scale[place]));
+            sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r]), factor, sum[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+}
+
+INLINE void tile_half(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                      float *out, int stride, int add) {
+    const int inputs = linear->inputs;
+    const uint16_t *w = (const uint16_t *)linear->weight + (int64_t)block * inputs * CX_BLOCK;
+    const float *x = in->value + (int64_t)row * in->stride;
+    __m256 sum[TILE];
+    for (int r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
+    for (int i = 0; i < inputs; i++) {
+        __m256 weight = cx_half8(w + (int64_t)i * CX_BLOCK);
+        for (int r = 0; r < rows; r++)
+            sum[r] = _mm256_fmadd_ps(weight, _mm256_set1_ps(x[(int64_t)r * in->stride + i]), sum[r]);
+    }
+    for (int r = 0; r < rows; r++)
+        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+}
+
+/* PERF: one row of float16 is a chain of dependent additions, so four blocks are computed at once. */
+static int single_row_half(const cx_linear *linear, const cx_input *in, int first, int last,
+                           float *out, int add) {
+    const int64_t inputs = linear->inputs;
+    int block = first;
+    for (; block + 4 <= last; block += 4) {
+        const uint16_t *w = (const uint16_t *)linear->weight + block * inputs * CX_BLOCK;
+        __m256 sum[4];
+        for (int b = 0; b < 4; b++) sum[b] = _mm256_setzero_ps();
+        for (int64_t i = 0; i < inputs; i++) {
+            __m256 x = _mm256_set1_ps(in->value[i]);
+            for (int b = 0; b < 4; b++)
+                sum[b] = _mm256_fmadd_ps(cx_half8(w + (b * inputs + i) * CX_BLOCK), x, sum[b]);
+        }
+        for (int b = 0; b < 4; b++) write_block(linear, block + b, sum[b], out, add);
+    }
+    return block;
+}
+
+#define TILES(NAME)                                                                                \
+    static void NAME##_rows(const cx_linear *linear, const cx_input *in, int rows, int block,      \
+                            float *out, int stride, int add) {                                     \
+        int row = 0;                                                                               \
+        for (; row + TILE <= rows; row += TILE)                                                    \
+            tile_##NAME(linear, in, row, TILE, block, out, stride, add);                           \
+        if (row + 4 <= rows) {                                                                     \
+            tile_##NAME(linear, in, row, 4, block, out, stride, add);                              \
+            row += 4;                                                                              \
+        }                                                                                          \
+        if (row + 2 <= rows) {                                                                     \
+            tile_##NAME(linear, in, row, 2, block, out, stride, add);                              \
+            row += 2;                                                                              \
+        }                                                                                          \
+        if (row < rows) tile_##NAME(linear, in, row, 1, block, out, stride, add);                  \
+    }
+
+TILES(int4)
+TILES(int8)
+TILES(half)
+
+void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
+                      float *out, int32_t out_stride, int add) {
+    if (linear->format == CX_F16 && rows == 1)
+        first = single_row_half(linear, in, first, last, out, add);
+    for (int block = first; block < last; block++)
+        switch (linear->format) {
+            case CX_F16: half_rows(linear, in, rows, block, out, out_stride, add); break;
+            case CX_INT8: int8_rows(linear, in, rows, block, out, out_stride, add); break;
+            default: int4_rows(linear, in, rows, block, out, out_stride, add);
+        }
+}
+
+/* -- one layer by itself ------------------------------------------------------------------------ */
+
+typedef struct {
+    const cx_linear *linear;
+    cx_input in;
+    int rows;
+    float *out;
+} forward_job;
+
+static void run_forward(void *context, cx_thread *self) {
+    forward_job *job = context;
+    const cx_linear *linear = job->linear;
+    const int groups = linear->groups, padded = groups * CX_GROUP;
+    int first, last;
+    if (linear->format != CX_F16)
+        while (cx_take(self, job->rows, 4, &first, &last))
+            for (int64_t row = first; row < last; row++)
+                cx_quantize_row(job->in.value + row * job->in.stride, linear->inputs,
+                                job->in.q + row * padded, job->in.scale + row * groups,
+                                job->in.sum + row * groups);
+    cx_barrier(self);
+    int blocks = blocks_of(linear->outputs), chunk = blocks / (4 * cx_threads(self)) + 1;
+    while (cx_take(self, blocks, chunk, &first, &last))
+        cx_linear_blocks(linear, &job->in, job->rows, first, last, job->out, linear->outputs, 0);
+}
+
+int cx_linear_forward(cx_pool *pool, const cx_linear *linear, const float *rows, int32_t count,
+                      float *out) {
+    size_t groups = (size_t)linear->groups, n = (size_t)count;
+    char *memory = malloc(n * groups * (CX_GROUP + 2 * sizeof(float)) + 64);
+    if (!memory) return -ENOMEM;
+    float *scale = (float *)memory;
+    forward_job job = {linear,
+                       {rows, (int8_t *)(scale + 2 * n * groups), scale, scale + n * groups,
+                        linear->inputs},
+                       count,
+                       out};
+    cx_pool_run(pool, run_forward, &job);
+    free(memory);
+    return 0;
+}

@@ -1,0 +1,86 @@
+"""Keys and values of all sequences, in blocks that a sequence's table names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from neuron_runtime.backends.base import BackendError
+from neuron_runtime.torch_backend.free_memory import free_bytes
+from transports.failures import FailureCode
+
+_CPU_SHARE = 0.4
+_CPU_LIMIT = 4 << 30
+_GPU_SHARE = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """What one layer keeps of a token: ``kv_heads`` keys and values of ``dim`` numbers."""
+
+    kv_heads: int
+    dim: int
+
+
+@final
+class PagedCache:
+    """Blocks of ``block_tokens`` tokens, layer by layer.
+
+    keys[layer]: [blocks, kv heads, dim, block tokens]: a dimension's tokens are neighbours, as the
+    product with a query wants them. values[layer]: [blocks, kv heads, block tokens, dim].
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[CacheShape],
+        blocks: int,
+        block_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.shapes = tuple(shapes)
+        self.blocks, self.block_tokens, self.dtype = blocks, block_tokens, dtype
+        options = {"dtype": dtype, "device": device}
+        self.keys = [
+            torch.zeros((blocks, s.kv_heads, s.dim, block_tokens), **options)  # type: ignore[call-overload]
+            for s in shapes
+        ]
+        self.values = [
+            torch.zeros((blocks, s.kv_heads, block_tokens, s.dim), **options)  # type: ignore[call-overload]
+            for s in shapes
+        ]
+
+    @classmethod
+    def sized(
+        cls,
+        shapes: Sequence[CacheShape],
+        block_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        limit: int,
+        ranks: int,
+    ) -> PagedCache:
+        """Make as many blocks as ``limit`` bytes hold, or as the free memory allows if it is 0.
+
+        ``ranks`` of the group may share the CPU's memory.
+
+        Raises:
+            BackendError: There is not enough memory for a single block.
+        """
+        token = sum(2 * shape.kv_heads * shape.dim for shape in shapes) * dtype.itemsize
+        free = free_bytes(device)
+        if limit <= 0 and device.type == "cpu":
+            limit = min(int(free * _CPU_SHARE) // ranks, _CPU_LIMIT)
+        elif limit <= 0:
+            limit = int(free * _GPU_SHARE)
+        blocks = limit // (token * block_tokens)
+        if blocks < 1:
+            raise BackendError(
+                FailureCode.LOAD_FAILED,
+                f"{limit} bytes for keys and values hold no block of {block_tokens} tokens,"
+                f" which takes {token * block_tokens}; {free} bytes are free on {device}",
+            )
+        return cls(shapes, blocks, block_tokens, dtype, device)

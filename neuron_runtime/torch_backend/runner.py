@@ -1,0 +1,30 @@
+"""What computes a step's logits: the seam between a rank and a way to run its model."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from neuron_runtime.torch_backend.batch import Batch
+
+
+class Runner(Protocol):
+    """A model, or a rank's part of one, with its cache. Main thread only."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """How much memory the weights take."""
+        ...
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Feed a batch; return the logits [wanted rows, vocabulary], of use on rank 0 only.
+
+        Raises:
+            MemoryError, torch.OutOfMemoryError: Nothing was fed that a repetition would harm.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release threads and memory."""
+        ...

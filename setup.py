@@ -1,0 +1,18 @@
+"""The compiled part of the package; all else is in setup.cfg."""
+
+from setuptools import Extension, setup
+
+_NATIVE = "neuron_runtime/torch_backend/native"
+
+setup(
+    ext_modules=[
+        Extension(
+            "neuron_runtime.torch_backend.native._kernels",
+            sources=[f"{_NATIVE}/{name}.c" for name in ("pool", "linear", "attention", "decoder")],
+            depends=[f"{_NATIVE}/kernels.h"],
+            extra_compile_args=["-std=c11", "-O3", "-mavx2", "-mfma", "-mf16c", "-Wall", "-Wextra"],
+            # Without a C compiler, or on another kind of CPU, torch operators do this work.
+            optional=True,
+        )
+    ]
+)
