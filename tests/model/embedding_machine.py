@@ -104,6 +104,17 @@ class EmbeddingMachine(RuleBasedStateMachine):
             assert len({job for job, _ in places}) == 1, "a suspect shares a step"
             self.take(self.queue.step_failed("step_failed", "no"))
 
+    @precondition(lambda self: self.ready)
+    @rule()
+    def fail_together(self) -> None:
+        if self.open is not None:
+            self.finish_step()
+        for _ in range(2):
+            self.submit(((1,),), None)
+        self.open_step()
+        if self.open is not None:
+            self.fail_step()
+
     @precondition(lambda self: not self.ready)
     @rule()
     def start_group(self) -> None:
