@@ -14,6 +14,7 @@ from cortex_actors.http.request_log import RequestLog, WsgiApp
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
 from cortex_actors.http.resources.chat import ChatCompletions
+from cortex_actors.http.resources.completions import Completions
 from cortex_actors.http.resources.embeddings import Embeddings
 from cortex_actors.http.resources.gateway_status import GatewayStatus
 from cortex_actors.http.resources.health import Health, Ready
@@ -61,6 +62,7 @@ def create_metrics_app(backend: Backend) -> WsgiApp:
 def _common_routes(backend: Backend, body_limit: int) -> dict[str, object]:
     return {
         "/v1/chat/completions": ChatCompletions(backend, body_limit),
+        "/v1/completions": Completions(backend, body_limit),
         "/v1/embeddings": Embeddings(backend, body_limit),
         "/v1/models": ModelList(backend),
         "/v1/models/{model_id:path}": Model(backend),

@@ -7,8 +7,8 @@ from typing import Any, Final, Self, final
 import msgspec
 
 from cortex_actors.http.backend import Generation, GenerationEvent, Started
-from cortex_actors.http.chat_encoder import ChatEncoder
 from cortex_actors.http.client_connection import ClientConnection
+from cortex_actors.http.encoder import GenerationEncoder
 from cortex_actors.http.errors import ApiError
 from transports.clock import Clock
 from transports.schemas.generate import GenerateDone
@@ -37,7 +37,7 @@ class EventStream:
     def __init__(
         self,
         generation: Generation,
-        encoder: ChatEncoder,
+        encoder: GenerationEncoder,
         client: ClientConnection,
         request_id: str,
         clock: Clock,

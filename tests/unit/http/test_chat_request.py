@@ -8,12 +8,28 @@ from hypothesis import strategies as st
 
 from cortex_actors.http.chat_request import ChatRequest
 from cortex_actors.http.errors import ApiError
+from transports.schemas.generate import Constraint
 
 USER = {"role": "user", "content": "Hi"}
 
 
 def request(**fields: Any) -> dict[str, Any]:
     return {"model": "tiny", "messages": [USER], **fields}
+
+
+PART = {"type": "text", "text": "a"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", **fields}}
+
+
+def choice(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+TOOL = function(parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
 
 
 def refused(body: dict[str, Any]) -> ApiError:
@@ -73,6 +89,127 @@ def test_fields_that_only_templates_know_pass_through() -> None:
     assert chat.to_generate("r").messages[0] == {**message, "content": ""}
 
 
+def test_a_conversation_with_tools_passes_as_it_is() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"tool_call_id": "c1", "content": [PART, PART], "role": "tool"},
+        {"role": "assistant", "content": None, "tool_calls": [], "refusal": None},
+    ]
+    tools = [{"function": {"parameters": {}, "name": "g", "x-own": 1}, "type": "function"}, TOOL]
+    body = request(messages=messages, tools=tools, tool_choice=choice("g"))
+    question = ChatRequest.parse({**body, "parallel_tool_calls": False}).to_generate("r")
+    assert question.messages == [
+        USER,
+        {"role": "assistant", "tool_calls": [CALL], "content": ""},
+        {"tool_call_id": "c1", "content": "aa", "role": "tool"},
+        {"role": "assistant", "content": "", "refusal": None},
+    ]
+    assert list(question.messages[2]) == ["tool_call_id", "content", "role"]
+    assert list(question.tools[0]["function"]) == ["parameters", "name", "x-own"]
+    assert question.tools == tuple(tools)
+    assert question.tool_choice == "g"
+    assert not question.parallel_tool_calls
+
+
+@pytest.mark.parametrize("word", ["auto", "none", "required"])
+def test_a_choice_of_tools_may_be_a_word(word: str) -> None:
+    chat = ChatRequest.parse(request(tools=[TOOL], tool_choice=word))
+    assert chat.to_generate("r").tool_choice == word
+
+
+def test_every_way_to_sample_reaches_the_engine() -> None:
+    body = request(
+        min_p=0.1,
+        frequency_penalty=-2,
+        presence_penalty=2,
+        repetition_penalty=1.2,
+        logit_bias={"50256": -100, "7": 1.5},
+        ignore_eos=True,
+        n=16,
+        logprobs=True,
+        top_logprobs=20,
+    )
+    question = ChatRequest.parse(body).to_generate("r")
+    sampling = question.sampling
+    assert question.n == 16
+    assert (sampling.min_p, sampling.repetition_penalty) == (0.1, 1.2)
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (-2, 2)
+    assert dict(sampling.logit_bias) == {50256: -100, 7: 1.5}
+    assert sampling.logprobs == 20
+    assert sampling.ignore_eos
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [({}, None), ({"logprobs": False}, None), ({"logprobs": True}, 0)],
+)
+def test_log_probabilities_come_only_when_asked_for(
+    fields: dict[str, Any], wanted: int | None
+) -> None:
+    assert ChatRequest.parse(request(**fields)).to_generate("r").sampling.logprobs == wanted
+
+
+SCHEMA = {"type": "object", "properties": {"z": {}, "a": {}}}
+SCHEMA_TEXT = '{"type":"object","properties":{"z":{},"a":{}}}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, Constraint("json_object")),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "strict": True, "schema": SCHEMA},
+                }
+            },
+            Constraint("json_schema", SCHEMA_TEXT),
+        ),
+        ({"guided_json": SCHEMA}, Constraint("json_schema", SCHEMA_TEXT)),
+        ({"guided_json": SCHEMA_TEXT}, Constraint("json_schema", SCHEMA_TEXT)),
+        ({"guided_regex": "[a-z]+"}, Constraint("regex", "[a-z]+")),
+        ({"guided_choice": ["yes", "nö"]}, Constraint("choice", '["yes","nö"]')),
+        ({"structured_outputs": {"json": SCHEMA}}, Constraint("json_schema", SCHEMA_TEXT)),
+        ({"structured_outputs": {"json_object": True}}, Constraint("json_object")),
+        ({"structured_outputs": {"choice": ["a"]}}, Constraint("choice", '["a"]')),
+    ],
+    ids=str,
+)
+def test_each_way_to_constrain_means_one_constraint(
+    fields: dict[str, Any], wanted: Constraint | None
+) -> None:
+    assert ChatRequest.parse(request(**fields)).to_generate("r").constraint == wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, None),
+        ({"chat_template_kwargs": {}}, None),
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "none"}, {"reasoning_effort": "none", "enable_thinking": False}),
+        (
+            {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}},
+            {"reasoning_effort": "none", "enable_thinking": True},
+        ),
+    ],
+    ids=str,
+)
+def test_variables_for_the_template(fields: dict[str, Any], wanted: dict[str, Any] | None) -> None:
+    assert ChatRequest.parse(request(**fields)).to_generate("r").template == wanted
+
+
+@pytest.mark.parametrize(
+    "fields", [{"functions": []}, {"function_call": "none"}, {"modalities": ["text"]}, {"n": None}]
+)
+def test_what_asks_for_nothing_special_is_accepted(fields: dict[str, Any]) -> None:
+    assert ChatRequest.parse(request(**fields)).choices == 1
+
+
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"model": 3}, "model"),
     ({"model": ""}, "model"),
@@ -81,7 +218,26 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [USER, {"role": "wizard", "content": ""}]}, "messages[1].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": ["a"]}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": ["a"]}]}, "messages[0].content[0]"),
+    ({"messages": [USER, {"role": "user", "content": [PART, {}]}]}, "messages[1].content[1]"),
+    ({"messages": [{"role": "assistant", "tool_calls": []}]}, "messages[0].content"),
+    ({"messages": [{**USER, "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": 3}}]}]},
+        "messages[0].tool_calls[0].function.name",
+    ),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "type": "x"}]}]},
+        "messages[0].tool_calls[0].type",
+    ),
+    (
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 3}}]}
+            ]
+        },
+        "messages[0].tool_calls[0].function.arguments",
+    ),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
     ({"max_tokens": 0}, "max_tokens"),
@@ -97,6 +253,69 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"stop": [""]}, "stop[0]"),
     ({"stop": 3}, "stop"),
     ({"user": 3}, "user"),
+    ({"n": 0}, "n"),
+    ({"n": 17}, "n"),
+    ({"n": True}, "n"),
+    ({"min_p": 1.1}, "min_p"),
+    ({"frequency_penalty": 2.5}, "frequency_penalty"),
+    ({"presence_penalty": -2.5}, "presence_penalty"),
+    ({"presence_penalty": "x"}, "presence_penalty"),
+    ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"repetition_penalty": float("inf")}, "repetition_penalty"),
+    ({"logit_bias": {"7": 101}}, "logit_bias.7"),
+    ({"logit_bias": {"7": "x"}}, "logit_bias.7"),
+    ({"logit_bias": {"the": 1}}, "logit_bias.the"),
+    ({"logit_bias": {"-1": 1}}, "logit_bias.-1"),
+    ({"logit_bias": {"9" * 30: 1}}, "logit_bias." + "9" * 30),
+    ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
+    ({"logit_bias": []}, "logit_bias"),
+    ({"ignore_eos": 1}, "ignore_eos"),
+    ({"logprobs": 3}, "logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"tools": {}}, "tools"),
+    ({"tools": ["f"]}, "tools[0]"),
+    ({"tools": [TOOL, {"type": "function"}]}, "tools[1].function"),
+    ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+    ({"tools": [function(name="a b")]}, "tools[0].function.name"),
+    ({"tools": [function(name="")]}, "tools[0].function.name"),
+    ({"tools": [function(parameters=[])]}, "tools[0].function.parameters"),
+    ({"tools": [function(parameters={"type": "array"})]}, "tools[0].function.parameters.type"),
+    (
+        {"tools": [function(parameters={"properties": 3})]},
+        "tools[0].function.parameters.properties",
+    ),
+    ({"tools": [function(description=3)]}, "tools[0].function.description"),
+    ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
+    ({"tools": [TOOL], "tool_choice": "always"}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice.function.name"),
+    ({"tools": [TOOL], "tool_choice": choice("nobody")}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": choice("auto")}, "tool_choice.function.name"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tools": [], "tool_choice": choice("f")}, "tool_choice"),
+    ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+    ({"response_format": "json"}, "response_format"),
+    ({"response_format": {}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        "response_format.json_schema.schema",
+    ),
+    ({"guided_json": "{"}, "guided_json"),
+    ({"guided_json": 3}, "guided_json"),
+    ({"guided_regex": ""}, "guided_regex"),
+    ({"guided_choice": []}, "guided_choice"),
+    ({"guided_choice": [""]}, "guided_choice[0]"),
+    ({"guided_choice": ["a"], "guided_regex": "b"}, "guided_choice"),
+    ({"structured_outputs": {"regex": 3}}, "structured_outputs.regex"),
+    (
+        {"response_format": {"type": "json_object"}, "structured_outputs": {"regex": "a"}},
+        "structured_outputs",
+    ),
+    ({"reasoning_effort": "extreme"}, "reasoning_effort"),
+    ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+    ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs.tools"),
 ]
 
 
@@ -108,14 +327,20 @@ def test_a_bad_value_is_refused_and_its_field_is_named(fields: dict[str, Any], p
 
 
 UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
-    ({"n": 2}, "n"),
-    ({"tools": [{"type": "function"}]}, "tools"),
     ({"functions": [{}]}, "functions"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"logprobs": True}, "logprobs"),
+    ({"tools": [{"type": "web_search", "function": {"name": "f"}}]}, "tools[0].type"),
+    ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.type"),
+    ({"response_format": {"type": "grammar"}}, "response_format.type"),
+    ({"structured_outputs": {"grammar": "x"}}, "structured_outputs.grammar"),
+    ({"guided_grammar": "x"}, "guided_grammar"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
+    ({"best_of": 2}, "best_of"),
+    ({"min_tokens": 3}, "min_tokens"),
+    ({"continue_final_message": True}, "continue_final_message"),
+    ({"add_generation_prompt": False}, "add_generation_prompt"),
     (
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-        "messages[0].content",
+        {"messages": [{"role": "user", "content": [PART, {"type": "image_url", "image_url": {}}]}]},
+        "messages[0].content[1]",
     ),
 ]
 

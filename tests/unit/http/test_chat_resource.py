@@ -34,6 +34,8 @@ def test_a_whole_completion() -> None:
         "prompt_tokens": 5,
         "completion_tokens": 2,
         "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     assert backend.generations[0].closed
 
@@ -84,6 +86,13 @@ def test_a_failure_after_text_is_told_inside_the_stream() -> None:
     assert result.status_code == 200
     last = result.text.rstrip("\n").split("\n\n")[-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "worker_died"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_the_template_refuses_is_a_bad_request_that_names_it(stream: bool) -> None:
+    refusal = Failure("invalid_request", "tools: not supported", param="tools")
+    result = post(ScriptedBackend([Started(MODEL, "local"), refusal]), stream=stream)
+    assert (result.status_code, result.json["error"]["param"]) == (400, "tools")
 
 
 def test_a_bad_field_is_named_and_nothing_is_asked() -> None:

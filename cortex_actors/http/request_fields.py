@@ -1,0 +1,179 @@
+"""What all requests for generated text have in common, checked field by field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from cortex_actors.http.errors import ApiError
+from transports.schemas.generate import SamplingOptions
+
+MAX_STOPS = 4
+MAX_CHOICES = 16
+MAX_BIASES = 1024
+MAX_LOGPROBS = 20
+_MAX_INT = 2**31 - 1
+_SEED_RANGE = 2**63
+
+Tokens = Annotated[int, Field(ge=1, le=_MAX_INT)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+#: What would change the answer and is not honoured, with the values that ask for nothing.
+_NOT_HONOURED: dict[str, tuple[Any, ...]] = {
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "audio": (),
+    "modalities": (["text"],),
+    "prediction": (),
+    "web_search_options": (),
+    "documents": ([],),
+    "chat_template": (),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "best_of": (1,),
+    "use_beam_search": (False,),
+    "prompt_logprobs": (),
+    "min_tokens": (0,),
+    "stop_token_ids": ([],),
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "guided_grammar": (),
+}
+
+
+def bad(message: str, at: str = "") -> PydanticCustomError:
+    """Return the error of a bad value; ``at`` says where inside the field, as ``.x`` or ``[2]``."""
+    return PydanticCustomError("bad", "{message}", {"message": message, "at": at})
+
+
+def unsupported(what: str, at: str = "") -> PydanticCustomError:
+    """Return the error of a value that would change the answer and is not honoured."""
+    context = {"what": what, "at": at}
+    return PydanticCustomError("unsupported", "{what} is not supported", context)
+
+
+class StreamOptions(BaseModel):
+    """What a streamed response carries besides the text."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    include_usage: bool = False
+
+
+class RequestFields(BaseModel):
+    """The common fields that are honoured. Unknown ones are accepted and have no effect.
+
+    A field that would change the answer and cannot be honoured is refused, never ignored.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=_MAX_INT)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: Annotated[int, Field(ge=-_SEED_RANGE, lt=_SEED_RANGE)] | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS)] = []
+    ignore_eos: bool | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    user: str | None = None
+
+    _body: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop_is_a_list(cls, stop: Any) -> Any:
+        if stop is None:
+            return []
+        return [stop] if isinstance(stop, str) else stop
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _by_token_id(cls, biases: dict[str, float] | None) -> dict[str, float] | None:
+        if biases is not None and len(biases) > MAX_BIASES:
+            raise bad(f"must hold at most {MAX_BIASES} tokens")
+        for token in biases or ():
+            if not (token.isascii() and token.isdigit() and int(token[:11]) <= _MAX_INT):
+                raise bad("must map token ids, as decimal strings, to numbers", f".{token}")
+        return biases
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        """Check a decoded body.
+
+        Raises:
+            ApiError: 400; ``param`` names the first field that cannot be accepted.
+        """
+        _refuse_not_honoured(body)
+        try:
+            request = cls.model_validate(body)
+        except ValidationError as ex:
+            raise _refusal(ex.errors(include_url=False)[0]) from ex
+        request._body = body
+        request._check_together()
+        return request
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the stream ends with a usage chunk."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def choices(self) -> int:
+        """How many answers are wanted."""
+        return self.n or 1
+
+    def _check_together(self) -> None:
+        """Check what several fields must agree on."""
+
+    def _sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingOptions:
+        biases = (self.logit_bias or {}).items()
+        return SamplingOptions(
+            max_tokens=max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=None if self.seed is None else self.seed % _SEED_RANGE,
+            stop=tuple(self.stop),
+            min_p=self.min_p,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias=tuple((int(token), bias) for token, bias in biases),
+            logprobs=logprobs,
+            ignore_eos=bool(self.ignore_eos),
+        )
+
+
+def _refuse_not_honoured(body: dict[str, Any]) -> None:
+    for name, harmless in _NOT_HONOURED.items():
+        value = body.get(name)
+        # By type as well: to Python, False is 0 and True is 1.
+        if value is None or any(type(each) is type(value) and each == value for each in harmless):
+            continue
+        raise ApiError.invalid(f"{name}: is not supported", name, "unsupported_parameter")
+
+
+def _refusal(error: ErrorDetails) -> ApiError:
+    param = _param(error["loc"]) + str(error.get("ctx", {}).get("at", ""))
+    if error["type"] == "missing":
+        return ApiError.invalid(f"{param} is required", param, "missing_required_parameter")
+    code = "unsupported_parameter" if error["type"] == "unsupported" else "invalid_value"
+    return ApiError.invalid(f"{param}: {error['msg']}", param, code)
+
+
+def _param(loc: tuple[int | str, ...]) -> str:
+    name = ""
+    for part in loc:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name

@@ -1,0 +1,188 @@
+"""POST /v1/completions: the request, the objects, and both together."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from falcon import testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cortex_actors.http.app import create_gateway_app
+from cortex_actors.http.backend import GenerationEvent, Started
+from cortex_actors.http.completion_encoder import CompletionEncoder
+from cortex_actors.http.completion_request import CompletionRequest
+from cortex_actors.http.errors import ApiError
+from tests.unit.http.doubles import MODEL, ScriptedBackend
+from transports.schemas.generate import (
+    Constraint,
+    Generate,
+    GenerateDone,
+    TextDelta,
+    TokenLogprob,
+    TopLogprob,
+)
+
+BODY = {"model": MODEL, "prompt": "Once"}
+CHOICES = 2
+
+
+def parsed(**fields: Any) -> Generate:
+    return CompletionRequest.parse({**BODY, **fields}).to_generate("r")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [("Once", "Once"), (["Once"], "Once"), ([1, 2], (1, 2)), ([[1, 2]], (1, 2))],
+)
+def test_a_prompt_is_text_or_token_ids(prompt: Any, wanted: Any) -> None:
+    question = parsed(prompt=prompt)
+    assert question.prompt == wanted
+    assert question.messages == []
+
+
+def test_what_is_asked_reaches_the_engine() -> None:
+    question = parsed(n=2, max_tokens=5, logprobs=3, stop="\n", guided_regex="a+")
+    assert question.n == 2
+    assert (question.sampling.max_tokens, question.sampling.logprobs) == (5, 3)
+    assert question.constraint == Constraint("regex", "a+")
+    assert parsed().sampling.max_tokens == 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"prompt": ""}, "prompt", "invalid_value"),
+        ({"prompt": []}, "prompt", "invalid_value"),
+        ({"prompt": [""]}, "prompt", "invalid_value"),
+        ({"prompt": None}, "prompt", "invalid_value"),
+        ({"prompt": [1, -1]}, "prompt", "invalid_value"),
+        ({"prompt": [1, True]}, "prompt", "invalid_value"),
+        ({"prompt": [1, "a"]}, "prompt", "invalid_value"),
+        ({"prompt": [2**40]}, "prompt", "invalid_value"),
+        ({"prompt": ["a", "b"]}, "prompt", "unsupported_parameter"),
+        ({"prompt": [[1], [2]]}, "prompt", "unsupported_parameter"),
+        ({"echo": True}, "echo", "unsupported_parameter"),
+        ({"suffix": "x"}, "suffix", "unsupported_parameter"),
+        ({"best_of": 3}, "best_of", "unsupported_parameter"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"logprobs": 21}, "logprobs", "invalid_value"),
+        ({"logprobs": True}, "logprobs", "invalid_value"),
+        ({"n": 0}, "n", "invalid_value"),
+    ],
+)
+def test_a_bad_value_is_refused_and_its_field_is_named(
+    fields: dict[str, Any], param: str, code: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        parsed(**fields)
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, code)
+
+
+def test_a_missing_prompt_is_named() -> None:
+    with pytest.raises(ApiError) as caught:
+        CompletionRequest.parse({"model": MODEL})
+    assert (caught.value.param, caught.value.code) == ("prompt", "missing_required_parameter")
+
+
+def encoder() -> CompletionEncoder:
+    return CompletionEncoder("r", "alias", 1700000000, include_usage=True, choices=CHOICES)
+
+
+def joined(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join a stream the way a client does, knowing nothing of the encoder."""
+    choices = [
+        {"index": index, "text": "", "logprobs": None, "finish_reason": None}
+        for index in range(CHOICES)
+    ]
+    for each in objects:
+        for piece in each["choices"]:
+            choice = choices[piece["index"]]
+            choice["text"] += piece["text"]
+            choice["finish_reason"] = piece["finish_reason"] or choice["finish_reason"]
+            if piece["logprobs"]:
+                known = choice["logprobs"] or {key: [] for key in piece["logprobs"]}
+                choice["logprobs"] = {key: [*known[key], *piece["logprobs"][key]] for key in known}
+    return {**objects[-1], "choices": choices}
+
+
+short = st.text(max_size=3)
+logprobs = st.lists(
+    st.builds(
+        TokenLogprob,
+        short,
+        st.floats(-9, 0),
+        top=st.lists(st.builds(TopLogprob, short, st.floats(-9, 0)), max_size=2).map(tuple),
+    ),
+    max_size=2,
+).map(tuple)
+deltas = st.lists(
+    st.builds(TextDelta, short, st.just(0), choice=st.integers(0, CHOICES - 1), logprobs=logprobs),
+    max_size=8,
+)
+
+
+@given(deltas)
+def test_joining_the_stream_gives_the_whole_completion(pieces: list[TextDelta]) -> None:
+    done = GenerateDone("stop", 3, 4, finish_reasons=("stop", "length"))
+    events: list[GenerationEvent] = [Started("tiny", "local"), *pieces, done]
+    streaming, gathering = encoder(), encoder()
+    objects = [each for event in events for each in streaming.chunks(event)]
+    *_, whole = [gathering.gather(event) for event in events]
+    assert whole is not None
+    assert joined(objects) == whole
+    assert whole["object"] == "text_completion"
+    assert whole["model"] == "tiny"
+
+
+def test_log_probabilities_have_openais_older_shape() -> None:
+    gathering = encoder()
+    first = TokenLogprob("ab", -0.5, top=(TopLogprob("x", -1.0),))
+    gathering.gather(TextDelta("ab", 0, logprobs=(first,)))
+    gathering.gather(TextDelta("c", 1, logprobs=(TokenLogprob("c", float("-inf")),)))
+    whole = gathering.gather(GenerateDone("stop", 1, 2))
+    assert whole is not None
+    assert whole["choices"][0]["logprobs"] == {
+        "tokens": ["ab", "c"],
+        "token_logprobs": [-0.5, -9999.0],
+        "top_logprobs": [{"x": -1.0}, {}],
+        "text_offset": [0, 2],
+    }
+    assert whole["choices"][1] == {
+        "index": 1,
+        "text": "",
+        "logprobs": None,
+        "finish_reason": "stop",
+    }
+
+
+def post(backend: ScriptedBackend, **fields: Any) -> testing.Result:
+    client = testing.TestClient(create_gateway_app(backend, body_limit=1024))
+    return client.simulate_post("/v1/completions", json={**BODY, **fields})
+
+
+def test_a_whole_completion() -> None:
+    backend = ScriptedBackend()
+    result = post(backend)
+    assert result.json["choices"][0]["text"] == "Hello"
+    assert result.json["usage"]["total_tokens"] == 7
+    assert backend.generations[0].closed
+
+
+def test_a_streamed_completion() -> None:
+    backend = ScriptedBackend()
+    result = post(backend, stream=True)
+    *events, done = result.text.rstrip("\n").split("\n\n")
+    assert done == "data: [DONE]"
+    objects = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert "".join(each["choices"][0]["text"] for each in objects) == "Hello"
+    assert backend.generations[0].closed
+
+
+def test_a_bad_field_is_named_and_nothing_is_asked() -> None:
+    backend = ScriptedBackend()
+    result = post(backend, echo=True)
+    assert (result.status_code, result.json["error"]["param"]) == (400, "echo")
+    assert backend.questions == []
