@@ -247,7 +247,7 @@ class Engine:
             self._publisher.piece(stream.request, delta)
         if stream.text.stopped:
             reason = FinishReason.STOP
-        done = _done(stream.sequence, reason, self._loop.now())
+        done = _done(stream, reason, self._loop.now())
         self._publisher.answer(stream.request, done)
 
     # -- time and reports -----------------------------------------------------------------------
@@ -289,14 +289,17 @@ class Engine:
         )
 
 
-def _done(sequence: Sequence, reason: FinishReason, now: float) -> GenerateDone:
+def _done(stream: _Stream, reason: FinishReason, now: float) -> GenerateDone:
+    sequence, text = stream.sequence, stream.text
+    called = reason is FinishReason.STOP and text.called_tools
     started = sequence.started if sequence.started is not None else now
     first = sequence.first_token if sequence.first_token is not None else now
     return GenerateDone(
-        finish_reason=reason.value,
+        finish_reason="tool_calls" if called else reason.value,
         prompt_tokens=len(sequence.prompt),
         completion_tokens=len(sequence.output),
         queue_s=started - sequence.arrived,
         prefill_s=first - started,
         decode_s=now - first,
+        reasoning_tokens=text.reasoning_tokens,
     )

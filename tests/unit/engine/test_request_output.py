@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
+from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.request_output import call_grammar_of, output_text_of
 from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.realistic_templates import template
-from tests.unit.engine.tiny_model import END, make_tokenizer
+from tests.unit.engine.tiny_model import END, make_model_dir, make_tokenizer
+from transports.failures import FailureCode
 from transports.schemas.generate import (
     Generate,
     SamplingOptions,
@@ -190,6 +194,17 @@ def test_a_grammar_is_for_what_the_request_demands() -> None:
     demanded = call_grammar_of(QWEN, question(tools=(TOOL,), tool_choice="f"), "/[0-9]+/")
     assert demanded is not None
     assert "answer" not in demanded
+
+
+def test_a_request_whose_tools_cannot_be_shown_is_refused_by_name(tmp_path: Path) -> None:
+    model_dir = make_model_dir(tmp_path, template=template("smollm2"))
+    admission = Admission("tiny", Tokenizer.load(model_dir), ModelFacts(), lambda: 1)
+
+    with pytest.raises(Refused) as caught:
+        admission.admit(question(tools=(TOOL,)), 0.0, None)
+
+    assert caught.value.failure.code == FailureCode.INVALID_REQUEST
+    assert caught.value.failure.param == "tools"
 
 
 @given(st.text("ab<think>/🙂", max_size=20))
