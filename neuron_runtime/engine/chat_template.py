@@ -103,11 +103,12 @@ def _prepared_call(call: Any) -> Any:
     can take that.
     """
     function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+    if not isinstance(function, Mapping):
         return call
+    text = function.get("arguments") or "{}"
     try:
-        arguments = json.loads(function["arguments"] or "{}")
-    except ValueError:
+        arguments = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
         return call
     if not isinstance(arguments, dict):
         return call

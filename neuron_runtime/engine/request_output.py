@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.parsers.argument_types import properties_of
 from neuron_runtime.engine.parsers.call_grammar import call_grammar
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.schemas.generate import Generate
@@ -53,12 +54,15 @@ def call_grammar_of(
     offered but not demanded, the output is either calls or that.
 
     Raises:
-        ValueError: No offered tool has the name that is demanded.
+        ValueError: An offered tool has no name, or none has the one that is demanded.
     """
     choice = question.tool_choice
     if not question.tools or choice == "none" or (choice == "auto" and answer is None):
         return None
     tools: Sequence[Mapping[str, Any]] = question.tools
+    if len(properties_of(question.tools)) != len(tools):
+        msg = "every tool must be a function with a name of its own"
+        raise ValueError(msg)
     if choice not in {"auto", "required"}:
         tools = [tool for tool in tools if tool["function"]["name"] == choice]
         if not tools:

@@ -36,7 +36,7 @@ def json_of(text: str, schema: object) -> str:
         return _quoted(text)
     try:
         value = json.loads(word)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _quoted(text)
     # Without a declared type, only what cannot be meant as text is taken for something else.
     if isinstance(value, str) and not types:
@@ -57,17 +57,18 @@ def _types(schema: object) -> set[str]:
     if not isinstance(schema, Mapping):
         return set()
     declared = schema.get("type")
-    types = {each for each in _listed(declared) if isinstance(each, str)}
+    types = {each for each in listed(declared) if isinstance(each, str)}
     for key in ("anyOf", "oneOf"):
-        for each in _listed(schema.get(key)):
+        for each in listed(schema.get(key)):
             types |= _types(each)
-    values = [*_listed(schema.get("enum")), *([schema["const"]] if "const" in schema else [])]
+    values = [*listed(schema.get("enum")), *([schema["const"]] if "const" in schema else [])]
     if not types and values and all(isinstance(value, str) for value in values):
         return {"string"}
     return types
 
 
-def _listed(value: object) -> list[Any]:
+def listed(value: object) -> list[Any]:
+    """Return what a schema may give as one or several."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -25,27 +25,38 @@ class ArrivingText:
     def __init__(self) -> None:
         self._text = ""
         self._at = 0
-        self._marks: list[int] = []
+        self._marks: list[int | None] = []
         self.ended = False
 
     def push(self, text: str) -> None:
         """Append ``text``."""
-        cut = min([self._at, *self._marks])
+        cut = min([self._at, *(mark for mark in self._marks if mark is not None)])
         self._text = self._text[cut:] + text
         self._at -= cut
-        self._marks = [mark - cut for mark in self._marks]
+        self._marks = [None if mark is None else mark - cut for mark in self._marks]
 
     def mark(self) -> None:
         """Remember this place until ``rewind`` or ``unmark``; marks nest."""
         self._marks.append(self._at)
 
     def rewind(self) -> None:
-        """Go back to the last mark and take it away."""
-        self._at = self._marks.pop()
+        """Go back to the last mark and take it away.
+
+        Raises:
+            ValueError: It was released.
+        """
+        mark = self._marks.pop()
+        if mark is None:
+            raise ValueError("the text at this mark was released")
+        self._at = mark
 
     def unmark(self) -> None:
         """Take the last mark away."""
         self._marks.pop()
+
+    def release(self) -> None:
+        """Let the text at all marks be forgotten: there is no way back any more."""
+        self._marks = [None] * len(self._marks)
 
     def available(self) -> Reading[str]:
         """Return all that is there, at least one character; empty at the end."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from neuron_runtime.engine.parsers.argument_types import Schema, is_plain_string
+from neuron_runtime.engine.parsers.argument_types import Schema, is_plain_string, listed
 
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 # One space after a colon or comma, as in all training data; free spacing invites endless spaces.
@@ -98,9 +98,12 @@ class _Grammar:
 
     def _add_parameters(self, at: int, parameters: Schema) -> str:
         """Add a rule for each parameter and return their sequence, in the schema's order."""
-        required = parameters.get("required") or ()
+        required = listed(parameters.get("required"))
+        properties = parameters.get("properties")
         names = []
-        for number, (key, schema) in enumerate((parameters.get("properties") or {}).items()):
+        for number, (key, schema) in enumerate(
+            properties.items() if isinstance(properties, Mapping) else ()
+        ):
             rule = f"parameter_{at}_{number}"
             end = "\n</parameter>\n"
             body = _value(schema, parameters.get("$defs"))

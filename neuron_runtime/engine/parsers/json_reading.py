@@ -28,7 +28,7 @@ def read_string(source: ArrivingText) -> Reading[str | None]:
         return None
     try:
         value = json.loads("".join(raw), strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, str) else None
 
@@ -179,7 +179,7 @@ class CallReader:
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -59,6 +59,8 @@ class ReadingParser(ABC):
         self._pieces.append(Content(text))
 
     def _begin_call(self, name: str) -> None:
+        # From here on it is a call, however it ends; a long one must not be kept for going back.
+        self._source.release()
         self._layout, self._in_layout, self._called = "", True, True
         self._pieces.append(CallBegan(name))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from neuron_runtime.engine.parsers.formats import FORMATS_BY_NAME
 from neuron_runtime.engine.parsers.pieces import CallArguments, CallBegan, OutputParser
+from neuron_runtime.engine.parsers.reading_parser import ReadingParser
 from tests.unit.engine.parsing import Parsed, cut, parse
 
 PROPERTIES = {
@@ -235,6 +236,28 @@ def test_arguments_come_while_they_are_written(name: str) -> None:
     assert pieces[0] == CallBegan("f")
     told = "".join(piece.text for piece in pieces if isinstance(piece, CallArguments))
     assert told == '{"city": "Zanz'
+
+
+def test_nesting_without_end_is_no_call_and_no_crash() -> None:
+    deep = '{"a":' * 100_000
+    for name, text in (
+        ("hermes", f'<tool_call>{{"name": "f", "arguments": {json.dumps(deep)}}}</tool_call>'),
+        ("qwen3_coder", f"<function=f><parameter=deep>{deep}</parameter></function>"),
+    ):
+        parsed = whole(name, text)
+        assert (parsed.content == text) == (name == "hermes")
+        assert len(parsed.calls) == (name != "hermes")
+
+
+@pytest.mark.parametrize("name", ["hermes", "llama3_json", "mistral", "qwen3_coder"])
+def test_a_long_call_is_not_kept_while_it_is_written(name: str) -> None:
+    streaming = parser(name)
+    assert isinstance(streaming, ReadingParser)
+    text = WRITERS[name]("f", {"city": "x" * 10_000})
+
+    for at in range(0, len(text) // 2, 10):
+        streaming.push(text[at : at + 10])
+        assert len(streaming._source._text) < 200
 
 
 def test_harmony_tells_its_channels_apart() -> None:

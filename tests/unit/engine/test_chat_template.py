@@ -162,12 +162,21 @@ def test_tools_that_the_template_does_not_know_are_refused() -> None:
     assert caught.value.param == "tools"
 
 
-@pytest.mark.parametrize("arguments", ["no JSON", "[1]", "3"])
+@pytest.mark.parametrize("arguments", ["no JSON", "[1]", "3", "[" * 100_000])
 def test_arguments_that_are_no_object_are_left_to_the_template(arguments: str) -> None:
     call = {"function": {"name": "f", "arguments": arguments}}
     template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments }}", {})
 
     assert template.render([{"role": "assistant", "tool_calls": [call]}]) == arguments
+
+
+@pytest.mark.parametrize("arguments", ["", None, {}, "{}"])
+def test_a_call_without_arguments_has_an_empty_object(arguments: Any) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function | tojson }}", {})
+
+    shown = template.render([{"role": "assistant", "tool_calls": [call]}])
+    assert json.loads(shown) == {"name": "f", "arguments": {}}
 
 
 def test_variables_replace_special_tokens_and_nothing_else() -> None:

@@ -187,6 +187,8 @@ def test_a_grammar_is_for_what_the_request_demands() -> None:
     assert '\\"f\\"' not in named
     with pytest.raises(ValueError, match="nobody"):
         grammar(tool_choice="nobody")
+    with pytest.raises(ValueError, match="name of its own"):
+        call_grammar_of(QWEN, question(tools=({"function": {}},), tool_choice="required"))
     assert call_grammar_of(QWEN, question(tool_choice="required")) is None
     either = call_grammar_of(QWEN, question(tools=(TOOL,)), "/[0-9]+/")
     assert either is not None
