@@ -12,17 +12,6 @@ import tokenizers
 from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
 from neuron_runtime.engine.parsers.formats import OutputFormat
 
-#: The special tokens that a template may use by name.
-_NAMED = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-)
-
 
 class TokenizerError(Exception):
     """A tokenizer file is missing or cannot be read; names the file."""
@@ -73,7 +62,7 @@ class Tokenizer:
             msg = f"cannot read the tokenizer {path}: {error}"
             raise TokenizerError(msg) from error
         config = _read_config(model_dir / "tokenizer_config.json")
-        special = {name: text for name in _NAMED if (text := _token_text(config.get(name)))}
+        special = _special_tokens(model_dir, config)
         try:
             templates = _templates(model_dir, config)
             return cls(core, special, templates.get("default"), templates.get("tool_use"))
@@ -131,6 +120,19 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, msgspec.DecodeError) as error:
         msg = f"cannot read {path}: {error}"
         raise TokenizerError(msg) from error
+
+
+def _special_tokens(model_dir: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Return the special tokens that templates may use, by the names that transformers gives."""
+    declared = dict(config)
+    if "added_tokens_decoder" not in config:
+        # The older layout has them in a file of their own.
+        declared |= _read_config(model_dir / "special_tokens_map.json")
+    named = {name: value for name, value in declared.items() if name.endswith("_token")}
+    further = declared.get("extra_special_tokens")
+    if isinstance(further, dict):
+        named |= further
+    return {name: text for name, value in named.items() if (text := _token_text(value))}
 
 
 def _token_text(value: object) -> str | None:

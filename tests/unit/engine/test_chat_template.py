@@ -153,6 +153,28 @@ def test_templates_by_name_are_chosen_as_in_transformers(
         assert ours.encode_chat(HELLO, tools) == tuple(ids)
 
 
+@pytest.mark.parametrize("older", [True, False])
+def test_special_tokens_have_the_names_that_transformers_gives(
+    older: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = "{{ bos_token }}|{{ eos_token }}|{{ image_token }}|{{ voice_token }}|{{ pad_token }}"
+    model_dir = make_model_dir(tmp_path, template=shown)
+    path = model_dir / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config |= {"image_token": "<|im_start|>", "add_bos_token": True}
+    config["extra_special_tokens"] = {"voice_token": "<|im_end|>"}
+    if not older:
+        config["added_tokens_decoder"] = {}
+    path.write_text(json.dumps(config))
+    older_file = {"bos_token": {"content": "<|endoftext|>"}, "pad_token": "<|im_end|>"}
+    (model_dir / "special_tokens_map.json").write_text(json.dumps(older_file))
+    theirs = transformers_tokenizer(model_dir, monkeypatch)
+
+    ids = theirs.apply_chat_template(HELLO, return_dict=False)
+
+    assert Tokenizer.load(model_dir).encode_chat(HELLO) == tuple(ids)
+
+
 def test_tools_that_the_template_does_not_know_are_refused() -> None:
     template = ChatTemplate(realistic("smollm2"), {})
 
