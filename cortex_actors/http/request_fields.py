@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -103,7 +104,8 @@ class RequestFields(BaseModel):
         if biases is not None and len(biases) > MAX_BIASES:
             raise bad(f"must hold at most {MAX_BIASES} tokens")
         for token in biases or ():
-            if not (token.isascii() and token.isdigit() and int(token[:11]) <= _MAX_INT):
+            digits = token.isascii() and token.isdigit() and len(token) <= 10
+            if not digits or int(token) > _MAX_INT:
                 raise bad("must map token ids, as decimal strings, to numbers", f".{token}")
         return biases
 
@@ -119,6 +121,7 @@ class RequestFields(BaseModel):
             request = cls.model_validate(body)
         except ValidationError as ex:
             raise _refusal(ex.errors(include_url=False)[0]) from ex
+        _refuse_unsendable(body)
         request._body = body
         request._check_together()
         return request
@@ -162,6 +165,16 @@ def _refuse_not_honoured(body: dict[str, Any]) -> None:
         if value is None or any(type(each) is type(value) and each == value for each in harmless):
             continue
         raise ApiError.invalid(f"{name}: is not supported", name, "unsupported_parameter")
+
+
+def _refuse_unsendable(body: dict[str, Any]) -> None:
+    """Refuse what no message to an engine can hold, wherever it is in what passes through."""
+    for name, value in body.items():
+        try:
+            msgspec.msgpack.encode(value)
+        except (OverflowError, RecursionError) as ex:
+            message = f"{name}: holds a number that is too large, or is nested too deeply"
+            raise ApiError.invalid(message, name, "invalid_value") from ex
 
 
 def _refusal(error: ErrorDetails) -> ApiError:

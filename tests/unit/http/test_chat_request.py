@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cortex_actors.http.chat_request import ChatRequest
 from cortex_actors.http.errors import ApiError
+from transports.codec import encode_body
 from transports.schemas.generate import Constraint
 
 USER = {"role": "user", "content": "Hi"}
@@ -269,6 +270,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": {"9" * 30: 1}}, "logit_bias." + "9" * 30),
     ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
     ({"logit_bias": []}, "logit_bias"),
+    ({"logit_bias": {"0" * 11 + "9" * 30: 1}}, "logit_bias." + "0" * 11 + "9" * 30),
+    ({"messages": [{**USER, "own": 2**64}]}, "messages"),
+    ({"tools": [function(parameters={"properties": {"a": {"const": -(2**64)}}})]}, "tools"),
+    ({"chat_template_kwargs": {"budget": 2**64}}, "chat_template_kwargs"),
     ({"ignore_eos": 1}, "ignore_eos"),
     ({"logprobs": 3}, "logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
@@ -372,7 +377,7 @@ JSON = st.recursive(
 def test_no_value_of_any_field_causes_anything_but_a_typed_refusal(field: str, value: Any) -> None:
     refusal = None
     try:
-        ChatRequest.parse(request(**{field: value})).to_generate("r")
+        encode_body(ChatRequest.parse(request(**{field: value})).to_generate("r"))
     except ApiError as error:
         refusal = error
     if refusal is not None:
