@@ -79,6 +79,7 @@ class Fleet:
         min_devices: int = 1,
         dtype: str = "float32",
         default_models: tuple[str, ...] = (MODEL,),
+        more_models: tuple[dict[str, Any], ...] = (),
     ) -> None:
         self.directory = directory
         http, link, self.gateway_port, self.metrics_port = free_ports(4)
@@ -93,7 +94,8 @@ class Fleet:
                         "dtype": dtype,
                         "min_devices": min_devices,
                         "vram_mb": 600,
-                    }
+                    },
+                    *more_models,
                 ],
                 "aliases": {"small": MODEL},
             },
