@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,35 @@ def test_reasoning_answer_and_call_are_told_apart_in_one_stream() -> None:
     assert [delta.index for delta in deltas] == [
         sum(len(earlier.tokens) for earlier in deltas[:at]) for at in range(len(deltas))
     ]
+
+
+prose = st.text("ab <é🙂\n", min_size=1, max_size=6).map(lambda text: f"x{text}x")
+
+
+@given(
+    thought=prose,
+    said=prose,
+    given_arguments=st.lists(st.dictionaries(prose, prose, max_size=2), max_size=3),
+    opened=st.booleans(),
+)
+def test_no_marker_is_ever_shown_and_nothing_is_lost(
+    thought: str, said: str, given_arguments: list[dict[str, str]], opened: bool
+) -> None:
+    calls = [json.dumps(arguments, ensure_ascii=False) for arguments in given_arguments]
+    blocks = [
+        f'\n<tool_call>\n{{"name": "f", "arguments": {call}}}\n</tool_call>' for call in calls
+    ]
+    before = "" if opened else "<think>\n"
+    written = f"{before}{thought}\n</think>\n\n{said}{''.join(blocks)}"
+    prompt = QWEN.encode(OPENED if opened else "<|im_start|>assistant\n")
+    output = output_text_of(QWEN, question(tools=(TOOL,)), prompt)
+
+    text, reasoning, read_calls = joined(read(QWEN.encode(written), output))
+
+    assert reasoning == thought
+    # Before the first call, a line break might as well be the model's own.
+    assert text == said + ("\n" if calls else "")
+    assert [call[1:] for call in read_calls.values()] == [("f", call) for call in calls]
 
 
 def test_ids_of_calls_are_those_that_the_models_template_takes() -> None:
