@@ -1,23 +1,26 @@
-"""A rank that computes with torch: transformers' modules and a cache per sequence."""
+"""A rank that computes with torch: one batch a step, over a paged cache."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
-from transformers.cache_utils import DynamicCache
 
 from neuron_runtime.backends.base import BackendError, OnCollective
 from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_files import CONFIG, read_json
+from neuron_runtime.torch_backend.batch import Batch, Span
+from neuron_runtime.torch_backend.block_tables import BlockTables
 from neuron_runtime.torch_backend.collectives import Collectives, join
 from neuron_runtime.torch_backend.cpu_mesh import MeshError
 from neuron_runtime.torch_backend.device import choose_dtype, open_device
 from neuron_runtime.torch_backend.model_builder import BuiltModel, build_model
 from neuron_runtime.torch_backend.parallel_plan import PlacementError
-from neuron_runtime.torch_backend.sampler import sample_token
+from neuron_runtime.torch_backend.sampler import DrawRequest, Sampler
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.schemas.group import (
@@ -28,11 +31,6 @@ from transports.schemas.group import (
     Step,
     StepDone,
 )
-
-FEW_TOKENS = 8
-SHARED_BYTES = 4 << 20
-"""PERF: to wake threads for a decode step's product takes longer than one thread needs for fewer
-bytes (SmolLM2 with two threads: 45 ms a token, with one 28 ms)."""
 
 _GENERATION_CONFIG = "generation_config.json"
 
@@ -51,78 +49,79 @@ class TorchBackend:
         self._clock = clock or MonotonicClock()
         self._collectives: Collectives | None = None
         self._model: BuiltModel | None = None
-        self._device = torch.device("cpu")
-        self._threads = self._decode_threads = 1
-        self._caches: dict[int, Any] = {}
+        self._tables = BlockTables(0, 1)
+        self._sampler = Sampler()
 
     def load(self, shard: LoadShard) -> ShardLoaded:
         """Join the group and load this rank's weights.
 
         Raises:
             BackendError: No such device, dtype or quantisation; the other ranks did not come; the
-                files are missing, corrupt or of an unknown architecture; the model does not divide.
+                files are missing, corrupt or of an unknown architecture; the model does not divide;
+                there is no room for keys and values.
         """
         started = self._clock.now()
-        if shard.quant != "none":
+        if shard.quant not in ("none", "int8", "int4"):
             raise BackendError(
-                FailureCode.LOAD_FAILED, f"quant {shard.quant!r} is not supported; use none"
+                FailureCode.LOAD_FAILED, f"there is no quant {shard.quant!r}; use none, int8, int4"
             )
-        self._threads = _threads(shard)
-        torch.set_num_threads(self._threads)
-        self._device = open_device(shard.device)
-        dtype = choose_dtype(shard.dtype, self._device)
-        self._collectives = join(shard, self._device)
+        threads = _threads(shard)
+        torch.set_num_threads(threads)
+        device = open_device(shard.device)
+        dtype = choose_dtype(shard.dtype, device)
+        self._collectives = join(shard, device)
         try:
-            model = build_model(Path(shard.model_dir), self._collectives, self._device, dtype)
+            model = build_model(shard, self._collectives, device, dtype, threads)
             eos = _eos_token_ids(Path(shard.model_dir))
         except PlacementError as error:
             raise BackendError(error.code, str(error)) from error
         except ModelFilesError as error:
             raise BackendError(error.code, f"rank {shard.rank}: {error}") from error
         self._model = model
-        self._decode_threads = _decode_threads(model, self._threads)
+        self._tables = BlockTables(model.cache.blocks, shard.block_tokens)
         return ShardLoaded(
             rank=shard.rank,
-            weight_bytes=model.weight_bytes,
+            weight_bytes=model.runner.weight_bytes,
             load_s=self._clock.now() - started,
             context_length=model.context_length,
             eos_token_ids=eos,
+            kv_blocks=model.cache.blocks,
         )
 
-    def step(self, step: Step, masks: bytes = b"") -> StepDone:  # noqa: ARG002
-        """Forget, then feed every sequence; rank 0 samples where asked to.
+    def step(self, step: Step, masks: bytes = b"") -> StepDone:
+        """Forget, then feed all sequences at once; rank 0 samples where asked to.
+
+        ``masks`` are the rows of the sequences that are ``masked``, see ``Step``.
 
         Raises:
-            BackendError: A sequence continues at a position that its cache has not reached, has no
-                tokens or unknown ones, or gets longer than the context: no cache has changed then.
-                Or another rank is gone: this one is of no use any more.
+            BackendError: A sequence does not continue where it was, has no tokens or unknown ones,
+                or gets longer than the context: no table has changed then. There is no memory for
+                the step. Or another rank is gone: this one is of no use any more.
         """
         model, rank = self._loaded()
         for sequence in step.forget:
-            self._caches.pop(sequence, None)
+            self._tables.forget(sequence)
         for part in step.sequences:
             self._check(part, model)
         self._on_collective()
-        tokens: list[SampledToken] = []
-        try:
-            with torch.inference_mode():
-                for part in step.sequences:
-                    logits = self._forward(part, model)
-                    if part.sample is not None and rank == 0:
-                        token = sample_token(logits, part.sample)
-                        tokens.append(SampledToken(part.sequence, token))
-        except MeshError as error:
-            raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
-        return StepDone(step.step, rank, tuple(tokens))
+        if not step.sequences:
+            return StepDone(step.step, rank)
+        batch = self._batch(step)
+        with _failures(rank), torch.inference_mode():
+            logits = model.runner.forward(batch)
+            tokens = self._draw(step, logits, masks) if rank == 0 and len(batch.wanted) else ()
+        return StepDone(step.step, rank, tokens)
 
     def clear(self) -> None:
-        """Drop every sequence's keys and values."""
-        self._caches.clear()
+        """Drop every sequence's table."""
+        self._tables.clear()
 
     def close(self) -> None:
-        """Drop model and caches and leave the group, without waiting for the other ranks."""
-        self._caches.clear()
-        self._model = None
+        """Drop model and cache and leave the group, without waiting for the other ranks."""
+        self._tables.clear()
+        if self._model is not None:
+            self._model.runner.close()
+            self._model = None
         if self._collectives is not None:
             self._collectives.leave()
             self._collectives = None
@@ -133,13 +132,6 @@ class TorchBackend:
         return self._model, self._collectives.rank
 
     def _check(self, part: SequenceStep, model: BuiltModel) -> None:
-        cache = self._caches.get(part.sequence)
-        reached = 0 if cache is None else cache.get_seq_length()
-        if part.position != reached:
-            raise BackendError(
-                FailureCode.STEP_FAILED,
-                f"sequence {part.sequence} is at position {reached}, not {part.position}",
-            )
         if not part.tokens:
             raise BackendError(FailureCode.STEP_FAILED, f"sequence {part.sequence} has no tokens")
         if min(part.tokens) < 0 or max(part.tokens) >= model.vocabulary:
@@ -154,22 +146,58 @@ class TorchBackend:
                 FailureCode.CONTEXT_LENGTH_EXCEEDED,
                 f"{end} tokens exceed the context of {model.context_length}",
             )
+        self._tables.check(part)
 
-    def _forward(self, part: SequenceStep, model: BuiltModel) -> torch.Tensor:
-        """Feed one sequence; return the logits after its last token (of use on rank 0 only)."""
-        cache = self._caches.get(part.sequence)
-        if cache is None:
-            cache = self._caches[part.sequence] = DynamicCache(config=model.config)
-        few = len(part.tokens) <= FEW_TOKENS
-        torch.set_num_threads(self._decode_threads if few else self._threads)
-        tokens = torch.tensor([part.tokens], device=self._device)
-        output = model.module(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits
+    def _batch(self, step: Step) -> Batch:
+        spans: list[Span] = []
+        tokens: list[int] = []
+        wanted: list[int] = []
+        for part in step.sequences:
+            known = self._tables.extend(part)
+            start = len(tokens)
+            tokens += part.tokens
+            spans.append(Span(start, len(tokens), part.position, known.slot))
+            if part.sample is not None:
+                wanted.append(len(tokens) - 1)
+        return Batch.of(tuple(spans), tokens, wanted, self._tables.matrix)
+
+    def _draw(self, step: Step, logits: torch.Tensor, masks: bytes) -> tuple[SampledToken, ...]:
+        rows = _mask_rows(masks, sum(bool(p.sample and p.sample.masked) for p in step.sequences))
+        requests = [
+            DrawRequest(
+                part.sequence,
+                part.sample,
+                self._tables[part.sequence].known,
+                next(rows) if part.sample.masked else None,
+            )
+            for part in step.sequences
+            if part.sample is not None
+        ]
+        return tuple(self._sampler.draw(logits, requests))
 
 
-def _decode_threads(model: BuiltModel, threads: int) -> int:
-    return threads if model.bytes_per_linear >= SHARED_BYTES else 1
+def _mask_rows(masks: bytes, count: int) -> Iterator[bytes]:
+    if count == 0:
+        return iter(())
+    if not masks or len(masks) % count:
+        raise BackendError(
+            FailureCode.STEP_FAILED, f"{len(masks)} bytes are no masks for {count} sequences"
+        )
+    width = len(masks) // count
+    return (masks[start : start + width] for start in range(0, len(masks), width))
+
+
+@contextmanager
+def _failures(rank: int) -> Iterator[None]:
+    """Turn what a forward pass raises into what the engine can act on."""
+    try:
+        yield
+    except MeshError as error:
+        raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise BackendError(FailureCode.OUT_OF_MEMORY, f"out of memory: {error}") from error
 
 
 def _threads(shard: LoadShard) -> int:

@@ -1,21 +1,50 @@
-"""A linear layer on one rank, with its weight in the form that decode steps read fastest.
+"""A linear layer on one rank, with its weight in the form that steps read fastest.
 
-On a CPU a decode step is one pass over all weights, so their form decides its speed. float32 layers
-hold weights that came as 16-bit numbers packed by FBGEMM as float16: half the bytes, float32
-activations and sums, a kernel for every x86 CPU. Decision 0007 has the measurements.
+A decode step is one pass over all weights, so their form decides its speed. On a CPU that has the
+kernels, float32 layers read packed weights: as float16 where that is exact, or rounded to eight or
+four bits. Decision 0008 has the measurements.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from neuron_runtime.backends.base import BackendError
+from neuron_runtime.torch_backend.native.library import Threads
+from neuron_runtime.torch_backend.native.packed_weight import Format, PackedWeight
+from transports.failures import FailureCode
+
 _LARGEST_HALF = 65504.0
-_ENGINES = ("x86", "fbgemm")
-_multiply_packed: Any = torch.ops.quantized.linear_dynamic_fp16.default
+
+
+@dataclass(frozen=True, slots=True)
+class WeightForm:
+    """How a rank holds its weights: ``quant`` is none, int8 or int4.
+
+    ``library`` and ``threads`` are those of the CPU kernels, None where they cannot be used.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    quant: str = "none"
+    library: Any = None
+    threads: Threads | None = None
+
+    def packing(self, weight: torch.Tensor, *, output: bool = False) -> Format | None:
+        """Return the packed format for a weight as it was read, or None to leave it a tensor.
+
+        An ``output`` layer keeps eight bits where others have four.
+        """
+        if self.library is None or self.dtype is not torch.float32 or self.device.type != "cpu":
+            return None
+        if self.quant == "none":
+            return Format.F16 if fits_half(weight) else None
+        return Format.INT4 if self.quant == "int4" and not output else Format.INT8
 
 
 class LocalLinear(nn.Linear):
@@ -25,7 +54,9 @@ class LocalLinear(nn.Linear):
     """
 
     adds_bias = True
-    _packed: Any = None
+    _packed: PackedWeight | None = None
+    _threads: Threads | None = None
+    _scale: torch.Tensor | None = None
 
     @classmethod
     def like(cls, whole: nn.Linear) -> LocalLinear:
@@ -33,51 +64,72 @@ class LocalLinear(nn.Linear):
         return cls(whole.in_features, whole.out_features, bias=whole.bias is not None)
 
     @property
-    def packed_bytes(self) -> int:
-        """How much memory the packed weight takes."""
-        return 0 if self._packed is None else 2 * self.in_features * self.out_features
+    def held_bytes(self) -> int:
+        """How much memory the weight takes beside the module's parameters."""
+        return self._packed.nbytes if self._packed is not None else 0
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply, and add the bias unless ``adds_bias`` is off."""
-        if self._packed is not None:
-            product: torch.Tensor = _multiply_packed(input, self._packed)
-            return product
-        return functional.linear(input, self.weight, self.bias if self.adds_bias else None)
+        if self._packed is not None and self._threads is not None:
+            return self._packed.multiply(self._threads, input)
+        bias = self.bias if self.adds_bias else None
+        if self._scale is None:
+            return functional.linear(input, self.weight, bias)
+        product = functional.linear(input, self.weight.to(input.dtype)) * self._scale
+        return product if bias is None else product + bias
 
-    def settle(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Bring the weight to its device, dtype and form."""
+    def settle(self, form: WeightForm, *, output: bool = False) -> None:
+        """Bring the weight to its device and form; ``output`` says that it makes logits.
+
+        Raises:
+            BackendError: There is no way to hold it so on this host.
+        """
         weight = self.weight.detach()
-        if _packs_exactly(weight, device, dtype):
+        packing = form.packing(weight, output=output)
+        if packing is not None:
             bias = self.bias if self.adds_bias else None
-            self._packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), bias)
-            weight = torch.empty(0, dtype=dtype)
+            self._packed = PackedWeight(form.library, weight, bias, packing)
+            self._threads = form.threads
+            weight = torch.empty(0, dtype=form.dtype)
+        elif form.quant == "none":
+            weight = _laid_out(weight, form)
+        elif form.quant == "int8":
+            weight, self._scale = _rounded(weight, form)
         else:
-            weight = _laid_out(weight, device, dtype)
+            raise BackendError(
+                FailureCode.LOAD_FAILED,
+                f"quant {form.quant} needs the CPU kernels, in float32, on a CPU with AVX2;"
+                " use int8 or none",
+            )
         self.weight = nn.Parameter(weight, requires_grad=False)
 
 
-def _packs_exactly(weight: torch.Tensor, device: torch.device, dtype: torch.dtype) -> bool:
+def fits_half(weight: torch.Tensor) -> bool:
     """Say whether float16 holds these numbers exactly, but for a rounding of at most 2 ** -25.
 
     It has three more bits of precision than bfloat16, but a smaller range.
     """
-    if device.type != "cpu" or dtype is not torch.float32:
-        return False
-    if torch.backends.quantized.engine not in _ENGINES:
-        return False
     if weight.dtype is torch.bfloat16:
         least, most = weight.aminmax()
         return max(-least.item(), most.item()) <= _LARGEST_HALF
     return weight.dtype is torch.float16
 
 
-def _laid_out(weight: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _rounded(weight: torch.Tensor, form: WeightForm) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round to eight bits with one scale for each output."""
+    rows = weight.to(device=form.device, dtype=torch.float32)
+    scale = rows.abs().amax(dim=1).clamp_min(1e-12) / 127
+    return (rows / scale[:, None]).round().to(torch.int8), scale.to(form.dtype)
+
+
+def _laid_out(weight: torch.Tensor, form: WeightForm) -> torch.Tensor:
     """Return a weight that is not packed.
 
     PERF: on CPUs for which MKL has no kernel of its own (AMD's), its float32 product of a matrix
     and a vector reads a tall matrix up to 1.9 times as fast by columns as by rows. Prefill does
     not care.
     """
+    device, dtype = form.device, form.dtype
     if device.type != "cpu" or dtype is not torch.float32 or weight.shape[0] < weight.shape[1]:
         return weight.to(device=device, dtype=dtype)
     by_columns = torch.empty(weight.shape[::-1], dtype=dtype)

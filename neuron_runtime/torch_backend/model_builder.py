@@ -1,7 +1,8 @@
 """Builds one rank's part of a transformers model without ever holding the whole.
 
-The modules are transformers' own, created on the meta device; the linear layers that the model's
-tensor-parallel plan divides are replaced; parameters are read in the parts that this rank needs.
+The modules are transformers' own, created on the meta device; the linear layers are replaced by
+local ones, divided by the model's tensor-parallel plan; parameters are read in the parts that this
+rank needs. A model of Llama's kind on a CPU with the kernels then leaves transformers behind.
 
 Importing this module is most of a cold start (decision 0003). It imports transformers' base class
 of models, which a rank does while its engine still starts; a model's own module is a small rest.
@@ -9,127 +10,200 @@ of models, which a rank does while its engine still starts; a model's own module
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
-from transformers.models.auto.configuration_auto import AutoConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from neuron_runtime.model_errors import ModelFilesError, SourceCorrupt
-from neuron_runtime.model_files import CONFIG, read_json
+from neuron_runtime.model_errors import SourceCorrupt
 from neuron_runtime.torch_backend.collectives import Collectives
-from neuron_runtime.torch_backend.local_linear import LocalLinear
+from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, fits_half
+from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
+from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
+from neuron_runtime.torch_backend.native.decoder import NativeDecoder, runs_natively
+from neuron_runtime.torch_backend.native.library import Threads, kernels
+from neuron_runtime.torch_backend.native.packed_weight import Format
+from neuron_runtime.torch_backend.paged_attention import PagedAttention
+from neuron_runtime.torch_backend.paged_cache import CacheShape, PagedCache
 from neuron_runtime.torch_backend.parallel_linear import VocabularyParallelLinear, localize
-from neuron_runtime.torch_backend.parallel_plan import Cut, Geometry, ParallelPlan
+from neuron_runtime.torch_backend.parallel_plan import (
+    Cut,
+    Geometry,
+    ParallelPlan,
+    PlacementError,
+)
+from neuron_runtime.torch_backend.runner import Runner
 from neuron_runtime.torch_backend.shard_reader import ShardReader
+from neuron_runtime.torch_backend.transformers_runner import TransformersRunner
+from transports.schemas.group import LoadShard
 
-
-class UnknownArchitecture(ModelFilesError):
-    """transformers has no causal language model for this config."""
+_log = logging.getLogger("cortex.torch")
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel:
-    """A model, or a rank's part of one, ready to run."""
+    """A model, or a rank's part of one, ready to run over its cache.
 
-    module: Any
-    config: Any
-    weight_bytes: int
+    ``context_length`` tokens a sequence may have; 0 is no limit.
+    """
 
-    @property
-    def context_length(self) -> int:
-        """How many tokens a sequence may have; 0 is no limit."""
-        text = self.config.get_text_config()
-        return int(getattr(text, "max_position_embeddings", None) or 0)
-
-    @property
-    def bytes_per_linear(self) -> int:
-        """How many bytes a linear layer reads in a decode step, on average."""
-        linears = sum(isinstance(module, LocalLinear) for module in self.module.modules())
-        return self.weight_bytes // max(1, linears)
-
-    @property
-    def vocabulary(self) -> int:
-        """How many token ids there are."""
-        return int(self.config.get_text_config().vocab_size)
+    runner: Runner
+    cache: PagedCache
+    context_length: int
+    vocabulary: int
 
 
 def build_model(
-    model_dir: Path, collectives: Collectives, device: torch.device, dtype: torch.dtype
+    shard: LoadShard,
+    collectives: Collectives,
+    device: torch.device,
+    dtype: torch.dtype,
+    threads: int,
 ) -> BuiltModel:
-    """Build this rank's part of the model in ``model_dir``.
+    """Build this rank's part of the model in ``shard.model_dir``; ``threads`` compute on a CPU.
 
     Raises:
         ModelFilesError: The files are missing, malformed, or of an unknown architecture.
         PlacementError: The model cannot be divided among this many ranks.
+        BackendError: There is no room for a cache, or the weights cannot be held as asked.
     """
-    config, model = _skeleton(model_dir, dtype)
+    library = kernels() if device.type == "cpu" else None
+    workers = Threads(library, threads) if library is not None else None
+    form = WeightForm(device, dtype, shard.quant, library, workers)
+    attention = PagedAttention(device, library, workers)
+    model_dir = Path(shard.model_dir)
+    model = make_skeleton(model_dir, dtype, attention.name)
+    text = model.config.get_text_config()
     plan = ParallelPlan(
         getattr(model, "_tp_plan", None) or {},
-        Geometry.from_config(config.to_dict()),
+        Geometry.from_config(model.config.to_dict()),
         collectives.rank,
         collectives.world_size,
     )
     with torch.device("meta"):
         localize(model, model.get_output_embeddings(), plan, collectives)
+    with _weights(model, model_dir, plan) as weights:
+        _Filling(model, weights, plan, form).fill()
+        _compute_buffers(model, device)
+        natively = _natively(model, form, collectives)
+        cache_dtype = torch.float16 if natively is not None and shard.quant != "none" else dtype
+        if natively is None:
+            _settle(model, form)
+        cache = PagedCache.sized(
+            _shapes(text, collectives.world_size),
+            shard.block_tokens,
+            cache_dtype,
+            device,
+            shard.kv_bytes,
+            collectives.world_size,
+        )
+        if natively is not None and workers is not None:
+            runner: Runner = NativeDecoder(library, model, natively, cache, workers)
+        else:
+            runner = _runner(model, attention, cache, form, threads, collectives)
+    return BuiltModel(
+        runner, cache, int(getattr(text, "max_position_embeddings", None) or 0), text.vocab_size
+    )
+
+
+def _natively(model: PreTrainedModel, form: WeightForm, collectives: Collectives) -> Format | None:
+    """Return how the kernels' decoder would hold the weights, or None if it cannot run them."""
+    if form.library is None or collectives.world_size > 1 or not runs_natively(model):
+        return None
+    if form.dtype is not torch.float32:
+        return None
+    if form.quant != "none":
+        return Format.INT4 if form.quant == "int4" else Format.INT8
+    linears = (each for each in model.modules() if isinstance(each, LocalLinear))
+    return Format.F16 if all(fits_half(each.weight) for each in linears) else None
+
+
+def _runner(
+    model: PreTrainedModel,
+    attention: PagedAttention,
+    cache: PagedCache,
+    form: WeightForm,
+    threads: int,
+    collectives: Collectives,
+) -> Runner:
+    attention.use(cache)
+    runner = TransformersRunner(model, attention, form.device, form.threads, threads)
+    # Ranks of a group come here at different times, and one that failed to load never does.
+    if collectives.world_size == 1:
+        with torch.inference_mode():
+            layers = runner.warm_up()
+        if layers != len(cache.shapes):
+            raise UnknownArchitecture(
+                f"{type(model).__name__} cannot be run: {layers} of its {len(cache.shapes)} layers"
+                " attend through transformers' interface"
+            )
+    return runner
+
+
+def _shapes(text: Any, ranks: int) -> tuple[CacheShape, ...]:
+    heads = text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return (CacheShape(max(1, kv_heads // ranks), dim),) * int(text.num_hidden_layers)
+
+
+@contextmanager
+def _weights(model: PreTrainedModel, model_dir: Path, plan: ParallelPlan) -> Iterator[Weights]:
+    tied: dict[str, str] = dict(model.all_tied_weights_keys)
     with ShardReader(model_dir) as reader:
-        weight_bytes = _Filling(model, reader, plan, device, dtype).fill()
-    _compute_buffers(model, device)
-    return BuiltModel(model, config, weight_bytes)
+        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        missing = [
+            name for name in names if name not in reader and tied.get(name, name) not in reader
+        ]
+        if not missing or not _joined_by_transformers(model):
+            yield reader
+            return
+    if plan.world_size > 1:
+        raise PlacementError(
+            f"the files of {type(model).__name__} store {missing[0]} in parts, which is not"
+            " supported on several devices; use one device"
+        )
+    _log.info("weights joined by transformers model=%s missing=%d", model_dir, len(missing))
+    dtype = model.config.dtype
+    loaded = type(model).from_pretrained(model_dir, dtype=dtype, local_files_only=True)
+    yield LoadedWeights(loaded)
 
 
-def _skeleton(model_dir: Path, dtype: torch.dtype) -> tuple[Any, PreTrainedModel]:
-    # Without this, transformers would take the name of a missing directory for a repository's.
-    read_json(model_dir / CONFIG)
-    try:
-        config = AutoConfig.from_pretrained(model_dir)
-        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        raise UnknownArchitecture(f"{model_dir}: {error}") from error
-    config.dtype = dtype
-    with torch.device("meta"):
-        return config, model_class(config).eval()
+def _joined_by_transformers(model: PreTrainedModel) -> bool:
+    """Say whether the model has experts, whose weights its files may hold one by one."""
+    return any("experts" in name for name, _ in model.named_parameters())
 
 
 class _Filling:
-    """Puts real tensors in the place of meta ones."""
+    """Puts real tensors in the place of meta ones; linear layers get theirs as it was read."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        reader: ShardReader,
-        plan: ParallelPlan,
-        device: torch.device,
-        dtype: torch.dtype,
+        self, model: PreTrainedModel, weights: Weights, plan: ParallelPlan, form: WeightForm
     ) -> None:
-        self._model, self._reader, self._plan = model, reader, plan
-        self._device, self._dtype = device, dtype
+        self._model, self._weights, self._plan = model, weights, plan
+        self._device, self._dtype = form.device, form.dtype
         self._tied: dict[str, str] = dict(model.all_tied_weights_keys)
 
-    def fill(self) -> int:
-        """Fill every parameter, and every buffer that is stored; return the bytes held."""
+    def fill(self) -> None:
+        """Fill every parameter, and every buffer that is stored."""
         for name, parameter in list(self._model.named_parameters(remove_duplicate=False)):
             self._put(name, nn.Parameter(self._read(name, parameter), requires_grad=False))
         for name, _ in list(self._model.named_buffers()):
-            if name in self._reader:
-                self._put(name, self._on_device(self._reader.read(name)))
-        linears = [m for m in self._model.modules() if isinstance(m, LocalLinear)]
-        for linear in linears:
-            linear.settle(self._device, self._dtype)
-        held: dict[int, int] = {p.data_ptr(): p.nbytes for p in self._model.parameters()}
-        return sum(held.values()) + sum(linear.packed_bytes for linear in linears)
+            if name in self._weights:
+                self._put(name, self._on_device(self._weights.read(name)))
 
     def _read(self, name: str, parameter: torch.Tensor) -> torch.Tensor:
         """Return a parameter's part: as it is stored if a linear layer still has to form it."""
         stored = self._tied.get(name, name)
-        if stored not in self._reader:
+        if stored not in self._weights:
             stored = name
-        tensor = self._reader.read(stored, self._cut(name, stored, parameter.shape))
+        tensor = self._weights.read(stored, self._cut(name, stored, parameter.shape))
         if tensor.shape != parameter.shape:
             raise SourceCorrupt(
                 f"{stored} is {tuple(tensor.shape)}; the model needs {tuple(parameter.shape)}"
@@ -141,7 +215,7 @@ class _Filling:
 
     def _cut(self, name: str, stored: str, local: torch.Size) -> Cut | None:
         """Return which part of the stored tensor this parameter is; None is all of it."""
-        shape = self._reader.shape(stored)
+        shape = self._weights.shape(stored)
         if shape == tuple(local):
             return None
         module = name.rpartition(".")[0]
@@ -156,11 +230,20 @@ class _Filling:
         owner, _, leaf = name.rpartition(".")
         module = self._model.get_submodule(owner)
         table = module._parameters if leaf in module._parameters else module._buffers
+        # transformers must not initialise it again together with the module's computed buffers.
+        tensor._is_hf_initialized = True  # type: ignore[attr-defined]
         table[leaf] = tensor
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.to(device=self._device, dtype=dtype)
+
+
+def _settle(model: PreTrainedModel, form: WeightForm) -> None:
+    head = model.get_output_embeddings()
+    for module in model.modules():
+        if isinstance(module, LocalLinear):
+            module.settle(form, output=module is head)
 
 
 def _compute_buffers(model: PreTrainedModel, device: torch.device) -> None:

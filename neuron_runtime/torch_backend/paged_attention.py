@@ -52,7 +52,7 @@ class PagedAttention:
         self._blocks = self._tables[slots, positions // tokens]
         self._offsets = positions % tokens
 
-    def _attend(
+    def _attend(  # noqa: PLR0913, PLR0917 - transformers' interface
         self,
         module: Any,
         query: torch.Tensor,
@@ -145,7 +145,6 @@ class PagedAttention:
         single = [span for span in batch.spans if span.end - span.start == 1]
         if single:
             rows = torch.tensor([span.start for span in single], device=self._device)
-            # [sequences, heads, 1, dim]
             asked = query[:, rows].transpose(0, 1)[:, :, None]
             out[rows] = self._some(layer, asked, rows[:, None], single, rules)[:, :, 0]
         for span in batch.spans:
@@ -173,10 +172,11 @@ class PagedAttention:
         keys = self._cache.keys[layer][blocks].permute(0, 2, 3, 1, 4).flatten(3)[:, :, None]
         values = self._cache.values[layer][blocks].permute(0, 2, 1, 3, 4).flatten(2, 3)[:, :, None]
         heads = keys.shape[1]
-        grouped = query.unflatten(1, (heads, -1))
+        grouped = query.reshape(len(spans), heads, -1, *query.shape[2:])
         scores = grouped @ keys.to(query.dtype)
         weights = rules.weigh(scores, self._positions[rows])
-        return (weights.to(query.dtype) @ values.to(query.dtype)).flatten(1, 2)
+        out: torch.Tensor = weights.to(query.dtype) @ values.to(query.dtype)
+        return out.flatten(1, 2)
 
 
 @final

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from neuron_runtime.torch_backend.collectives import Collectives
-from neuron_runtime.torch_backend.local_linear import LocalLinear
+from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm
 from neuron_runtime.torch_backend.parallel_linear import localize
 from neuron_runtime.torch_backend.parallel_plan import Geometry, ParallelPlan
 
@@ -33,7 +33,7 @@ def divide(module: Any, config: Any, collectives: Collectives, device: torch.dev
     for name, linear in whole.items():
         local = module.get_submodule(name)
         _fill(name, local, linear, plan)
-        local.settle(device, linear.weight.dtype)
+        local.settle(WeightForm(device, linear.weight.dtype))
 
 
 def _fill(name: str, local: LocalLinear, whole: nn.Linear, plan: ParallelPlan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from neuron_runtime.backends.base import Backend
+from neuron_runtime.torch_backend.backend import TorchBackend
 from transports.schemas.group import SampledToken, SampleParams, SequenceStep, Step
 
 GREEDY = SampleParams()
@@ -25,7 +25,7 @@ def opening(
 class Feeder:
     """Blocks are handed out in order; none is ever taken back."""
 
-    def __init__(self, backend: Backend, block_tokens: int = 16) -> None:
+    def __init__(self, backend: TorchBackend, block_tokens: int = 16) -> None:
         self.backend = backend
         self._block_tokens = block_tokens
         self._next_block = 0

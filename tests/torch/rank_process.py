@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from neuron_runtime.backends.base import BackendError
+from tests.torch.feeder import opening
 from transports.schemas.group import LoadShard, SampleParams, SequenceStep, Step
 
 STOP_WAIT_S = 5.0
@@ -34,6 +36,7 @@ class Job(msgspec.Struct):
             dtype=self.dtype,
             rendezvous=self.rendezvous,
             threads=1,
+            kv_bytes=64 << 20,
         )
 
 
@@ -60,7 +63,8 @@ def teacher_steps(prompt: Sequence[int], answer: Sequence[int]) -> tuple[Step, .
     fed: list[tuple[int, ...]] = [tuple(prompt), *((token,) for token in answer[:-1])]
     steps, position = [], 0
     for number, tokens in enumerate(fed):
-        part = SequenceStep(1, position, tokens, SampleParams(index=number))
+        sample = SampleParams(index=number)
+        part = SequenceStep(1, position, tokens, sample) if number else opening(1, tokens, sample)
         steps.append(Step(number, (part,)))
         position += len(tokens)
     return tuple(steps)
@@ -91,22 +95,32 @@ def _start(script: RankScript) -> subprocess.Popen[bytes]:
     return process
 
 
+def watch_logits(backend: Any, rows: list[Any]) -> None:
+    """Append the logits of every later step's last row to ``rows``."""
+    runner = backend._model.runner
+    forward = runner.forward
+
+    def watched(batch: Any) -> Any:
+        logits = forward(batch)
+        rows.append(logits[-1].float().clone())
+        return logits
+
+    runner.forward = watched
+
+
 def _do(job: Job, rank: int, world_size: int) -> Report:
     from safetensors.torch import save_file
-    from torch import Tensor, stack
+    from torch import stack
 
     from neuron_runtime.torch_backend.backend import TorchBackend
 
-    rows: list[Tensor] = []
+    rows: list[Any] = []
     tokens: list[int] = []
     step_s: list[float] = []
     backend = TorchBackend(on_collective=lambda: None)
     try:
         loaded = backend.load(job.shard(rank, world_size))
-        assert backend._model is not None
-        backend._model.module.register_forward_hook(
-            lambda *call: rows.append(call[-1].logits[0, -1].float().clone())
-        )
+        watch_logits(backend, rows)
         for step in job.steps:
             started = time.perf_counter()
             tokens += [sampled.token for sampled in backend.step(step).tokens]

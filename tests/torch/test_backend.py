@@ -10,6 +10,7 @@ import pytest
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.conftest import MakeModel
+from tests.torch.feeder import opening
 from transports.failures import FailureCode
 from transports.schemas.group import LoadShard, SampleParams, SequenceStep, Step
 
@@ -28,6 +29,7 @@ def shard(at: Path, **changes: object) -> LoadShard:
         "dtype": "float32",
         "rendezvous": "",
         "threads": 1,
+        "kv_bytes": 64 << 20,
     }
     return LoadShard(**(fields | changes))  # type: ignore[arg-type]
 
@@ -57,7 +59,8 @@ def generate(
         sample = SampleParams(
             wanted.temperature, wanted.top_p, wanted.top_k, wanted.seed, wanted.index + index
         )
-        done = backend.step(Step(index, (SequenceStep(sequence, position, fed, sample),)))
+        part = SequenceStep(sequence, position, fed, sample) if index else None
+        done = backend.step(Step(index, (part or opening(sequence, fed, sample),)))
         position += len(fed)
         answer.append(done.tokens[0].token)
         fed = (answer[-1],)
@@ -110,7 +113,7 @@ def test_long_rope_frequencies_are_computed_as_transformers_does(
 def test_a_chunked_prefill_gives_the_same_answer(backend: TorchBackend, small: Path) -> None:
     backend.load(shard(small))
     whole = generate(backend, SMALL_PROMPT, 8)
-    backend.step(Step(0, (SequenceStep(2, 0, SMALL_PROMPT[:4]),)))
+    backend.step(Step(0, (opening(2, SMALL_PROMPT[:4]),)))
     rest = SequenceStep(2, 4, SMALL_PROMPT[4:], SampleParams())
     assert backend.step(Step(1, (rest,))).tokens[0].token == whole[0]
 
@@ -121,8 +124,7 @@ def test_sequences_of_one_step_do_not_disturb_each_other(
     backend.load(shard(small))
     alone = [generate(backend, prompt, 1, sequence=9 + n)[0] for n, prompt in enumerate(_PROMPTS)]
     parts = tuple(
-        SequenceStep(sequence, 0, prompt, SampleParams())
-        for sequence, prompt in enumerate(_PROMPTS)
+        opening(sequence, prompt, SampleParams()) for sequence, prompt in enumerate(_PROMPTS)
     )
     together = backend.step(Step(7, parts))
     assert [(token.sequence, token.token) for token in together.tokens] == list(enumerate(alone))
@@ -135,7 +137,7 @@ _PROMPTS = (SMALL_PROMPT, (3, 3, 90), (180,))
 def test_a_forgotten_sequence_starts_afresh(backend: TorchBackend, small: Path) -> None:
     backend.load(shard(small))
     first = generate(backend, SMALL_PROMPT, 1)
-    again = SequenceStep(1, 0, SMALL_PROMPT, SampleParams())
+    again = opening(1, SMALL_PROMPT, SampleParams())
     assert backend.step(Step(1, (again,), forget=(1,))).tokens[0].token == first[0]
     backend.clear()
     assert backend.step(Step(2, (again,))).tokens[0].token == first[0]
@@ -156,17 +158,20 @@ def test_seeded_sampling_is_the_same_after_a_replay(backend: TorchBackend, small
     ("part", "code"),
     [
         (SequenceStep(1, 3, (5,)), FailureCode.STEP_FAILED),
-        (SequenceStep(1, 0, ()), FailureCode.STEP_FAILED),
-        (SequenceStep(1, 0, (203,)), FailureCode.INVALID_REQUEST),
-        (SequenceStep(1, 0, (-1,)), FailureCode.INVALID_REQUEST),
-        (SequenceStep(1, 0, (5,) * 257), FailureCode.CONTEXT_LENGTH_EXCEEDED),
+        (SequenceStep(1, 0, (5,), begin=True), FailureCode.STEP_FAILED),
+        (SequenceStep(1, 0, (5,), blocks=(10**6,), begin=True), FailureCode.STEP_FAILED),
+        (SequenceStep(1, 0, (5,), blocks=(1,)), FailureCode.STEP_FAILED),
+        (opening(1, ()), FailureCode.STEP_FAILED),
+        (opening(1, (203,)), FailureCode.INVALID_REQUEST),
+        (opening(1, (-1,)), FailureCode.INVALID_REQUEST),
+        (opening(1, (5,) * 257), FailureCode.CONTEXT_LENGTH_EXCEEDED),
     ],
 )
 def test_a_step_that_cannot_be_run_is_refused_and_changes_nothing(
     backend: TorchBackend, small: Path, part: SequenceStep, code: FailureCode
 ) -> None:
     backend.load(shard(small))
-    good = SequenceStep(2, 0, SMALL_PROMPT)
+    good = opening(2, SMALL_PROMPT)
     with pytest.raises(BackendError) as refusal:
         backend.step(Step(0, (good, part)))
     assert refusal.value.code == code
@@ -199,7 +204,9 @@ def test_nothing_can_be_done_before_load_or_after_close(small: Path) -> None:
         ({"device": "cuda:99"}, FailureCode.INSUFFICIENT_DEVICES, "cuda:99"),
         ({"device": "tpu"}, FailureCode.INSUFFICIENT_DEVICES, "tpu"),
         ({"dtype": "int3"}, FailureCode.LOAD_FAILED, "int3"),
-        ({"quant": "int4"}, FailureCode.LOAD_FAILED, "int4"),
+        ({"quant": "int3"}, FailureCode.LOAD_FAILED, "int3"),
+        ({"quant": "int4", "dtype": "bfloat16"}, FailureCode.LOAD_FAILED, "int4"),
+        ({"kv_bytes": 100}, FailureCode.LOAD_FAILED, "100 bytes"),
         ({"model_dir": "/nowhere"}, FailureCode.SOURCE_NOT_FOUND, "/nowhere"),
         ({"world_size": 2, "rendezvous": "smoke://x"}, FailureCode.LOAD_FAILED, "smoke://x"),
     ],

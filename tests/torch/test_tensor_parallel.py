@@ -11,7 +11,7 @@ import pytest
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.conftest import MakeModel
-from tests.torch.rank_process import Job, Report, run_group, teacher_steps
+from tests.torch.rank_process import Job, Report, run_group, teacher_steps, watch_logits
 from tests.torch.test_backend import PROMPT, SMALL_PROMPT, reference, shard
 from transports.failures import FailureCode
 
@@ -53,12 +53,10 @@ class Comparison:
     def _alone(self) -> tuple[Any, int]:
         import torch
 
-        backend, rows = TorchBackend(on_collective=lambda: None), []
+        rows: list[Any] = []
+        backend = TorchBackend(on_collective=lambda: None)
         loaded = backend.load(shard(self._model_dir, dtype=self.job.dtype))
-        assert backend._model is not None
-        backend._model.module.register_forward_hook(
-            lambda *call: rows.append(call[-1].logits[0, -1].float().clone())
-        )
+        watch_logits(backend, rows)
         for step in self.job.steps:
             backend.step(step)
         backend.close()

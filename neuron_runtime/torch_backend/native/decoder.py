@@ -70,7 +70,7 @@ class NativeDecoder:
         self._vocabulary, self._hidden = self._embedding.shape
         self._norms: list[torch.Tensor] = []
         layers, head = self._pack(model, form)
-        self._held = (*layers, head)
+        self._held: list[_Packed | PackedWeight] = [*layers, head]
         rotary = self._rotary_tables(model)
         structs = [
             self._layer(index, layer, packed)
@@ -101,7 +101,7 @@ class NativeDecoder:
     @property
     def weight_bytes(self) -> int:
         """How much memory the weights take."""
-        return self._embedding.nbytes + sum(each.nbytes for each in _weights(self._held))
+        return int(self._embedding.nbytes) + sum(each.nbytes for each in _weights(self._held))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """See ``Runner``."""

@@ -75,7 +75,7 @@ class PackedWeight:
     @property
     def nbytes(self) -> int:
         """How much memory it takes."""
-        return self._weight.nbytes + self._scale.nbytes + self._minimum.nbytes
+        return int(self._weight.nbytes + self._scale.nbytes + self._minimum.nbytes)
 
     def multiply(self, threads: Threads, rows: torch.Tensor) -> torch.Tensor:
         """Return ``rows`` [..., inputs] (float32, CPU) times the weight, plus bias.

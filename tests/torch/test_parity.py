@@ -1,0 +1,186 @@
+"""The same greedy tokens as transformers' generate, for every architecture and way to feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from neuron_runtime.torch_backend.backend import TorchBackend
+from tests.torch.feeder import GREEDY, Feeder
+from transports.schemas.group import LoadShard
+
+pytestmark = pytest.mark.torch
+
+NEW_TOKENS = 24
+_SMALL: dict[str, Any] = {
+    "vocab_size": 211,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "bos_token_id": 1,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+_EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2}
+_WINDOWS = ["sliding_attention", "full_attention"] * 2
+
+#: Name: config class, and what it has besides the small sizes.
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", {}),
+    "mistral": ("MistralConfig", {"sliding_window": 24}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen2-windows": (
+        "Qwen2Config",
+        {"use_sliding_window": True, "sliding_window": 24, "layer_types": _WINDOWS},
+    ),
+    "qwen3": ("Qwen3Config", {}),
+    "qwen3-moe": (
+        "Qwen3MoeConfig",
+        _EXPERTS | {"moe_intermediate_size": 32, "norm_topk_prob": True},
+    ),
+    "gemma2": ("Gemma2Config", {"sliding_window": 24, "query_pre_attn_scalar": 16}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        {"sliding_window": 24, "query_pre_attn_scalar": 16, "layer_types": _WINDOWS},
+    ),
+    "phi3": ("Phi3Config", {"hidden_size": 128}),
+    "gpt-oss": (
+        "GptOssConfig",
+        {
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 24,
+            "layer_types": _WINDOWS,
+        },
+    ),
+}
+MakeReference = Callable[[str], tuple[Path, Any]]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> MakeReference:
+    """A maker of saved random models, with the transformers model that was saved."""
+    made: dict[str, tuple[Path, Any]] = {}
+
+    def make(name: str) -> tuple[Path, Any]:
+        if name not in made:
+            config_class, extra = ARCHITECTURES[name]
+            config = getattr(transformers, config_class)(**_SMALL | extra)
+            torch.manual_seed(3)
+            model = transformers.AutoModelForCausalLM.from_config(
+                config, attn_implementation="eager"
+            ).eval()
+            directory = tmp_path_factory.mktemp(name)
+            model.save_pretrained(directory)
+            made[name] = directory, model
+        return made[name]
+
+    return make
+
+
+def shard(directory: Path, quant: str = "none") -> LoadShard:
+    return LoadShard(
+        str(directory), 0, 1, "cpu", "float32", "", threads=2, quant=quant, kv_bytes=64 << 20
+    )
+
+
+@pytest.fixture
+def backend() -> Iterator[TorchBackend]:
+    rank = TorchBackend(on_collective=lambda: None)
+    yield rank
+    rank.close()
+
+
+def prompts(vocabulary: int) -> list[list[int]]:
+    """Four prompts of different lengths; with its output one exceeds the windows several times."""
+    made = torch.Generator().manual_seed(11)
+    return [
+        torch.randint(3, vocabulary, (length,), generator=made).tolist()
+        for length in (5, 70, 33, 18)
+    ]
+
+
+def expected(model: Any, prompt: list[int]) -> list[int]:
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        whole = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    return list(whole[0, len(prompt) :].tolist())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_batches_whole_and_in_chunks_equal_generate(
+    name: str, reference: MakeReference, backend: TorchBackend
+) -> None:
+    directory, model = reference(name)
+    backend.load(shard(directory))
+    feeder = Feeder(backend)
+    asked = prompts(model.config.vocab_size)
+    wanted = [expected(model, prompt) for prompt in asked]
+    assert feeder.generate(asked, NEW_TOKENS) == wanted
+    assert feeder.generate(asked, NEW_TOKENS, chunk=13) == wanted
+    assert feeder.generate(asked[1:2], NEW_TOKENS) == wanted[1:2]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_prefix_that_another_sequence_computed_is_as_good_as_ones_own(
+    name: str, reference: MakeReference, backend: TorchBackend
+) -> None:
+    directory, model = reference(name)
+    backend.load(shard(directory))
+    feeder = Feeder(backend)
+    prompt = prompts(model.config.vocab_size)[1]
+    feeder.step(feeder.part(1, prompt, GREEDY))
+    shared = feeder.tables[1][:3]
+    drawn = feeder.step(feeder.part(2, prompt[48:], GREEDY, shared))[2].token
+    output = [drawn]
+    while len(output) < NEW_TOKENS:
+        output.append(feeder.step(feeder.part(2, output[-1:], GREEDY))[2].token)
+    assert output == expected(model, prompt)
+
+
+@pytest.mark.parametrize("quant", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["llama", "phi3"])
+def test_rounded_weights_give_the_same_tokens_alone_and_in_a_batch(
+    name: str, quant: str, reference: MakeReference, backend: TorchBackend
+) -> None:
+    directory, model = reference(name)
+    backend.load(shard(directory, quant))
+    feeder = Feeder(backend)
+    asked = prompts(model.config.vocab_size)
+    together = feeder.generate(asked, NEW_TOKENS)
+    assert together == feeder.generate(asked, NEW_TOKENS, chunk=7)
+    assert together == [feeder.generate([prompt], NEW_TOKENS)[0] for prompt in asked]
+
+
+@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
+def test_smollm2_equals_generate(quant: str, smollm2: Path, backend: TorchBackend) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
+    backend.load(shard(smollm2, quant))
+    asked = [
+        tokenizer.encode(text)
+        for text in ("The capital of France is", "Water boils at", "Once upon a time, there was a")
+    ]
+    outputs = Feeder(backend).generate(asked, NEW_TOKENS, chunk=4)
+    wanted = [expected(model, prompt) for prompt in asked]
+    if quant == "none":
+        assert outputs == wanted
+    else:
+        assert [output[0] for output in outputs] == [tokens[0] for tokens in wanted]
