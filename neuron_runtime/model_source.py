@@ -1,5 +1,7 @@
 """Where a model comes from: ``package://pkg/file.gguf``, ``file:///path`` or ``hf://org/name``.
 
+A package or a path may hold a GGUF file or a folder of safetensors.
+
 Torch-free. Nothing here imports the package that carries a model: it is only looked up.
 """
 

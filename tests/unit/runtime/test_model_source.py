@@ -66,6 +66,17 @@ def test_a_package_file_is_found_without_importing_the_package(
         ModelSource.parse("package://explosive_package/other.gguf").locate()
 
 
+def test_a_package_may_carry_a_folder(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(model_dir.parent))
+    folder = model_dir / "inner" / "weights"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((model_dir / name).read_bytes())
+    files = ModelSource.parse(f"package://{model_dir.name}/inner/weights").locate()
+    assert files == ModelFiles(folder, Layout.DIRECTORY)
+    files.verify()
+
+
 @pytest.mark.parametrize(
     ("source", "named"),
     [
