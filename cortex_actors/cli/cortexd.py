@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cortex_actors.cli import bench_coldload, bench_health, keygen, serving, top
+from cortex_actors.cli import bench_coldload, bench_health, bench_serve, keygen, serving, top
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient, GatewayError
 from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
 from cortex_actors.cli.version import version
@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     measures = bench.add_subparsers(metavar="WHAT", required=True)
     bench_coldload.add_command(measures, client)
     bench_health.add_command(measures, client)
+    bench_serve.add_command(measures, client)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""What ``cortexd bench serve`` is made of: prompts, arrivals, streams, figures."""
