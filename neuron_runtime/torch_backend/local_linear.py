@@ -2,7 +2,7 @@
 
 A decode step is one pass over all weights, so their form decides its speed. On a CPU that has the
 kernels, float32 layers read packed weights: as float16 where that is exact, or rounded to eight or
-four bits. Decision 0008 has the measurements.
+four bits. Decision 0010 has the measurements.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.native.library import Threads
-from neuron_runtime.torch_backend.native.packed_weight import Format, PackedWeight
-from transports.failures import FailureCode
+from neuron_runtime.torch_backend.native.packed_weight import GROUP, Format, PackedWeight
 
 _LARGEST_HALF = 65504.0
 
@@ -81,8 +79,8 @@ class LocalLinear(nn.Linear):
     def settle(self, form: WeightForm, *, output: bool = False) -> None:
         """Bring the weight to its device and form; ``output`` says that it makes logits.
 
-        Raises:
-            BackendError: There is no way to hold it so on this host.
+        Where the kernels cannot be used, four bits round the weight as they would with them, but
+        save no memory.
         """
         weight = self.weight.detach()
         packing = form.packing(weight, output=output)
@@ -93,14 +91,10 @@ class LocalLinear(nn.Linear):
             weight = torch.empty(0, dtype=form.dtype)
         elif form.quant == "none":
             weight = _laid_out(weight, form)
-        elif form.quant == "int8":
+        elif form.quant == "int8" or output:
             weight, self._scale = _rounded(weight, form)
         else:
-            raise BackendError(
-                FailureCode.LOAD_FAILED,
-                f"quant {form.quant} needs the CPU kernels, in float32, on a CPU with AVX2;"
-                " use int8 or none",
-            )
+            weight = _laid_out(_of_sixteen_levels(weight), form)
         self.weight = nn.Parameter(weight, requires_grad=False)
 
 
@@ -120,6 +114,17 @@ def _rounded(weight: torch.Tensor, form: WeightForm) -> tuple[torch.Tensor, torc
     rows = weight.to(device=form.device, dtype=torch.float32)
     scale = rows.abs().amax(dim=1).clamp_min(1e-12) / 127
     return (rows / scale[:, None]).round().to(torch.int8), scale.to(form.dtype)
+
+
+def _of_sixteen_levels(weight: torch.Tensor) -> torch.Tensor:
+    """Round each group of inputs to sixteen levels from its least to its largest number."""
+    outputs, inputs = weight.shape
+    padded = functional.pad(weight.float(), (0, -inputs % GROUP))
+    groups = padded.view(outputs, -1, GROUP)
+    least = groups.amin(-1, keepdim=True).half().float()
+    step = ((groups.amax(-1, keepdim=True) - groups.amin(-1, keepdim=True)) / 15).half().float()
+    level = ((groups - least) / step.clamp_min(1e-12)).round().clamp(0, 15)
+    return (least + level * step).view(outputs, -1)[:, :inputs]
 
 
 def _laid_out(weight: torch.Tensor, form: WeightForm) -> torch.Tensor:

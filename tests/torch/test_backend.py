@@ -205,7 +205,6 @@ def test_nothing_can_be_done_before_load_or_after_close(small: Path) -> None:
         ({"device": "tpu"}, FailureCode.INSUFFICIENT_DEVICES, "tpu"),
         ({"dtype": "int3"}, FailureCode.LOAD_FAILED, "int3"),
         ({"quant": "int3"}, FailureCode.LOAD_FAILED, "int3"),
-        ({"quant": "int4", "dtype": "bfloat16"}, FailureCode.LOAD_FAILED, "int4"),
         ({"kv_bytes": 100}, FailureCode.LOAD_FAILED, "100 bytes"),
         ({"model_dir": "/nowhere"}, FailureCode.SOURCE_NOT_FOUND, "/nowhere"),
         ({"world_size": 2, "rendezvous": "smoke://x"}, FailureCode.LOAD_FAILED, "smoke://x"),

@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from neuron_runtime.backends.base import BackendError  # noqa: E402
 from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm  # noqa: E402
 from neuron_runtime.torch_backend.native.library import Threads, kernels  # noqa: E402
 
@@ -95,15 +94,22 @@ def test_eight_bits_are_within_a_hundredth(shape: Any, tokens: int, library: Any
     assert (answer - exact).norm() / exact.norm() < 0.01
 
 
-@packs
 @pytest.mark.parametrize("tokens", [1, 3, 23])
-def test_four_bits_hold_what_has_sixteen_levels_a_group(tokens: int) -> None:
+def test_four_bits_hold_what_has_sixteen_levels_a_group(tokens: int, library: Any) -> None:
     levels = torch.randint(0, 16, (40, 64), generator=torch.Generator().manual_seed(5)).float()
     levels[:, ::32], levels[:, 1::32] = 0, 15
     weight, given = levels * 0.125 - 1.0, random(tokens, 64)
-    answer = linear(weight, torch.float32, None, "int4", kernels())(given)
+    answer = linear(weight, torch.float32, None, "int4", library)(given)
     exact = functional.linear(given, weight)
     assert (answer - exact).norm() / exact.norm() < 0.01
+
+
+def test_four_bits_round_alike_with_and_without_kernels() -> None:
+    weight, given = random(72, 100), torch.eye(100)
+    packed = linear(weight, torch.float32, None, "int4", kernels())(given)
+    dense = linear(weight, torch.float32, None, "int4")(given)
+    torch.testing.assert_close(packed, dense, rtol=0, atol=1e-2)
+    assert (dense.t() - weight).abs().max() < 0.3
 
 
 @packs
@@ -114,8 +120,3 @@ def test_a_row_is_the_same_whatever_the_batch(quant: str) -> None:
     together = layer(rows)
     for count in (1, 2, 3, 5, 9):
         assert torch.equal(layer(rows[:count]), together[:count])
-
-
-def test_four_bits_without_kernels_are_refused() -> None:
-    with pytest.raises(BackendError, match="int4 needs the CPU kernels"):
-        linear(random(8, 8), torch.float32, None, "int4")
