@@ -1,61 +1,63 @@
-"""Chooses the next token from a row of logits.
+"""Chooses the next tokens of a batch from its logits, on the device that holds them.
 
-The random draw depends only on the request's seed and the token's index in the output, so it is the
-same alone, in a batch, and after a replay; it comes from the CPU whatever the device.
+Order of operations: mask, logit bias, penalties, temperature, min_p, top_k, top_p, draw. A row's
+outcome depends on that row and its request only, never on its neighbours or on its place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import final
+
 import torch
 
-from transports.schemas.group import SampleParams
+from neuron_runtime.torch_backend.device_draw import draw_rows
+from neuron_runtime.torch_backend.draw_request import DrawRequest
+from neuron_runtime.torch_backend.host_draw import draw_row
+from neuron_runtime.torch_backend.token_logprobs import token_logprobs
+from transports.schemas.group import SampledToken
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-
-
-def sample_token(logits: torch.Tensor, params: SampleParams) -> int:
-    """Return a token id drawn from one row of logits, of any dtype and device.
-
-    ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 keep all tokens. top_k is applied
-    before top_p, as transformers does.
-    """
-    if params.temperature <= 0:
-        return int(logits.argmax())
-    scores = logits.detach().to(device="cpu", dtype=torch.float64) / params.temperature
-    scores, tokens = _candidates(scores, params)
-    mass = torch.softmax(scores, dim=-1).cumsum(-1)
-    draw = _uniform(params.seed, params.index) * mass[-1]
-    place = int(torch.searchsorted(mass, draw, right=True))
-    return int(tokens[min(place, len(tokens) - 1)])
+__all__ = ["DrawRequest", "Sampler"]
 
 
-def _candidates(scores: torch.Tensor, params: SampleParams) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the scores that may be drawn and their tokens; in order if either filter is on."""
-    if 0 < params.top_k < len(scores):
-        scores, tokens = torch.topk(scores, params.top_k)
-    elif params.top_p < 1:
-        scores, tokens = torch.sort(scores, descending=True, stable=True)
-    else:
-        return scores, torch.arange(len(scores))
-    if params.top_p < 1:
-        mass = torch.softmax(scores, dim=-1).cumsum(-1)
-        # The token with which the mass reaches top_p is still in, so there always is one.
-        kept = int(torch.searchsorted(mass, params.top_p)) + 1
-        scores, tokens = scores[:kept], tokens[:kept]
-    return scores, tokens
+@final
+class Sampler:
+    """Draws one token for each row of logits. Keeps nothing between calls."""
+
+    def draw(self, logits: torch.Tensor, requests: Sequence[DrawRequest]) -> list[SampledToken]:
+        """Return a token for each request, in order.
+
+        ``temperature`` 0 takes the best score, the lowest id among equals. Log probabilities are
+        the model's own, before anything that a request asks for.
+
+        Args:
+            logits: (requests, vocabulary), any floating type and device; left as they are.
+            requests: One for each row.
+        """
+        tokens = _choose(logits, requests)
+        if all(each.params.logprobs < 0 for each in requests):
+            return [
+                SampledToken(each.sequence, token)
+                for each, token in zip(requests, tokens, strict=True)
+            ]
+        found = token_logprobs(logits, tokens, [each.params.logprobs for each in requests])
+        return [
+            SampledToken(each.sequence, token, known.logprob, known.top)
+            for each, token, known in zip(requests, tokens, found, strict=True)
+        ]
 
 
-def _uniform(seed: int, index: int) -> torch.Tensor:
-    """Draw from [0, 1) with a generator seeded from both numbers."""
-    generator = torch.Generator(device="cpu")
-    generator.manual_seed(_mixed(_mixed(seed) + index) >> 1)
-    return torch.rand((), generator=generator, dtype=torch.float64)
-
-
-def _mixed(value: int) -> int:
-    """Spread neighbouring numbers over 64 bits (the finaliser of SplitMix64)."""
-    value = (value + _GOLDEN) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
-    return value ^ (value >> 31)
+def _choose(logits: torch.Tensor, requests: Sequence[DrawRequest]) -> list[int]:
+    special = [row for row, each in enumerate(requests) if not each.is_plain]
+    tokens: list[int]
+    if logits.device.type != "cpu":
+        if special:
+            return draw_rows(logits.to(torch.float32, copy=True), requests)
+        tokens = logits.argmax(-1).tolist()
+        return tokens
+    scores = logits.float().numpy()
+    # PERF: numpy finds the place of a maximum many times faster than torch does on a CPU.
+    tokens = scores.argmax(-1).tolist() if len(special) < len(requests) else [0] * len(requests)
+    for row in special:
+        tokens[row] = draw_row(scores[row].copy(), requests[row])
+    return tokens
