@@ -1,10 +1,14 @@
 """Turning an Embed into a job, or into a refusal that says what is wrong with it. Pure.
 
+It goes in steps, because tokens take time: ``check``, then ``tokens`` for a slice of the inputs
+after another, with ``check_total`` after each, then ``job``.
+
 The front end has checked the same fields already; an engine trusts no peer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -20,7 +24,8 @@ MAX_INPUTS = 2048
 MAX_TOKENS = 300_000
 """Over all inputs of one request; both are OpenAI's own limits."""
 
-_MOST_BYTES_PER_TOKEN = 64
+_CHARACTERS_PER_TOKEN = 64
+"""More than any text has; what is longer is not even tokenized."""
 
 
 @final
@@ -48,8 +53,8 @@ class EmbeddingAdmission:
         """
         return cls(model, EmbeddingTokenizer.load(model_dir), EmbeddingFacts.load(model_dir))
 
-    def admit(self, question: Embed, now: float, deadline: float | None) -> EmbeddingJob:
-        """Return the job that answers ``question``.
+    def check(self, question: Embed) -> None:
+        """Check all that can be checked without tokens.
 
         Raises:
             Refused: With the failure code and the offending field.
@@ -57,62 +62,72 @@ class EmbeddingAdmission:
         if question.model != self._model:
             message = f"this engine serves '{self._model}', not '{question.model}'"
             raise Refused(Failure(FailureCode.MODEL_NOT_FOUND, message, param="model"))
-        self._check(question)
-        inputs = self._inputs(question)
-        self._check_lengths(inputs)
-        self._last_id += 1
-        return EmbeddingJob(self._last_id, inputs, question.dimensions, deadline, now)
-
-    def _check(self, question: Embed) -> None:
         count, dimensions = len(question.inputs), question.dimensions
         if not 1 <= count <= MAX_INPUTS:
             raise _invalid("input", f"must hold 1 to {MAX_INPUTS} inputs, not {count}")
-        if not all(question.inputs):
-            empty = next(n for n, each in enumerate(question.inputs) if not each)
-            raise _invalid("input", f"input {empty} is empty")
         if dimensions is not None and dimensions < 1:
             raise _invalid("dimensions", "must be at least 1")
         if dimensions is not None and self._dimensions and dimensions > self._dimensions:
             raise _invalid("dimensions", f"the model's vectors have only {self._dimensions}")
-        size = sum(len(each) for each in question.inputs)
-        if size > MAX_TOKENS * _MOST_BYTES_PER_TOKEN:
-            raise _too_much(f"{size} characters")
+        for number, each in enumerate(question.inputs):
+            if not each:
+                raise _invalid("input", f"input {number} is empty")
+            if isinstance(each, tuple):
+                self._check_ids(number, each)
+            elif self.context_length and len(each) > self.context_length * _CHARACTERS_PER_TOKEN:
+                raise self._too_long(number, f"{len(each)} characters")
 
-    def _inputs(self, question: Embed) -> tuple[tuple[int, ...], ...]:
-        texts = [each for each in question.inputs if isinstance(each, str)]
-        encoded = iter(self._tokenizer.encode(texts))
-        return tuple(
-            next(encoded) if isinstance(each, str) else self._known(number, each)
-            for number, each in enumerate(question.inputs)
-        )
+    def tokens(self, question: Embed, start: int, stop: int) -> list[tuple[int, ...]]:
+        """Return the tokens of the inputs from ``start`` to before ``stop``.
 
-    def _known(self, number: int, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        Raises:
+            Refused: One of them has too many, or none.
+        """
+        inputs = question.inputs[start:stop]
+        encoded = iter(self._tokenizer.encode([each for each in inputs if isinstance(each, str)]))
+        found = [next(encoded) if isinstance(each, str) else each for each in inputs]
+        for number, tokens in enumerate(found, start):
+            if not tokens:
+                raise _invalid("input", f"input {number} has no tokens")
+            if self.context_length is not None and len(tokens) > self.context_length:
+                raise self._too_long(number, f"{len(tokens)} tokens")
+        return found
+
+    def check_total(self, tokens: int) -> None:
+        """Check how many tokens a request has over all inputs.
+
+        Raises:
+            Refused: They are too many.
+        """
+        if tokens > MAX_TOKENS:
+            raise _invalid("input", f"more than {MAX_TOKENS} tokens in one request")
+
+    def job(
+        self,
+        question: Embed,
+        inputs: Sequence[tuple[int, ...]],
+        now: float,
+        deadline: float | None,
+    ) -> EmbeddingJob:
+        """Return the job that answers ``question``, whose tokens are ``inputs``."""
+        self._last_id += 1
+        return EmbeddingJob(self._last_id, tuple(inputs), question.dimensions, deadline, now)
+
+    def _check_ids(self, number: int, tokens: tuple[int, ...]) -> None:
         highest = None if self._vocabulary is None else self._vocabulary - 1
         if min(tokens) < 0 or (highest is not None and max(tokens) > highest):
             known = "below 0" if highest is None else f"outside of 0 to {highest}"
             raise _invalid("input", f"input {number} has a token id {known}")
-        return tokens
 
-    def _check_lengths(self, inputs: tuple[tuple[int, ...], ...]) -> None:
-        for number, tokens in enumerate(inputs):
-            if not tokens:
-                raise _invalid("input", f"input {number} has no tokens")
-            if self.context_length is not None and len(tokens) > self.context_length:
-                raise Refused(
-                    Failure(
-                        FailureCode.CONTEXT_LENGTH_EXCEEDED,
-                        f"This model's maximum context length is {self.context_length} tokens,"
-                        f" but input {number} has {len(tokens)} tokens. Please shorten it.",
-                        param="input",
-                    )
-                )
-        total = sum(map(len, inputs))
-        if total > MAX_TOKENS:
-            raise _too_much(f"{total} tokens")
-
-
-def _too_much(what: str) -> Refused:
-    return _invalid("input", f"{what} in one request; at most {MAX_TOKENS} tokens are taken")
+    def _too_long(self, number: int, size: str) -> Refused:
+        return Refused(
+            Failure(
+                FailureCode.CONTEXT_LENGTH_EXCEEDED,
+                f"This model's maximum context length is {self.context_length} tokens, but input"
+                f" {number} has {size}. Please shorten it.",
+                param="input",
+            )
+        )
 
 
 def _invalid(param: str, message: str) -> Refused:

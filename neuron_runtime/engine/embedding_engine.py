@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, final
 
-from neuron_runtime.engine.admission import Refused
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
+from neuron_runtime.engine.embedding_intake import EmbeddingIntake
 from neuron_runtime.engine.embedding_job import EmbeddingJob
 from neuron_runtime.engine.embedding_queue import (
     EmbeddingQueue,
@@ -69,6 +69,7 @@ class EmbeddingEngine:
         self._loop = loop
         self._queue = queue
         self._admission = admission
+        self._intake = EmbeddingIntake(loop, admission, self._ready)
         self._epochs: Executor | None = None
         self._requests: dict[int, IncomingRequest] = {}
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
@@ -92,15 +93,16 @@ class EmbeddingEngine:
         """A question; anything but Embed is refused."""
         question = request.body
         if isinstance(question, Embed):
-            refusal = self._queue.refusal() or self._accept(request, question)
+            refusal = self._queue.refusal(expected=self._intake.waiting)
+            if refusal is None:
+                self._intake.take(request, question)
+                return
         elif isinstance(question, Generate):
             refusal = ModelKind.EMBEDDING.refusal(question.model)
         else:
             message = f"an engine does not answer {type(question).__name__}"
             refusal = Failure(FailureCode.INVALID_REQUEST, message)
-        if refusal is not None:
-            _log.info("refused question=%s code=%s", type(question).__name__, refusal.code)
-            request.fail(refusal)
+        self._refuse(request, refusal)
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
         """Front ends have nothing to tell an engine."""
@@ -136,16 +138,28 @@ class EmbeddingEngine:
 
     def _end_all(self) -> None:
         message = "the model is being unloaded and the request was not finished in time"
-        self._apply(self._queue.end_all(Failure(FailureCode.SHUTTING_DOWN, message)))
+        failure = Failure(FailureCode.SHUTTING_DOWN, message)
+        self._intake.end_all(failure)
+        self._apply(self._queue.end_all(failure))
         self._advance()
 
     # -- requests -------------------------------------------------------------------------------
 
-    def _accept(self, request: IncomingRequest, question: Embed) -> Failure | None:
-        try:
-            job = self._admission.admit(question, self._loop.now(), request.deadline)
-        except Refused as refused:
-            return refused.failure
+    def _ready(
+        self, request: IncomingRequest, question: Embed, end: EmbeddingJob | Failure
+    ) -> None:
+        failure = end if isinstance(end, Failure) else self._submit(request, question, end)
+        if failure is not None:
+            self._refuse(request, failure)
+        self._advance()
+
+    def _refuse(self, request: IncomingRequest, refusal: Failure) -> None:
+        _log.info("refused question=%s code=%s", type(request.body).__name__, refusal.code)
+        request.fail(refusal)
+
+    def _submit(
+        self, request: IncomingRequest, question: Embed, job: EmbeddingJob
+    ) -> Failure | None:
         refusal = self._queue.submit(job)
         if refusal is not None:
             return refusal
@@ -159,7 +173,6 @@ class EmbeddingEngine:
             self._queue.waiting,
         )
         request.on_cancel(partial(self._cancel, job.id))
-        self._advance()
         return None
 
     def _cancel(self, job: int, reason: str) -> None:
@@ -177,7 +190,7 @@ class EmbeddingEngine:
                 self._epochs.execute(step, deadline_s, partial(self._step_closed, step))
         self._arm_expiry()
         self._load.changed()
-        if self._drained and self._queue.idle:
+        if self._drained and self._queue.idle and not self._intake.waiting:
             drained, self._drained = self._drained, []
             for on_drained in drained:
                 on_drained()
@@ -231,7 +244,7 @@ class EmbeddingEngine:
     def _read_load(self) -> EngineLoad:
         return EngineLoad(
             running=self._queue.running,
-            waiting=self._queue.waiting,
+            waiting=self._queue.waiting + self._intake.waiting,
             capacity=self._queue.limits.max_running,
             context_length=self._admission.context_length or 0,
             prompt_tokens_total=self._prompt_tokens,

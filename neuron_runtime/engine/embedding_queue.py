@@ -96,23 +96,15 @@ class EmbeddingQueue:
 
     # -- jobs -----------------------------------------------------------------------------------
 
-    def refusal(self) -> Failure | None:
-        """Say why no job at all would be accepted now, or None."""
+    def refusal(self, expected: int = 0) -> Failure | None:
+        """Say why no job at all would be accepted now, beside those expected, or None."""
         if self.draining:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
-        most = self.limits.max_running + self.limits.max_queued
-        if len(self._jobs) < most and self._tokens < self.limits.alive_tokens:
-            return None
-        return Failure(
-            FailureCode.OVERLOADED,
-            f"the model has {len(self._jobs)} requests with {self._tokens} tokens to embed, which"
-            " is its limit; try again later",
-            retry_after_s=min(30.0, max(1.0, len(self._jobs) / self.limits.max_running)),
-        )
+        return self._overload(expected)
 
     def submit(self, job: EmbeddingJob) -> Failure | None:
-        """Accept a job, or say why not; a refused one gets no event."""
-        refusal = self.refusal()
+        """Accept a job, also while draining, or say why not; a refused one gets no event."""
+        refusal = self._overload(0)
         if refusal is None:
             self._jobs[job.id] = job
             self._turns.append(job.id)
@@ -226,6 +218,18 @@ class EmbeddingQueue:
             raise EmbeddingQueueCorrupt("; ".join(wrong))
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _overload(self, expected: int) -> Failure | None:
+        most = self.limits.max_running + self.limits.max_queued
+        jobs = len(self._jobs) + expected
+        if jobs < most and self._tokens < self.limits.alive_tokens:
+            return None
+        return Failure(
+            FailureCode.OVERLOADED,
+            f"the model has {jobs} requests with {self._tokens} tokens to embed, which is its"
+            " limit; try again later",
+            retry_after_s=min(30.0, max(1.0, jobs / self.limits.max_running)),
+        )
 
     def _pick(self) -> list[_Place]:
         """Take pending inputs, job by job in turn, until the step is full."""

@@ -172,9 +172,13 @@ def test_more_tokens_than_one_request_may_have_are_refused(tmp_path: Path) -> No
     link = bench.client()
     several = bench.ask(link, *[(1,) * 100_001] * 3).failure
     assert (several.code, several.param) == (FailureCode.INVALID_REQUEST, "input")
-    assert "300003 tokens in one request" in several.message
-    huge = bench.ask(link, "x" * (64 * 300_000 + 1)).failure
-    assert "characters in one request" in huge.message
+    assert "more than 300000 tokens in one request" in several.message
+
+
+def test_a_text_that_cannot_fit_is_refused_without_tokens(bench: EmbeddingBench) -> None:
+    failure = bench.ask(bench.client(), "a", "x" * (64 * CONTEXT + 1)).failure
+    assert (failure.code, failure.param) == (FailureCode.CONTEXT_LENGTH_EXCEEDED, "input")
+    assert "maximum context length is 32 tokens, but input 1 has 2049 chara" in failure.message
 
 
 def test_the_ranks_may_know_a_shorter_context_than_the_files(bench: EmbeddingBench) -> None:
