@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,36 @@ def test_a_prefix_that_another_sequence_computed_is_as_good_as_ones_own(
     while len(output) < NEW_TOKENS:
         output.append(feeder.step(feeder.part(2, output[-1:], GREEDY))[2].token)
     assert output == expected(model, prompt)
+
+
+@pytest.mark.parametrize("name", ["mistral", "qwen3"])
+def test_a_host_without_the_kernels_gives_the_same_tokens(
+    name: str,
+    reference: MakeReference,
+    backend: TorchBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("neuron_runtime.torch_backend.model_builder.kernels", lambda: None)
+    directory, model = reference(name)
+    backend.load(shard(directory))
+    asked = prompts(model.config.vocab_size)
+    wanted = [expected(model, prompt) for prompt in asked]
+    assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_weights_of_sixteen_bits_run_in_the_kernels_decoder(
+    name: str, reference: MakeReference, backend: TorchBackend, tmp_path: Path
+) -> None:
+    _, model = reference(name)
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(tmp_path)
+    exact = copy.deepcopy(model)
+    for parameter in exact.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    backend.load(shard(tmp_path))
+    asked = prompts(model.config.vocab_size)
+    wanted = [expected(exact, prompt) for prompt in asked]
+    assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
 
 
 @pytest.mark.parametrize("quant", ["int8", "int4"])
