@@ -96,7 +96,6 @@ class NativeDecoder:
             head=head.struct,
         )
         self._rotary = rotary
-        self.positions = rotary[0].shape[0]
 
     @property
     def weight_bytes(self) -> int:
@@ -182,7 +181,10 @@ class NativeDecoder:
         return int(weight.data_ptr())
 
     def _rotary_tables(self, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        positions = torch.arange(model.config.max_position_embeddings)[None]
+        reach = min(
+            model.config.max_position_embeddings, self._cache.blocks * self._cache.block_tokens
+        )
+        positions = torch.arange(reach)[None]
         cosine, sine = model.model.rotary_emb(torch.empty(0, dtype=torch.float32), positions)
         half = cosine.shape[-1] // 2
         return cosine[0, :, :half].contiguous(), sine[0, :, :half].contiguous()
