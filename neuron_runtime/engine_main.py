@@ -96,6 +96,8 @@ def _engine(
     # Whoever can guess what identifies a block's content could make it collide.
     scheduler = Scheduler(limits, salt=secrets.token_bytes(16))
     admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
+    # The ranks take longer to load than this does.
+    reactor.call_later(0.0, admission.prepare)
     return Engine(reactor, scheduler, admission, tokenizer, facts, tell)
 
 

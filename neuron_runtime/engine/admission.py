@@ -1,4 +1,4 @@
-"""Turning a Generate into a sequence, or into a refusal that says what is wrong with it. Pure.
+"""Turning a Generate into sequences, or into a refusal that says what is wrong with it. Pure.
 
 The front end has checked the same fields already; an engine trusts no peer.
 """
@@ -10,7 +10,10 @@ from collections.abc import Callable
 from typing import final
 
 from neuron_runtime.engine.chat_template import ChatTemplateError
+from neuron_runtime.engine.grammar import Grammars
+from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.output_constraint import ConstraintRefused, output_mask
 from neuron_runtime.engine.sequence import Sampling, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.failures import FailureCode
@@ -18,8 +21,13 @@ from transports.schemas.generate import Generate, SamplingOptions
 from transports.schemas.link import Failure
 
 MAX_STOPS = 16
+MAX_CHOICES = 16
+MAX_BIASES = 1024
+MAX_LOGPROBS = 20
 _MAX_TOP_K = 2**31 - 1
 _MAX_SEED = 2**63 - 1
+_MAX_TOKEN = 2**31 - 1
+_MAX_BIAS = 100.0
 
 
 class Refused(Exception):
@@ -45,10 +53,20 @@ class Admission:
         self._tokenizer = tokenizer
         self._defaults = facts.defaults
         self._draw_seed = draw_seed
+        end_ids = set(facts.eos_ids)
+        if tokenizer.eos_id is not None:
+            end_ids.add(tokenizer.eos_id)
+        self._grammars = Grammars(tokenizer.definition, end_ids)
         self._last_id = 0
 
-    def admit(self, question: Generate, now: float, deadline: float | None) -> Sequence:
-        """Return the sequence that answers ``question``.
+    def prepare(self) -> None:
+        """Do at leisure what the first constrained request would have to wait for."""
+        self._grammars.prepare()
+
+    def admit(
+        self, question: Generate, now: float, deadline: float | None
+    ) -> tuple[Sequence, ...]:
+        """Return the sequences of ``question``'s choices, in order.
 
         Raises:
             Refused: With the failure code and the offending field.
@@ -64,17 +82,32 @@ class Admission:
         _check(question)
         sampling = self._sampling(question.sampling)
         prompt = self._prompt(question)
-        self._last_id += 1
-        return Sequence(
-            id=self._last_id,
-            prompt=prompt,
-            sampling=sampling,
-            max_tokens=question.sampling.max_tokens,
-            deadline=deadline,
-            arrived=now,
+        first = self._last_id + 1
+        self._last_id += question.n
+        return tuple(
+            Sequence(
+                id=first + choice,
+                prompt=prompt,
+                sampling=sampling.of_choice(choice),
+                max_tokens=question.sampling.max_tokens,
+                deadline=deadline,
+                arrived=now,
+                principal=question.principal,
+                ignore_eos=question.sampling.ignore_eos,
+                mask=self._mask(question),
+            )
+            for choice in range(question.n)
         )
 
+    def _mask(self, question: Generate) -> GrammarMask | None:
+        try:
+            return output_mask(self._grammars, self._tokenizer, question)
+        except ConstraintRefused as refused:
+            raise _invalid(refused.param, str(refused)) from refused
+
     def _prompt(self, question: Generate) -> tuple[int, ...]:
+        if question.prompt is not None:
+            return self._bare_prompt(question.prompt)
         try:
             prompt = self._tokenizer.encode_chat(
                 question.messages, question.tools, question.template
@@ -85,6 +118,14 @@ class Admission:
             raise _invalid("messages", "the messages render to an empty prompt")
         return prompt
 
+    def _bare_prompt(self, asked: str | tuple[int, ...]) -> tuple[int, ...]:
+        prompt = self._tokenizer.encode_prompt(asked) if isinstance(asked, str) else asked
+        if not prompt:
+            raise _invalid("prompt", "must hold at least one token")
+        if not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
+            raise _invalid("prompt", "must hold token ids")
+        return prompt
+
     def _sampling(self, asked: SamplingOptions) -> Sampling:
         defaults = self._defaults
         return Sampling(
@@ -92,24 +133,48 @@ class Admission:
             top_p=_first(asked.top_p, defaults.top_p, 1.0),
             top_k=int(_first(asked.top_k, defaults.top_k, 0)),
             seed=self._draw_seed() if asked.seed is None else asked.seed,
+            min_p=_first(asked.min_p, defaults.min_p, 0.0),
+            frequency_penalty=asked.frequency_penalty,
+            presence_penalty=asked.presence_penalty,
+            repetition_penalty=_first(asked.repetition_penalty, defaults.repetition_penalty, 1.0),
+            logit_bias=asked.logit_bias,
+            logprobs=-1 if asked.logprobs is None else asked.logprobs,
         )
 
 
 def _check(question: Generate) -> None:
     asked = question.sampling
-    if not question.messages:
+    if not question.messages and question.prompt is None:
         raise _invalid("messages", "must hold at least one message")
+    _check_range("n", question.n, 1, MAX_CHOICES)
     _check_range("max_tokens", asked.max_tokens, 1, math.inf)
     _check_range("temperature", asked.temperature, 0, math.inf)
     _check_range("top_p", asked.top_p, 0, 1)
     _check_range("top_k", asked.top_k, 0, _MAX_TOP_K)
     _check_range("seed", asked.seed, 0, _MAX_SEED)
-    if asked.top_p == 0:
-        raise _invalid("top_p", "must be greater than 0")
-    if asked.temperature is not None and math.isinf(asked.temperature):
-        raise _invalid("temperature", "must be finite")
+    _check_range("min_p", asked.min_p, 0, 1)
+    _check_range("frequency_penalty", asked.frequency_penalty, -2, 2)
+    _check_range("presence_penalty", asked.presence_penalty, -2, 2)
+    _check_range("repetition_penalty", asked.repetition_penalty, 0, math.inf)
+    _check_range("logprobs", asked.logprobs, 0, MAX_LOGPROBS)
+    for name in ("top_p", "repetition_penalty"):
+        if getattr(asked, name) == 0:
+            raise _invalid(name, "must be greater than 0")
+    for name in ("temperature", "repetition_penalty"):
+        if getattr(asked, name) == math.inf:
+            raise _invalid(name, "must be finite")
     if len(asked.stop) > MAX_STOPS or not all(asked.stop):
         raise _invalid("stop", f"must be at most {MAX_STOPS} strings, none of them empty")
+    _check_biases(asked.logit_bias)
+
+
+def _check_biases(biases: tuple[tuple[int, float], ...]) -> None:
+    if len(biases) > MAX_BIASES:
+        raise _invalid("logit_bias", f"must be at most {MAX_BIASES} tokens")
+    for token, bias in biases:
+        if not 0 <= token <= _MAX_TOKEN or not -_MAX_BIAS <= bias <= _MAX_BIAS:
+            limits = f"token ids with numbers between {-_MAX_BIAS:g} and {_MAX_BIAS:g}"
+            raise _invalid("logit_bias", f"must be {limits}, not {token}: {bias:g}")
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:

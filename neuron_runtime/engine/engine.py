@@ -15,6 +15,7 @@ from typing import final
 
 from neuron_runtime.engine.admission import Admission, Refused
 from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
@@ -152,6 +153,8 @@ class Engine:
         if refusal is not None:
             return refusal
         text = output_text_of(self._tokenizer, question, sequence.prompt)
+        if isinstance(sequence.mask, GrammarMask):
+            sequence.mask.suspended = lambda: text.in_reasoning
         self._streams[sequence.id] = _Stream(request, sequence, text)
         _log.info(
             "accepted request=%s sequence=%d prompt_tokens=%d waiting=%d",

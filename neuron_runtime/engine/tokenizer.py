@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, final
 
@@ -76,6 +77,13 @@ class Tokenizer:
         text = self.special_tokens.get("eos_token")
         return None if text is None else self._core.token_to_id(text)
 
+    def definition(self) -> str:
+        """Return the tokenizer as ``tokenizer.json`` holds it, without padding and truncation."""
+        core = copy(self._core)
+        core.no_padding()
+        core.no_truncation()
+        return str(core.to_str())
+
     def encode_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -98,6 +106,10 @@ class Tokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text``; no special tokens are added to it."""
         return tuple(self._core.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a bare prompt, with the special tokens that the model begins with."""
+        return tuple(self._core.encode(text, add_special_tokens=True).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens left out."""

@@ -108,6 +108,6 @@ class MemoryGroup:
         if self.refuse(step):
             return RequestFailure("step_failed", "refused on purpose")
         try:
-            return Ok((self._backend.step(step),))
+            return Ok((self._backend.step(step, *self.raws[-1]),))
         except BackendError as error:
             return RequestFailure(error.code, error.message)

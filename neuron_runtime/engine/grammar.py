@@ -1,0 +1,82 @@
+"""Grammars that outputs must follow, compiled for one model's tokenizer with llguidance."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from functools import cached_property
+from typing import final
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from neuron_runtime.engine.grammar_mask import GrammarMask
+
+_KEPT = 32
+# A state takes up to 2 kB, and what is kept has them all. Errors shall not quote the output.
+_LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+
+
+class GrammarError(Exception):
+    """A grammar cannot be compiled, or none for this model; says what is wrong with it."""
+
+
+@final
+class Grammars:
+    """Compiles grammars and keeps those used last, compiled. Engine's thread only.
+
+    Args:
+        definition: Returns the tokenizer as ``tokenizer.json`` holds it.
+        end_ids: Tokens that end an output; allowed exactly where the grammar may end.
+    """
+
+    def __init__(self, definition: Callable[[], str], end_ids: Collection[int]) -> None:
+        self._definition = definition
+        self._end_ids = sorted(end_ids)
+        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+
+    def prepare(self) -> None:
+        """Read the tokenizer now, which takes a second for a large one; else the first use does."""
+        _ = self._read
+
+    @cached_property
+    def _read(self) -> LLTokenizer | str:
+        """The tokenizer, or why there is none."""
+        if not self._end_ids:
+            return "it names no token that ends an output"
+        try:
+            return LLTokenizer(self._definition(), eos_token=self._end_ids)
+        except ValueError as error:
+            return str(error)
+
+    def compile(self, grammar: str) -> GrammarMask:
+        """Return the mask of a new output that follows ``grammar``, which is in Lark.
+
+        Raises:
+            GrammarError: The grammar has a fault, is too large, or can never be followed; or this
+                model's tokenizer is of a kind that cannot be constrained.
+        """
+        tokenizer = self._read
+        if isinstance(tokenizer, str):
+            msg = f"this model's output cannot be constrained: {tokenizer}"
+            raise GrammarError(msg)
+        matcher = self._kept.get(grammar)
+        if matcher is None:
+            matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+            if matcher.is_error():
+                raise GrammarError(_said(matcher.get_error()))
+            if len(self._kept) == _KEPT:
+                self._kept.popitem(last=False)
+            self._kept[grammar] = matcher
+        self._kept.move_to_end(grammar)
+        return GrammarMask(matcher.deep_copy(), tokenizer.vocab_size, self._end_ids)
+
+
+def _said(error: str) -> str:
+    """Return the point of one of llguidance's messages, without the place in our own grammar."""
+    text = error.partition("\n<")[0]
+    text = re.sub(r"^at \d+\(\d+\): ", "", re.sub(r"(?s)\n +\d+ \| .*", "", text))
+    text = text.removeprefix("failed to compile JSON schema: ")
+    first, _, rest = text.partition("\n")
+    cause = rest.rpartition("error: ")[2].strip()
+    return f"{first} {cause}" if cause else first
