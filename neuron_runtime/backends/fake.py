@@ -67,7 +67,7 @@ class _Table:
 
 @final
 class FakeBackend:
-    """Remembers which tokens each block holds; rank 0 answers with tokens.
+    """Remembers which tokens each block holds and what came before; rank 0 answers with tokens.
 
     A token takes one byte of ``LoadShard.kv_bytes``.
     """
@@ -76,7 +76,7 @@ class FakeBackend:
         self._on_collective = on_collective
         self._rank = -1
         self._size = 1
-        self._content: list[list[int]] = []
+        self._content: list[list[tuple[int, int]]] = []
         self._holders: list[set[int]] = []
         self._tables: dict[int, _Table] = {}
 
@@ -152,19 +152,19 @@ class FakeBackend:
             raise _refused(part, f"is at {table.reached}, fed at {part.position}")
         for token in part.tokens:
             self._write(part, table, token)
-        table.digest = _digest(part.tokens, table.digest)
 
     def _resume(self, part: SequenceStep, table: _Table) -> None:
         """Take the tokens before ``position`` from the blocks."""
-        known: list[int] = []
-        for block in table.blocks[: -(-part.position // self._size)]:
-            known += self._content[block]
-        if len(known) < part.position:
-            raise _refused(part, f"begins at {part.position}, but has {len(known)} in its blocks")
-        if part.history and part.history != tuple(known[: part.position]):
+        held = [kept for block in table.blocks for kept in self._content[block]][: part.position]
+        if len(held) < part.position:
+            raise _refused(part, f"begins at {part.position}, but has {len(held)} in its blocks")
+        for token, digest in held:
+            table.digest = _digest((token,), table.digest)
+            if table.digest != digest:
+                raise _refused(part, "begins with blocks of another past")
+        if part.history and part.history != tuple(token for token, _ in held):
             raise _refused(part, "has another history than its blocks")
         table.reached = part.position
-        table.digest = _digest(known[: part.position])
 
     def _write(self, part: SequenceStep, table: _Table, token: int) -> None:
         place, offset = divmod(table.reached, self._size)
@@ -176,7 +176,8 @@ class FakeBackend:
         content = self._content[block]
         if len(content) < offset:
             raise _refused(part, f"leaves a gap in block {block}")
-        content[offset:] = [token]
+        table.digest = _digest((token,), table.digest)
+        content[offset:] = [(token, table.digest)]
         table.reached += 1
 
 

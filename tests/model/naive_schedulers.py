@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Limits, Scheduler
 from neuron_runtime.engine.sequence import Ending, Sequence
+from tests.model.naive_pools import NAIVE_POOLS, NAIVE_SEATS
 from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
 
@@ -14,7 +15,8 @@ class LosesWhatRan(Scheduler):  # type: ignore[misc]
     """Starts the new epoch with what waited only."""
 
     def group_lost(self) -> Events:
-        self._running.clear()
+        for each in list(self._seats.running.values()):
+            self._seats.remove(each)
         return super().group_lost()
 
 
@@ -22,18 +24,27 @@ class ReplaysNothing(Scheduler):  # type: ignore[misc]
     """Goes on where it was, on ranks that know nothing."""
 
     def group_lost(self) -> Events:
-        cached = {each.id: each.cached for each in self._running.values()}
+        running = dict(self._seats.running)
+        blocks = self._seats.blocks
+        self._seats.running.clear()
         events = super().group_lost()
-        for each in self._queue:
-            each.cached = cached.get(each.id, each.cached)
+        self._seats.running.update(running)
+        self._seats.blocks = blocks
         return events
+
+    def group_ready(self) -> None:
+        blocks, running = self._seats.blocks, dict(self._seats.running)
+        self._seats.running.clear()
+        super().group_ready()
+        self._seats.running.update(running)
+        self._seats.blocks = blocks
 
 
 class RestartsFromThePrompt(Scheduler):  # type: ignore[misc]
     """Forgets what the client has seen already."""
 
     def group_lost(self) -> Events:
-        for each in self._running.values():
+        for each in self._seats.running.values():
             each.output.clear()
         return super().group_lost()
 
@@ -42,9 +53,9 @@ class NeverPoisoned(Scheduler):  # type: ignore[misc]
     """Tries again for ever."""
 
     def group_lost(self) -> Events:
-        events = super().group_lost()
-        for event in events:
-            self._queue.appendleft(event.sequence)
+        for event in super().group_lost():
+            self._alive[event.sequence.id] = event.sequence
+            self._seats.queue.push_front(event.sequence)
         return ()
 
 
@@ -52,7 +63,7 @@ class KeepsCaches(Scheduler):  # type: ignore[misc]
     """Leaves the caches of what has ended on the ranks."""
 
     def next_step(self, now: float) -> Step | None:
-        self._forget.clear()
+        self._seats.forget.clear()
         return super().next_step(now)
 
 
@@ -64,7 +75,7 @@ class EndsTwice(Scheduler):  # type: ignore[misc]
         self._known: dict[int, Sequence] = {}
 
     def end(self, sequence: int, end: Ending) -> Events:
-        self._known.update((each.id, each) for each in self._alive())
+        self._known.update(self._alive)
         return super().end(sequence, end) or tuple(
             Ended(each, end) for each in [self._known.get(sequence)] if each
         )
@@ -78,9 +89,11 @@ class DrawsForTheDead(Scheduler):  # type: ignore[misc]
         self._cancelled: list[Sequence] = []
 
     def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
-        drawn = {each.sequence: each.token for each in tokens}
-        events = super().step_done([SampledToken(*each) for each in drawn.items()], now)
-        late = [Drawn(s, len(s.output), drawn[s.id]) for s in self._cancelled if s.id in drawn]
+        drawn = {each.sequence: each for each in tokens}
+        events = super().step_done(drawn.values(), now)
+        late = [
+            Drawn(s, len(s.output), drawn[s.id].token) for s in self._cancelled if s.id in drawn
+        ]
         self._cancelled.clear()
         return (*events, *late)
 
@@ -111,8 +124,55 @@ class IgnoresDeadlines(Scheduler):  # type: ignore[misc]
 class Unbounded(Scheduler):  # type: ignore[misc]
     """Accepts whatever comes."""
 
-    def refusal(self) -> Failure | None:
+    def refusal(self, count: int = 1) -> Failure | None:
+        del count
         return None
+
+
+class PublishesTooEarly(Scheduler):  # type: ignore[misc]
+    """Lets blocks be used again as soon as the step that fills them has left."""
+
+    def next_step(self, now: float) -> Step | None:
+        step = super().next_step(now)
+        for part in step.sequences if step else ():
+            sequence = self._seats.running[part.sequence]
+            self._seats.fed(sequence, len(part.tokens))
+            sequence.cached -= len(part.tokens)
+        return step
+
+    def step_failed(self, code: str, message: str) -> Events:
+        forget_content = self._seats.blocks.forget_content
+        self._seats.blocks.forget_content = lambda: None  # type: ignore[method-assign]
+        events = super().step_failed(code, message)
+        self._seats.blocks.forget_content = forget_content  # type: ignore[method-assign]
+        return events
+
+
+class KeepsThePoolOverEpochs(Scheduler):  # type: ignore[misc]
+    """Believes that new ranks hold what the old ones held."""
+
+    def group_lost(self) -> Events:
+        self._kept = self._seats.blocks
+        return super().group_lost()
+
+    def group_ready(self) -> None:
+        super().group_ready()
+        self._seats.blocks = getattr(self, "_kept", self._seats.blocks)
+
+
+def _with_seats(seats: type) -> type[Scheduler]:
+    def init(self: Scheduler, limits: Limits) -> None:
+        Scheduler.__init__(self, limits)
+        self._seats.__class__ = seats
+
+    return type(seats.__name__, (Scheduler,), {"__init__": init})
+
+
+def _with_pool(pool: type) -> type[Scheduler]:
+    def make(self: Scheduler, blocks: int) -> object:
+        return pool(blocks, self.limits.block_tokens)
+
+    return type(pool.__name__, (Scheduler,), {"_pool": make})
 
 
 NAIVE = (
@@ -126,4 +186,8 @@ NAIVE = (
     FailsTheWholeBatch,
     IgnoresDeadlines,
     Unbounded,
+    PublishesTooEarly,
+    KeepsThePoolOverEpochs,
+    *map(_with_seats, NAIVE_SEATS),
+    *map(_with_pool, NAIVE_POOLS),
 )

@@ -1,98 +1,138 @@
-"""A scheduler among random events, held against ranks that remember exactly what they were fed."""
+"""A scheduler among random events, held against ranks that know only what is in their blocks."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from neuron_runtime.backends.fake import fake_token
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Limits, Scheduler
 from neuron_runtime.engine.sequence import FinishReason, Sampling, Sequence
-from transports.schemas.group import SampledToken, SampleParams, Step
+from tests.model.block_ranks import VOCABULARY, BlockRanks, right_token
+from transports.schemas.group import Step
 from transports.schemas.link import Failure
 
 EOS = 3
-VOCABULARY = 9
 CONTEXT = 24
-LIMITS = Limits(max_running=3, max_queued=3, prefill_tokens=4)
+BLOCKS = 13
+LIMITS = Limits(max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2)
 GONE = Failure("cancelled", "gone")
+PATIENCE = 3
+"""For so many steps in which no prompt is computed, a principal may have to wait for a seat."""
+
+SAMPLINGS = (Sampling(), Sampling(1.0, seed=1), Sampling(1.0, seed=2, repetition_penalty=1.5))
+PROMPTS = (
+    st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
+    | st.lists(st.just(1), min_size=1, max_size=CONTEXT + 1)
+    | st.integers(1, 12).map(lambda length: [1, 2, 4, 5, 6, 7, 8, 1, 2, 4, 5, 6][:length])
+)
 
 
-def right_token(known: list[int], sample: SampleParams) -> int:
-    """The one token that may follow ``known``."""
-    return fake_token(known, sample) % VOCABULARY
-
-
-class Ranks:
-    """The caches of one epoch."""
+class AllAllowed:
+    """A ``TokenMask`` that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.fed: dict[int, list[int]] = {}
+        self.accepted: list[int] = []
 
-    def run(self, step: Step, parts: int | None = None) -> tuple[SampledToken, ...]:
-        """Execute ``step``, or only its first ``parts`` parts."""
-        tokens = []
-        for sequence in step.forget:
-            self.fed.pop(sequence, None)
-        for part in step.sequences[:parts]:
-            fed = self.fed.setdefault(part.sequence, [])
-            assert part.position == len(fed), "fed at a place that was not reached"
-            assert part.tokens, "fed nothing"
-            fed.extend(part.tokens)
-            if part.sample is not None:
-                token = right_token(fed, part.sample)
-                tokens.append(SampledToken(part.sequence, token))
-        return tuple(tokens)
+    def mask(self) -> bytes:
+        return b"\xff" * 4
+
+    def accept(self, token: int) -> bool:
+        self.accepted.append(token)
+        return True
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Every accepted sequence: contiguous right tokens, then exactly one end; nothing is lost."""
+    """Every accepted sequence: contiguous right tokens, then exactly one end; nothing is lost.
+
+    ``seated`` have a table on the ranks, ``suspects`` were in a step that failed.
+    """
 
     scheduler_type: type[Scheduler] = Scheduler
 
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = self.scheduler_type(LIMITS)
-        self.scheduler.configure(CONTEXT, [EOS])
-        self.ranks: Ranks | None = None
+        self.scheduler.configure(CONTEXT, [EOS], BLOCKS)
+        self.ranks: BlockRanks | None = None
         self.now = 0.0
         self.minted = 0
         self.accepted: dict[int, Sequence] = {}
         self.shown: dict[int, int] = {}
         self.ended: set[int] = set()
-        self.cached: set[int] = set()
+        self.seated: set[int] = set()
+        self.suspects: set[int] = set()
         self.deaths: dict[int, int] = {}
+        self.waited: Counter[str] = Counter()
 
     # -- events ---------------------------------------------------------------------------------
 
     @rule(
-        prompt=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
-        | st.lists(st.just(1), min_size=CONTEXT - 4, max_size=CONTEXT + 1),
+        prompt=PROMPTS,
         max_tokens=st.none() | st.integers(1, 6),
-        seed=st.none() | st.integers(0, 9),
+        sampling=st.sampled_from(SAMPLINGS),
         patience=st.none() | st.integers(1, 9),
+        principal=st.sampled_from(["", "a", "b"]),
+        endless=st.booleans(),
+        count=st.sampled_from([1, 1, 1, 2, 3]),
     )
     def submit(
-        self, prompt: list[int], max_tokens: int | None, seed: int | None, patience: int | None
+        self,
+        prompt: list[int],
+        max_tokens: int | None,
+        sampling: Sampling,
+        patience: int | None,
+        principal: str,
+        endless: bool,
+        count: int,
     ) -> None:
-        self.minted += 1
-        sampling = Sampling() if seed is None else Sampling(temperature=1.0, seed=seed)
         deadline = None if patience is None else self.now + patience
-        sequence = Sequence(self.minted, tuple(prompt), sampling, max_tokens, deadline, self.now)
-        full = len(self.living()) >= LIMITS.max_running + LIMITS.max_queued
+        sequences = [
+            Sequence(
+                self.minted + choice + 1,
+                tuple(prompt),
+                sampling.of_choice(choice),
+                max_tokens,
+                deadline,
+                self.now,
+                principal,
+                ignore_eos=endless,
+                mask=AllAllowed() if sampling.temperature else None,
+            )
+            for choice in range(count)
+        ]
+        self.minted += count
+        full = len(self.living()) + count > LIMITS.max_running + LIMITS.max_queued
         too_long = len(prompt) >= CONTEXT
-        refusal = self.scheduler.submit(sequence)
+        refusal = self.scheduler.submit(*sequences)
         assert (refusal is not None) == (full or too_long)
         if refusal is None:
-            self.accepted[sequence.id] = sequence
+            self.accepted |= {each.id: each for each in sequences}
+
+    @precondition(lambda self: self.ranks is not None)
+    @rule(crowd=st.sampled_from(["", "a"]), count=st.integers(2, 4))
+    def crowd_and_one(self, crowd: str, count: int) -> None:
+        """One key sends many requests, then another key sends one."""
+        self.submit([1], None, SAMPLINGS[0], None, crowd, endless=True, count=count)
+        self.run_steps(2)
+        self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=1)
+        self.run_steps(6)
 
     @rule()
     def open_step(self) -> None:
         was_open = self.scheduler.open_step
         step = self.scheduler.next_step(self.now)
         assert step is None or (was_open is None and self.ranks is not None)
-        for part in step.sequences if step else ():
-            assert part.sequence not in self.ended, "an ended sequence runs"
+        if step is None:
+            return
+        assert not {part.sequence for part in step.sequences} & self.ended, "an ended one runs"
+        masked = [p for p in step.sequences if p.sample is not None and p.sample.masked]
+        assert len(self.scheduler.open_masks) == 4 * len(masked)
+        self.seated -= set(step.forget)
+        self._check_admissions(step)
+        self.seated |= {part.sequence for part in step.sequences}
+        self._check_waiting(step)
 
     @precondition(lambda self: self.scheduler.open_step is not None)
     @rule()
@@ -100,11 +140,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         step = self.scheduler.open_step
         assert step is not None
         assert self.ranks is not None
-        self.cached |= {part.sequence for part in step.sequences}
         self.take(self.scheduler.step_done(self.ranks.run(step), self.now))
 
     @precondition(lambda self: self.ranks is not None)
-    @rule(steps=st.integers(1, 4))
+    @rule(steps=st.integers(1, 6))
     def run_steps(self, steps: int) -> None:
         for _ in range(steps):
             self.open_step()
@@ -112,21 +151,23 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.finish_step()
 
     @precondition(lambda self: self.scheduler.open_step is not None)
-    @rule(parts=st.integers(0, 3))
-    def fail_step(self, parts: int) -> None:
+    @rule(parts=st.integers(0, 3), code=st.sampled_from(["step_failed", "out_of_memory"]))
+    def fail_step(self, parts: int, code: str) -> None:
         step = self.scheduler.open_step
         assert step is not None
         assert self.ranks is not None
         self.ranks.run(step, parts)
-        self.cached -= {part.sequence for part in step.sequences}
-        events = self.scheduler.step_failed("step_failed", "no")
+        batch = {part.sequence for part in step.sequences}
+        events = self.scheduler.step_failed(code, "no")
         assert len(events) <= 1, "an error of a batch ended more than its culprit"
+        self.seated -= batch
+        self.suspects |= batch
         self.take(events)
 
     @precondition(lambda self: self.ranks is None)
     @rule()
     def start_group(self) -> None:
-        self.ranks = Ranks()
+        self.ranks = BlockRanks(BLOCKS, LIMITS.block_tokens)
         self.scheduler.group_ready()
 
     @precondition(lambda self: self.ranks is not None)
@@ -134,8 +175,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def kill_group(self) -> None:
         step = self.scheduler.open_step
         self.ranks = None
-        present = {part.sequence for part in step.sequences} if step else set(self.cached)
-        self.cached.clear()
+        present = {part.sequence for part in step.sequences} if step else set(self.seated)
+        self.seated.clear()
         for sequence in present:
             self.deaths[sequence] = self.deaths.get(sequence, 0) + 1
         events = self.scheduler.group_lost()
@@ -187,6 +228,15 @@ class SchedulerMachine(RuleBasedStateMachine):
     def living(self) -> list[int]:
         return [number for number in self.accepted if number not in self.ended]
 
+    def seats(self) -> Counter[str]:
+        """How many have a seat, by principal."""
+        return Counter(self.accepted[n].principal for n in self.seated if n not in self.ended)
+
+    def waiting(self) -> set[str]:
+        """Principals of which some wait for a seat."""
+        without = set(self.living()) - self.seated - self.suspects
+        return {self.accepted[number].principal for number in without}
+
     def take(self, events: Events) -> None:
         for event in events:
             number = event.sequence.id
@@ -195,17 +245,48 @@ class SchedulerMachine(RuleBasedStateMachine):
                 case Drawn(sequence, index, token):
                     assert index == self.shown.get(number, 0), "an index is missing or repeated"
                     self.shown[number] = index + 1
+                    self.suspects.discard(number)
                     known = [*sequence.prompt, *sequence.output[:index]]
                     assert token == right_token(known, sequence.sampling.at(index))
-                    assert token != EOS
+                    assert token != EOS or sequence.ignore_eos
+                    if isinstance(sequence.mask, AllAllowed):
+                        assert sequence.mask.accepted == sequence.output, "told it wrongly"
                 case Ended():
                     self.ended.add(number)
+                    self.suspects.discard(number)
+
+    def _check_admissions(self, step: Step) -> None:
+        """Each newcomer was the one whose principal had the first claim."""
+        for part in step.sequences:
+            if not part.begin or part.sequence in self.seated | self.suspects:
+                continue
+            mine = self.accepted[part.sequence].principal
+            seats = self.seats()
+            for other in self.waiting() - {mine}:
+                assert mine or not other, "one without a name went first"
+                if bool(mine) == bool(other):
+                    assert seats[other] >= seats[mine], "another had fewer seats"
+            self.seated.add(part.sequence)
+
+    def _check_waiting(self, step: Step) -> None:
+        """While only tokens are drawn, nobody waits for those that have more than their share."""
+        if self.suspects or any(part.begin or len(part.tokens) > 1 for part in step.sequences):
+            self.waited.clear()
+            return
+        seats = self.seats()
+        for each in ("a", "b"):
+            others = max((seats[other] for other in seats if other != each), default=0)
+            if each in self.waiting() and not seats[each] and (seats[""] or others > 1):
+                self.waited[each] += 1
+            else:
+                self.waited[each] = 0
+            assert self.waited[each] <= PATIENCE, "one has the seats that others wait for"
 
     def teardown(self) -> None:
         """Left alone, everything ends, and the ranks remember nothing."""
         if self.ranks is None:
             self.start_group()
-        for _ in range(400):
+        for _ in range(600):
             if self.scheduler.open_step is None and self.scheduler.next_step(self.now) is None:
                 break
             self.finish_step()
@@ -220,4 +301,4 @@ class SchedulerMachine(RuleBasedStateMachine):
         while self.scheduler.next_step(self.now) is not None:
             self.finish_step()
         assert self.ranks is not None
-        assert not self.ranks.fed, "a cache was left behind"
+        assert not self.ranks.tables, "a table was left behind"

@@ -78,7 +78,7 @@ def test_a_seed_changes_the_draw_and_repeats_it() -> None:
 
 def test_blocks_that_hold_a_prefix_go_on_with_it() -> None:
     backend = loaded()
-    run(backend, begin(1, (1, 2, 3, 4, 5)[:4], blocks=(6, 3)), begin(2, (9, 9, 9, 9)))
+    run(backend, begin(1, (1, 2, 3, 4), blocks=(6, 3)), begin(2, (9, 9, 9, 9)))
     run(backend, more(1, 4, (5,)))
 
     right = begin(3, (7,), position=4, blocks=(6, 5), history=(1, 2, 3, 4))
@@ -97,6 +97,7 @@ def test_blocks_that_hold_a_prefix_go_on_with_it() -> None:
         (more(1, 4, (1,), (2,)), "writes to block 2, which others hold too"),
         (begin(3, (1,), position=5, blocks=(1, 7)), "begins at 5, but has 4 in its blocks"),
         (begin(3, (1,), position=4, blocks=(1, 7), history=(0,)), "another history"),
+        (begin(3, (1,), position=5, blocks=(1, 2, 7)), "blocks of another past"),
     ],
     ids=str,
 )
