@@ -6,8 +6,8 @@ likeliest until their sum reaches that share of it. Equal masses are kept or dro
 nothing depends on the order in which a sort finds them; what is kept is then drawn from in the
 order of token ids.
 
-PERF: one row at a time stays in a core's cache, a whole batch does not; and for single rows numpy
-is several times faster than torch, and waits for no pool of threads.
+PERF: one row at a time stays in a core's cache, a whole batch does not. Most of torch's operators
+are slower than numpy's on one row, or split it among threads that then wait for each other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neuron_runtime.torch_backend.draw_request import DrawRequest
@@ -35,14 +36,15 @@ def draw_row(scores: Floats, request: DrawRequest) -> int:
     _adjust(scores, request)
     if request.is_greedy:
         return int(scores.argmax())
-    best = scores.max()
-    if not np.isfinite(best):
+    scaled = torch.from_numpy(scores / np.float32(request.temperature))
+    mass = torch.softmax(scaled, dim=-1).numpy()
+    if np.isnan(mass[0]):
         return int(scores.argmax())
-    mass = (scores - best) / np.float32(request.temperature)
-    np.exp(mass, out=mass)
-    floor = _floor(mass, float(mass.sum()), request)
+    floor = _floor(mass, request)
     if floor <= 0:
-        return _place(np.cumsum(mass.astype(np.float64)), request)
+        # PERF: the one sum that torch makes faster than numpy.
+        sums = torch.from_numpy(mass).cumsum(-1, dtype=torch.float64).numpy()
+        return _place(sums, request)
     kept = np.flatnonzero(mass >= floor)
     return int(kept[_place(np.cumsum(mass[kept], dtype=np.float64), request)])
 
@@ -81,10 +83,12 @@ def _ids(tokens: Sequence[int]) -> NDArray[np.int64]:
     return np.asarray(tokens, dtype=np.int64)
 
 
-def _floor(mass: Floats, total: float, request: DrawRequest) -> np.float32:
-    """Return the least mass that is kept; the likeliest's is 1."""
+def _floor(mass: Floats, request: DrawRequest) -> np.float32:
+    """Return the least mass that is kept; 0 keeps everything."""
     params = request.params
-    floor = np.float32(params.min_p)
+    floor = np.float32(0)
+    if params.min_p > 0:
+        floor = mass.max() * np.float32(params.min_p)
     limit = request.limit(len(mass))
     if limit:
         worst = len(mass) - limit
@@ -95,20 +99,21 @@ def _floor(mass: Floats, total: float, request: DrawRequest) -> np.float32:
         best, sums = _in_order(mass[mass >= floor])
         total = sums[-1]
     else:
-        best, sums = _likeliest(mass, total, params.top_p)
+        best, sums = _likeliest(mass, params.top_p)
+        total = np.float64(1)
     last = min(int(np.searchsorted(sums, params.top_p * total)), len(best) - 1)
     return max(floor, best[last])
 
 
-def _likeliest(mass: Floats, total: float, share: float) -> _InOrder:
-    """Return the largest masses that have ``share`` of the total, and perhaps more.
+def _likeliest(mass: Floats, share: float) -> _InOrder:
+    """Return the largest masses that make up ``share``, and perhaps more.
 
     Sorting a whole vocabulary takes longer than all else together, and is hardly ever needed.
     """
     # All tokens below the second of these have less mass together than top_p leaves out.
     for least in (_LIKELY, (1 - share) / (2 * len(mass))):
-        found = _in_order(mass[mass >= np.float32(least * total)])
-        if len(found[1]) and found[1][-1] >= share * total:
+        found = _in_order(mass[mass >= np.float32(least)])
+        if len(found[1]) and found[1][-1] >= share:
             return found
     return _in_order(mass)  # only rounding leads here, with a top_p next to 1
 

@@ -31,7 +31,7 @@ def adjusted(row: Sequence[float], request: DrawRequest) -> list[float]:
     return [float(score) for score in scores]
 
 
-def kept(mass: Sequence[float], total: float, request: DrawRequest) -> list[int]:
+def kept(mass: Sequence[float], request: DrawRequest) -> list[int]:
     """The tokens that may be drawn."""
     params = request.params
     best = sorted(mass, reverse=True)
@@ -40,8 +40,7 @@ def kept(mass: Sequence[float], total: float, request: DrawRequest) -> list[int]
         floor = max(floor, best[params.top_k - 1])
     if params.top_p < 1:
         best = [each for each in best if each >= floor]
-        if floor > 0:
-            total = sum_of(best)
+        total = sum_of(best) if floor > 0 else 1.0
         reached = 0.0
         for each in best:
             reached += each
@@ -51,9 +50,9 @@ def kept(mass: Sequence[float], total: float, request: DrawRequest) -> list[int]
     return [token for token, each in enumerate(mass) if each >= floor]
 
 
-def draw(mass: Sequence[float], total: float, request: DrawRequest) -> int:
+def draw(mass: Sequence[float], request: DrawRequest) -> int:
     """The token that is drawn."""
-    tokens = kept(mass, total, request)
+    tokens = kept(mass, request)
     target = request.uniform() * sum_of([mass[token] for token in tokens])
     reached = 0.0
     for token in tokens:

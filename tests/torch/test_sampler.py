@@ -77,15 +77,11 @@ def rows_and_requests(some: st.DrawFn) -> tuple[list[float], DrawRequest]:
     return row, DrawRequest(1, params, known, mask_of(len(row), allowed) if allowed else None)
 
 
-def expected(scores: list[float], request: DrawRequest, *, device: bool) -> int:
+def expected(scores: list[float], request: DrawRequest) -> int:
     if request.is_greedy:
         return scores.index(max(scores))
     row = np.array(scores, dtype=np.float32) / np.float32(request.temperature)
-    if device:
-        shares = torch.softmax(torch.from_numpy(row), dim=-1)
-        return naive_draw.draw(shares.tolist(), 1.0, request)
-    mass = np.exp(row - row.max())
-    return naive_draw.draw(mass.tolist(), float(mass.sum()), request)
+    return naive_draw.draw(torch.softmax(torch.from_numpy(row), dim=-1).tolist(), request)
 
 
 @settings(max_examples=400, deadline=None)
@@ -93,8 +89,7 @@ def expected(scores: list[float], request: DrawRequest, *, device: bool) -> int:
 def test_tokens_are_those_of_the_plain_algorithm(case: tuple[list[float], DrawRequest]) -> None:
     row, request = case
     scores = naive_draw.adjusted(row, request)
-    assert on_host(row, request) == expected(scores, request, device=False)
-    assert on_device(row, request) == expected(scores, request, device=True)
+    assert on_host(row, request) == on_device(row, request) == expected(scores, request)
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,8 +104,7 @@ def test_large_rows_are_cut_no_differently(
 ) -> None:
     row = (np.random.default_rng(seed).standard_normal(3000) * spread).astype(np.float32).tolist()
     request = DrawRequest(1, SampleParams(1.0, top_p, top_k, seed))
-    assert on_host(row, request) == expected(row, request, device=False)
-    assert on_device(row, request) == expected(row, request, device=True)
+    assert on_host(row, request) == on_device(row, request) == expected(row, request)
 
 
 # -- what the rules mean -------------------------------------------------------------------------
