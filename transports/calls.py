@@ -10,7 +10,6 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
 import msgspec
@@ -23,6 +22,7 @@ Owner = TypeVar("Owner")
 
 #: How many answered calls are remembered, to tell a duplicate from a stale answer.
 _MEMORY = 512
+_NEVER = math.inf
 
 
 class Deliver(msgspec.Struct, Generic[Owner], frozen=True):
@@ -45,10 +45,8 @@ class Discard(msgspec.Struct, frozen=True):
     reason: DropReason
 
 
-@dataclass(slots=True)
-class _Open(Generic[Owner]):
+class _Open(msgspec.Struct, Generic[Owner]):
     owner: Owner
-    deadline: float
     next_index: int = 0
     cancelled: bool = False
 
@@ -77,10 +75,10 @@ class CallTable(Generic[Owner]):
         """The calls answered not long ago (a live view)."""
         return self._answered
 
-    def open(self, seq: int, owner: Owner, deadline: float = math.inf) -> None:
+    def open(self, seq: int, owner: Owner, deadline: float = _NEVER) -> None:
         """Await the answer to ``seq`` until ``deadline`` (monotonic seconds)."""
-        self._open[seq] = _Open(owner, deadline)
-        if deadline == math.inf:
+        self._open[seq] = _Open(owner)
+        if deadline == _NEVER:
             return
         if len(self._deadlines) > 2 * len(self._open) + 64:
             # PERF: answered calls leave their deadlines behind; forget those now and then.
@@ -90,7 +88,7 @@ class CallTable(Generic[Owner]):
 
     def next_deadline(self) -> float:
         """Return when ``expire`` has something to do at the earliest; may be too early."""
-        return self._deadlines[0][0] if self._deadlines else math.inf
+        return self._deadlines[0][0] if self._deadlines else _NEVER
 
     def settle(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
         """End a call with the peer's terminal event."""

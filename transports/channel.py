@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+import msgspec
+
 from transports import codec
 from transports.calls import Deliver, Discard
 from transports.effects import Asked, Down, Effects, Lacking, Noted, Revoked, Send, Suspect, Up
@@ -25,18 +27,16 @@ from transports.session import Session
 
 MAX_INCOMING = 4096
 _CHUNK = Kind.CHUNK
+_encode_body = codec.encode_body
 _log = logging.getLogger("cortex.transports")
 
 
 @final
-class OutgoingCall:
+class OutgoingCall(msgspec.Struct, eq=False):
     """A question in flight. ``seq`` is 0 until the loop's thread has sent it."""
 
-    __slots__ = ("_channel", "seq")
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.seq = 0
+    _channel: Channel
+    seq: int = 0
 
     def cancel(self, reason: str = "") -> None:
         """Tell the peer that the answer is no longer wanted; idempotent. Any thread."""
@@ -56,8 +56,10 @@ class Channel:
         on_closed: Callable[[], None],
     ) -> None:
         self._loop = loop
+        self._now = loop.now
         self._session = session
         self._handler = handler
+        self._on_request = handler.on_request
         self._on_closed = on_closed
         self._incoming: dict[int, Incoming] = {}
         self._commands = Commands(loop)
@@ -100,17 +102,23 @@ class Channel:
         raw: Sequence[bytes] = (),
     ) -> OutgoingCall:
         """Ask; see ``transports.link.Link``."""
-        self._require_room()
-        payload = codec.encode_body(body, raw)
+        if not self._session.is_up or self._outbox.waiting or self._commands.waiting:
+            self._require_room()
+        payload = _encode_body(body, raw)
         call = OutgoingCall(self)
-        deadline = self._loop.now() + deadline_s
-        self._commands.run(self._request, call, on_event, payload, raw, deadline, deadline_s, trace)
+        deadline = self._now() + deadline_s
+        if self._commands.may_run():
+            self._request(call, on_event, payload, raw, deadline, deadline_s, trace)
+        else:
+            self._commands.post(
+                self._request, (call, on_event, payload, raw, deadline, deadline_s, trace)
+            )
         return call
 
     def note(self, body: Body, *, trace: int = 0, raw: Sequence[bytes] = ()) -> None:
         """Send a one-way NOTE (DRAIN and DRAINED bodies have kinds of their own)."""
         self._require_room()
-        payload = codec.encode_body(body, raw)
+        payload = _encode_body(body, raw)
         self._commands.run(self._send, self._session.note, type(body), payload, raw, trace)
 
     def publish(self, pieces: Sequence[tuple[IncomingRequest, TextDelta]]) -> None:
@@ -124,7 +132,7 @@ class Channel:
             and request.seq in self._incoming
         )
         if items:
-            payload = codec.encode_body(Chunks(items))
+            payload = _encode_body(Chunks(items))
             self._commands.run(self._send, self._session.reply, Kind.CHUNK, 0, payload)
 
     def close(self, reason: str, detail: str = "") -> None:
@@ -139,7 +147,10 @@ class Channel:
         self, corr: int, kind: Kind, payload: bytes, raw: Sequence[bytes], flags: int
     ) -> None:
         """Answer the incoming request ``corr``; use the request's own methods."""
-        self._commands.run(self._answer, corr, kind, payload, raw, flags)
+        if self._commands.may_run():
+            self._answer(corr, kind, payload, raw, flags)
+        else:
+            self._commands.post(self._answer, (corr, kind, payload, raw, flags))
 
     def _require_room(self) -> None:
         if not self._session.is_up:
@@ -184,7 +195,12 @@ class Channel:
         if corr in self._incoming:
             if kind is not _CHUNK:
                 del self._incoming[corr]
-            self._send(self._session.reply, kind, corr, payload, raw, flags)
+            try:
+                frames = self._session.reply(kind, corr, payload, raw, flags)
+            except LinkDown:
+                self._drop(DropReason.AFTER_CLOSE)
+            else:
+                self._outbox.send(frames)
         elif self._session.is_up:
             self._drop(DropReason.DUPLICATE)
         else:
@@ -200,7 +216,11 @@ class Channel:
 
     def received(self, frames: Sequence[bytes]) -> None:
         """Take one message of the peer."""
-        self._execute(self._session.received(frames, self._loop.now()))
+        effects = self._session.received(frames, self._now())
+        if len(effects) == 1:
+            _DO[type(effects[0])](self, effects[0])
+        elif effects:
+            self._execute(effects)
 
     def begin(self, effects: Effects, handshake_s: float) -> None:
         """Send the first message of the handshake, which must end within ``handshake_s``."""
@@ -235,14 +255,22 @@ class Channel:
         self._outbox.send(effect.frames)
 
     def _deliver(self, effect: Deliver[OnCallEvent]) -> None:
-        self._guard(effect.owner, effect.event)
+        try:
+            effect.owner(effect.event)
+        except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
+            self._log_failure()
 
     def _asked(self, effect: Asked) -> None:
         request = Incoming(self, effect)
-        self._incoming[effect.seq] = request
-        if len(self._incoming) > MAX_INCOMING:
+        incoming = self._incoming
+        incoming[effect.seq] = request
+        if len(incoming) > MAX_INCOMING:
             request.fail(Failure(FailureCode.OVERLOADED, "too many open requests on this link"))
-        elif not self._guard(self._handler.on_request, request):
+            return
+        try:
+            self._on_request(request)
+        except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
+            self._log_failure()
             request.fail(Failure(FailureCode.INTERNAL, "the request handler failed"))
 
     def _noted(self, effect: Noted) -> None:
@@ -279,34 +307,35 @@ class Channel:
         self._guard(self._handler.on_down, self, effect.reason, effect.detail)
 
     def _drop(self, reason: DropReason) -> None:
-        first = self._loop.counters.count(reason, self._loop.now())
+        first = self._loop.counters.count(reason, self._now())
         level = logging.WARNING if first else logging.DEBUG
         _log.log(level, "message_dropped link=%r reason=%s", self, reason)
 
-    def _guard(self, fn: Callable[..., None], *args: Any) -> bool:
+    def _guard(self, fn: Callable[..., None], *args: Any) -> None:
         try:
             fn(*args)
         except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
-            _log.exception("handler_failed link=%r", self)
-            return False
-        return True
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        _log.exception("handler_failed link=%r", self)
 
     # -- time -----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(self._session.policy.tick_s, self._tick)
-        self._execute(self._session.tick(self._loop.now()))
+        self._execute(self._session.tick(self._now()))
 
     def _watch_deadlines(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
         self._expiry_at = self._session.next_deadline()
         if self._expiry_at != math.inf:
-            delay_s = max(0.0, self._expiry_at - self._loop.now())
+            delay_s = max(0.0, self._expiry_at - self._now())
             self._expiry = self._loop.call_later(delay_s, self._expire)
 
     def _expire(self) -> None:
-        self._execute(self._session.expire(self._loop.now()))
+        self._execute(self._session.expire(self._now()))
         self._watch_deadlines()
 
     def _cancel_timers(self) -> None:

@@ -16,6 +16,8 @@ MAGIC = b"CTX1"
 VERSION = 1
 
 _LAYOUT = struct.Struct("!4sBBHIIQQQQ")
+_START = struct.Struct("!4sBBH")
+_START_AND_REST = struct.Struct("!8sIIQQQQ")
 HEADER_BYTES = _LAYOUT.size
 
 
@@ -60,9 +62,14 @@ class Header(NamedTuple):
 
 
 _tuple = tuple.__new__
-# PERF: a table look-up is four times as quick as calling an enum class.
-_KINDS: dict[int, Kind] = {int(kind): kind for kind in Kind}
-_UNKNOWN_FLAGS = ~int(Flags.LAST | Flags.RETRYABLE)
+_KINDS = frozenset(int(kind) for kind in Kind)
+_FLAGS = int(Flags.LAST | Flags.RETRYABLE)
+# PERF: every beginning that a header may have, so that one look-up checks four fields.
+_STARTS: dict[bytes, tuple[int, Kind, int]] = {
+    _START.pack(MAGIC, VERSION, kind, flags): (VERSION, kind, flags)
+    for kind in Kind
+    for flags in range(_FLAGS + 1)
+}
 
 
 def pack(header: tuple[int, ...]) -> bytes:
@@ -85,17 +92,24 @@ def unpack(frame: bytes) -> Header:
     """
     if len(frame) != HEADER_BYTES:
         raise ProtocolError("malformed", f"header of {len(frame)} bytes, not {HEADER_BYTES}")
-    magic, version, kind, flags, src, inc, seq, corr, budget_us, trace = _LAYOUT.unpack(frame)
-    if magic != MAGIC:
-        raise ProtocolError("malformed", f"magic is {magic!r}")
-    if version != VERSION:
-        raise ProtocolError("version", f"peer speaks {version}, we speak {VERSION}")
-    known = _KINDS.get(kind)
+    start, src, inc, seq, corr, budget_us, trace = _START_AND_REST.unpack(frame)
+    known = _STARTS.get(start)
     if known is None:
-        raise ProtocolError("malformed", f"unknown kind {kind}")
-    if flags & _UNKNOWN_FLAGS:
-        raise ProtocolError("malformed", f"unknown flags {flags:#06x}")
+        raise _fault(start)
     if seq == 0:
         raise ProtocolError("malformed", "sequence numbers start at 1")
+    version, kind, flags = known
     # PERF: what Header(...) does, without its Python-level constructor.
-    return _tuple(Header, (version, known, flags, src, inc, seq, corr, budget_us, trace))
+    return _tuple(Header, (version, kind, flags, src, inc, seq, corr, budget_us, trace))
+
+
+def _fault(start: bytes) -> ProtocolError:
+    """Return what is wrong with the beginning of a header."""
+    magic, version, kind, flags = _START.unpack(start)
+    if magic != MAGIC:
+        return ProtocolError("malformed", f"magic is {magic!r}")
+    if version != VERSION:
+        return ProtocolError("version", f"peer speaks {version}, we speak {VERSION}")
+    if kind not in _KINDS:
+        return ProtocolError("malformed", f"unknown kind {kind}")
+    return ProtocolError("malformed", f"unknown flags {flags:#06x}")

@@ -27,7 +27,6 @@ class Framer:
         kind: Kind,
         payload: bytes,
         raw: Sequence[bytes] = (),
-        *,
         flags: int = 0,
         corr: int = 0,
         budget_us: int = 0,

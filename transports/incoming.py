@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
+import msgspec
+
 from transports import codec
 from transports.effects import Asked
 from transports.envelope import Flags, Kind
@@ -18,23 +20,24 @@ from transports.schemas.link import Failure
 if TYPE_CHECKING:
     from transports.channel import Channel
 
+_CHUNK, _RESULT = Kind.CHUNK, Kind.RESULT
+_encode_body = codec.encode_body
+
 
 @final
-class Incoming:
+class Incoming(msgspec.Struct, eq=False):
     """Implements ``transports.link.IncomingRequest``: answered once, from any thread."""
 
-    __slots__ = ("_asked", "_cancelled", "_channel", "_next_index", "_on_cancel")
+    # PERF: one is made per request; see ``transports.effects``.
+    _channel: Channel
+    _asked: Asked
+    _next_index: int = 0
+    _on_cancel: Callable[[str], None] | None = None
+    _cancelled: str | None = None
 
     # SAFETY: a cancellation on the loop's thread may race the registration on the owner's. Held
     # for a few assignments, so one for all of them will do.
     _lock = threading.Lock()
-
-    def __init__(self, channel: Channel, asked: Asked) -> None:
-        self._channel = channel
-        self._asked = asked
-        self._next_index = 0
-        self._on_cancel: Callable[[str], None] | None = None
-        self._cancelled: str | None = None
 
     @property
     def link(self) -> Channel:
@@ -90,11 +93,11 @@ class Incoming:
 
     def progress(self, body: Body) -> None:
         """Send a Progress event."""
-        self._answer(Kind.CHUNK, body, (), 0)
+        self._answer(_CHUNK, body, (), 0)
 
     def complete(self, body: Body, raw: Sequence[bytes] = ()) -> None:
         """Answer with a RESULT."""
-        self._answer(Kind.RESULT, body, raw, 0)
+        self._answer(_RESULT, body, raw, 0)
 
     def fail(self, failure: Failure) -> None:
         """Answer with an ERROR."""
@@ -109,8 +112,8 @@ class Incoming:
 
     def _answer(self, kind: Kind, body: Body, raw: Sequence[bytes], flags: int) -> None:
         try:
-            payload = codec.encode_body(body, raw)
+            payload = _encode_body(body, raw)
         except ProtocolError as ex:
             kind, raw, flags = Kind.ERROR, (), 0
-            payload = codec.encode_body(Failure(FailureCode.INTERNAL, f"answer not sendable: {ex}"))
+            payload = _encode_body(Failure(FailureCode.INTERNAL, f"answer not sendable: {ex}"))
         self._channel.answer(self._asked.seq, kind, payload, raw, flags)

@@ -23,7 +23,8 @@ from transports.zmq_link import (
     LINGER_MS,
     close_monitored,
     monitor_events,
-    receive,
+    receive_authenticated,
+    receive_from,
     set_options,
     set_server_keys,
     transmit,
@@ -39,16 +40,16 @@ _PROBE_AGAIN_S = 0.05
 class _Port:
     """The way out to one peer of the ROUTER, which stays open for the others."""
 
-    __slots__ = ("_fd", "_poller", "_routing_id", "_socket")
+    __slots__ = ("_fd", "_routing_id", "_socket", "_unsure")
 
     def __init__(self, poller: Poller, socket: zmq.Socket[bytes], routing_id: bytes) -> None:
-        self._poller = poller
+        self._unsure = poller.unsure
         self._socket = socket
         self._fd = socket.fileno()
         self._routing_id = routing_id
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        self._poller.touched(self._fd)
+        self._unsure.add(self._fd)
         return transmit(self._socket, [self._routing_id, *frames])
 
     def close(self) -> None:
@@ -75,6 +76,7 @@ class Listener:
         socket: zmq.Socket[bytes] = reactor.context.socket(zmq.ROUTER)
         self._socket = socket
         self._reception = Reception(reactor, me, handler, admit, policy, self._port_to)
+        self._received = self._reception.received
         set_options(socket, endpoint)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if curve is not None:
@@ -110,12 +112,15 @@ class Listener:
 
     def _on_readable(self) -> None:
         # PERF: one message a turn; the poll that follows is quicker than asking for more here.
+        user = None
         try:
-            routing_id, *frames = receive(self._socket)
+            if self._authenticates:
+                routing_id, frames, user = receive_authenticated(self._socket)
+            else:
+                routing_id, frames = receive_from(self._socket)
         except zmq.Again:
             return
-        user = str(routing_id.get("User-Id")) if self._authenticates else None
-        self._reception.received(routing_id.bytes, [frame.bytes for frame in frames], user)
+        self._received(routing_id, frames, user)
 
     def _on_monitor(self) -> None:
         """Some connection broke; ZeroMQ does not say whose, but a PING to it will fail."""

@@ -17,13 +17,14 @@ Reader = Callable[[], None]
 Source = int | zmq.Socket[bytes]
 
 _POLLIN = int(zmq.POLLIN)
+_EVENTS = zmq.EVENTS
 
 
 @final
 class Poller:
     """Sources and who reads them. A reader takes one message, or all bytes, that are there."""
 
-    __slots__ = ("_epoll", "_fds", "_sockets", "_unsure", "readers")
+    __slots__ = ("_epoll", "_fds", "_sockets", "readers", "unsure")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -31,7 +32,8 @@ class Poller:
         """Who reads which descriptor."""
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
         self._fds: dict[zmq.Socket[bytes], int] = {}
-        self._unsure: set[int] = set()
+        self.unsure: set[int] = set()
+        """Descriptors of sockets to look at before waiting. Whoever sends on one adds it."""
 
     def add(self, source: Source, reader: Reader) -> None:
         """Call for ``reader`` whenever ``source`` can be read."""
@@ -40,7 +42,7 @@ class Poller:
         else:
             fd = self._fds[source] = source.fileno()
             self._sockets[fd] = source
-            self._unsure.add(fd)
+            self.unsure.add(fd)
         self.readers[fd] = reader
         self._epoll.register(fd, select.EPOLLIN)
 
@@ -55,29 +57,29 @@ class Poller:
         if self.readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
             self._sockets.pop(fd, None)
-            self._unsure.discard(fd)
-
-    def touched(self, fd: int) -> None:
-        """Note that something was, or should have been, sent on the socket of ``fd``."""
-        if fd in self._sockets:
-            self._unsure.add(fd)
+            self.unsure.discard(fd)
 
     def wait(self, timeout_s: float) -> list[int]:
         """Return which descriptors can be read, after at most ``timeout_s`` if none can.
 
         A descriptor may have lost its reader by the time its turn comes.
         """
-        ready = []
-        for fd in tuple(self._unsure):
-            if self._sockets[fd].getsockopt(zmq.EVENTS) & _POLLIN:  # type: ignore[operator]
-                ready.append(fd)
-            else:
-                self._unsure.discard(fd)
-        for fd, _ in self._epoll.poll(0 if ready else timeout_s):
-            if fd in self._unsure:
-                continue
-            if fd in self._sockets:
-                self._unsure.add(fd)
+        ready: list[int] = []
+        unsure, sockets = self.unsure, self._sockets
+        if unsure:
+            for fd in tuple(unsure):
+                socket = sockets.get(fd)
+                if socket is not None and socket.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
+                    ready.append(fd)
+                else:
+                    unsure.discard(fd)
+            if ready:
+                timeout_s = 0
+        for fd, _ in self._epoll.poll(timeout_s):
+            if fd in sockets:
+                if fd in unsure:
+                    continue
+                unsure.add(fd)
             ready.append(fd)
         return ready
 

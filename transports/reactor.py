@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any, TypeVar, final
 
 import zmq
@@ -68,7 +69,7 @@ class Reactor:
 
     def run(self) -> None:
         """Be the reactor's thread until ``stop``; then close every link and socket."""
-        self._ident = threading.get_ident()
+        self._ident = get_ident()
         try:
             while not self._stopping:
                 self._turn()
@@ -80,7 +81,7 @@ class Reactor:
         started = threading.Event()
 
         def body() -> None:
-            self._ident = threading.get_ident()
+            self._ident = get_ident()
             started.set()
             self.run()
 
@@ -148,7 +149,7 @@ class Reactor:
 
     def on_thread(self) -> bool:
         """Return whether the caller is the reactor's thread, or may act as it before it runs."""
-        return self._ident is None or self._ident == threading.get_ident()
+        return self._ident is None or self._ident == get_ident()
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` on the reactor's thread, after what is due now. Any thread."""
@@ -208,24 +209,32 @@ class Reactor:
 
     def _turn(self) -> None:
         # SAFETY: from here on posters write the wake-up; what was posted before is seen in _soon.
+        wait_s = self._timers.next_at - self.now()
+        if wait_s <= 0:
+            self._run_timers(self.now())
+            wait_s = 0
+        elif wait_s > _MAX_WAIT_S:
+            wait_s = _MAX_WAIT_S
         self._waiting = True
-        ready = self.poller.wait(0 if self._soon or self._stopping else self._wait_s())
+        ready = self.poller.wait(0 if self._soon or self._stopping else wait_s)
         self._waiting = False
+        readers = self.poller.readers
         for fd in ready:
-            reader = self.poller.readers.get(fd)
-            if reader is not None:
-                self._guard(reader)
+            if fd in readers:
+                try:
+                    readers[fd]()
+                except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
+                    self._log_failure()
         if self._soon:
             self._run_soon()
-        if self._timers.next_at <= (now := self.now()):
-            self._run_timers(now)
-
-    def _wait_s(self) -> float:
-        return min(max(0.0, self._timers.next_at - self.now()), _MAX_WAIT_S)
 
     def _run_soon(self) -> None:
-        for _ in range(len(self._soon)):
-            self._guard(self._soon.popleft())
+        soon = self._soon
+        for _ in range(len(soon)):
+            try:
+                soon.popleft()()
+            except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
+                self._log_failure()
 
     def _run_timers(self, now: float) -> None:
         while (due := self._timers.pop_due(now)) is not None:
@@ -235,7 +244,10 @@ class Reactor:
         try:
             fn()
         except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
-            _log.exception("callback_failed reactor=%s", self.name)
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        _log.exception("callback_failed reactor=%s", self.name)
 
     def _wake(self) -> None:
         with self._wake_lock:

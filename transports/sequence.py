@@ -25,5 +25,6 @@ class Arrivals:
         if gap < 0:
             return None
         self.last = seq
-        self.lost += gap
+        if gap:
+            self.lost += gap
         return gap
