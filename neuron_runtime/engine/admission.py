@@ -63,9 +63,7 @@ class Admission:
         """Do at leisure what the first constrained request would have to wait for."""
         self._grammars.prepare()
 
-    def admit(
-        self, question: Generate, now: float, deadline: float | None
-    ) -> tuple[Sequence, ...]:
+    def admit(self, question: Generate, now: float, deadline: float | None) -> tuple[Sequence, ...]:
         """Return the sequences of ``question``'s choices, in order.
 
         Raises:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import final
 
 from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
@@ -23,6 +24,7 @@ from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
@@ -31,7 +33,7 @@ from transports.link import IncomingRequest, Link
 from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
-from transports.schemas.generate import Embed, Generate, GenerateDone
+from transports.schemas.generate import Embed, Generate
 from transports.schemas.group import ShardLoaded, Step, StepDone
 from transports.schemas.link import Failure
 
@@ -44,8 +46,9 @@ PREFILL_S = 60.0
 @dataclass(slots=True)
 class _Stream:
     request: IncomingRequest
-    sequence: Sequence
-    text: OutputText
+    choices: Choices
+    begun: bool = False
+    answered: bool = False
 
 
 @final
@@ -73,6 +76,7 @@ class Engine:
         self._epochs: Epochs | None = None
         self._streams: dict[int, _Stream] = {}
         self._publisher = Publisher(loop)
+        self._logprobs = TokenLogprobs(tokenizer.token_bytes)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
         self._prompt_tokens = 0
         self._completion_tokens = 0
@@ -146,30 +150,38 @@ class Engine:
 
     def _accept(self, request: IncomingRequest, question: Generate) -> Failure | None:
         try:
-            sequence = self._admission.admit(question, self._loop.now(), request.deadline)
+            sequences = self._admission.admit(question, self._loop.now(), request.deadline)
         except Refused as refused:
             return refused.failure
-        refusal = self._scheduler.submit(sequence)
+        refusal = self._scheduler.submit(*sequences)
         if refusal is not None:
             return refusal
-        text = output_text_of(self._tokenizer, question, sequence.prompt)
-        if isinstance(sequence.mask, GrammarMask):
-            sequence.mask.suspended = lambda: text.in_reasoning
-        self._streams[sequence.id] = _Stream(request, sequence, text)
+        choices = Choices(
+            [(each, self._text(question, each, place)) for place, each in enumerate(sequences)]
+        )
+        stream = _Stream(request, choices)
+        self._streams |= dict.fromkeys((each.id for each in sequences), stream)
         _log.info(
-            "accepted request=%s sequence=%d prompt_tokens=%d waiting=%d",
+            "accepted request=%s sequence=%d choices=%d prompt_tokens=%d waiting=%d",
             question.request_id,
-            sequence.id,
-            len(sequence.prompt),
+            sequences[0].id,
+            len(sequences),
+            choices.prompt_tokens,
             self._scheduler.waiting,
         )
-        request.on_cancel(partial(self._cancel, sequence.id))
+        request.on_cancel(partial(self._cancel, stream))
         self._advance()
         return None
 
-    def _cancel(self, sequence: int, reason: str) -> None:
+    def _text(self, question: Generate, sequence: Sequence, choice: int) -> OutputText:
+        text = output_text_of(self._tokenizer, question, sequence.prompt, choice)
+        if isinstance(sequence.mask, GrammarMask):
+            sequence.mask.suspended = lambda: text.in_reasoning
+        return text
+
+    def _cancel(self, stream: _Stream, reason: str) -> None:
         failure = Failure(FailureCode.CANCELLED, f"the request was cancelled ({reason or 'asked'})")
-        self._apply(self._scheduler.end(sequence, failure))
+        self._fail(stream, failure)
         self._advance()
 
     # -- steps ----------------------------------------------------------------------------------
@@ -212,46 +224,62 @@ class Engine:
     def _apply(self, events: Events) -> None:
         for event in events:
             match event:
-                case Drawn(sequence, index, token):
-                    self._drew(sequence, index, token)
+                case Drawn():
+                    self._drew(event)
                 case Ended(sequence, end):
                     self._ended(sequence, end)
 
-    def _drew(self, sequence: Sequence, index: int, token: int) -> None:
-        stream = self._streams[sequence.id]
-        self._completion_tokens += 1
-        if index == 0:
-            self._prompt_tokens += len(sequence.prompt)
-        delta = stream.text.push(token)
+    def _drew(self, drawn: Drawn) -> None:
+        sequence = drawn.sequence.id
+        stream = self._streams.get(sequence)
+        if stream is None:
+            return  # another choice of the request has failed in the same step
+        self._count(stream)
+        delta = stream.choices.push(sequence, drawn.token, self._logprobs.of(drawn))
         if delta is not None:
             self._publisher.piece(stream.request, delta)
-        if stream.text.stopped:
-            self._apply(self._scheduler.end(sequence.id, FinishReason.STOP))
+        if stream.choices.is_stopped(sequence):
+            self._apply(self._scheduler.end(sequence, FinishReason.STOP))
 
     def _ended(self, sequence: Sequence, end: Ending) -> None:
-        stream = self._streams.pop(sequence.id)
-        if isinstance(end, FinishReason):
-            self._finish(stream, end)
-        else:
-            self._publisher.answer(stream.request, end)
+        stream = self._streams.pop(sequence.id, None)
         _log.info(
-            "ended sequence=%d end=%s prompt_tokens=%d completion_tokens=%d",
+            "ended sequence=%d end=%s prompt_tokens=%d reused=%d completion_tokens=%d",
             sequence.id,
             end.code if isinstance(end, Failure) else end.value,
             len(sequence.prompt),
+            sequence.reused or 0,
             len(sequence.output),
         )
-
-    def _finish(self, stream: _Stream, reason: FinishReason) -> None:
-        if reason is FinishReason.STOP and not stream.text.stopped:
-            self._completion_tokens += 1  # the end token, which was never drawn for the text
-        delta = stream.text.finish()
+        if stream is None:
+            return
+        if isinstance(end, Failure):
+            self._fail(stream, end)
+            return
+        if end is FinishReason.STOP and not stream.choices.is_stopped(sequence.id):
+            self._count(stream)  # the end token, which was never drawn for the text
+        delta = stream.choices.finish(sequence.id, end)
         if delta is not None:
             self._publisher.piece(stream.request, delta)
-        if stream.text.stopped:
-            reason = FinishReason.STOP
-        done = _done(stream, reason, self._loop.now())
-        self._publisher.answer(stream.request, done)
+        if stream.choices.finished:
+            stream.answered = True
+            self._publisher.answer(stream.request, stream.choices.done(self._loop.now()))
+
+    def _fail(self, stream: _Stream, failure: Failure) -> None:
+        """Answer a request with a failure, which ends all its choices."""
+        if stream.answered:
+            return
+        stream.answered = True
+        self._publisher.answer(stream.request, failure)
+        for each in stream.choices.unfinished():
+            self._streams.pop(each, None)
+            self._apply(self._scheduler.end(each, failure))
+
+    def _count(self, stream: _Stream) -> None:
+        self._completion_tokens += 1
+        if not stream.begun:
+            stream.begun = True
+            self._prompt_tokens += stream.choices.prompt_tokens
 
     # -- time and reports -----------------------------------------------------------------------
 
@@ -290,19 +318,3 @@ class Engine:
             prompt_tokens_total=self._prompt_tokens,
             completion_tokens_total=self._completion_tokens,
         )
-
-
-def _done(stream: _Stream, reason: FinishReason, now: float) -> GenerateDone:
-    sequence, text = stream.sequence, stream.text
-    called = reason is FinishReason.STOP and text.called_tools
-    started = sequence.started if sequence.started is not None else now
-    first = sequence.first_token if sequence.first_token is not None else now
-    return GenerateDone(
-        finish_reason="tool_calls" if called else reason.value,
-        prompt_tokens=len(sequence.prompt),
-        completion_tokens=len(sequence.output),
-        queue_s=started - sequence.arrived,
-        prefill_s=first - started,
-        decode_s=now - first,
-        reasoning_tokens=text.reasoning_tokens,
-    )

@@ -44,6 +44,8 @@ class ModelFacts:
                 temperature=_number(generation.get("temperature")),
                 top_p=_number(generation.get("top_p")),
                 top_k=_positive(generation.get("top_k")),
+                min_p=_number(generation.get("min_p")),
+                repetition_penalty=_number(generation.get("repetition_penalty")),
             ),
         )
 

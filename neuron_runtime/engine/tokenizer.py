@@ -12,6 +12,7 @@ import tokenizers
 
 from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
 from neuron_runtime.engine.parsers.formats import OutputFormat
+from neuron_runtime.engine.token_bytes import token_bytes
 
 
 class TokenizerError(Exception):
@@ -41,11 +42,10 @@ class Tokenizer:
             self._tool_template = ChatTemplate(tool_template, special_tokens)
         self.output_format = OutputFormat.of_template(tool_template or template or "")
         self.special_tokens = dict(special_tokens)
-        self._special = {
-            token_id: token.content
-            for token_id, token in core.get_added_tokens_decoder().items()
-            if token.special
-        }
+        added = core.get_added_tokens_decoder()
+        self._added = {token_id: token.content for token_id, token in added.items()}
+        self._special = {each: text for each, text in self._added.items() if added[each].special}
+        self._byte_level = "ByteLevel" in repr(core.decoder)
         self.special_ids = frozenset(self._special)
 
     @classmethod
@@ -118,6 +118,13 @@ class Tokenizer:
     def decode_all(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens too."""
         return str(self._core.decode(list(ids), skip_special_tokens=False))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return what a single token stands for, which may be part of a character."""
+        added = self._added.get(token_id)
+        if added is not None:
+            return added.encode()
+        return token_bytes(self._core.id_to_token(token_id) or "", byte_level=self._byte_level)
 
     def visible(self, markers: Collection[str]) -> dict[int, str]:
         """Return the special tokens among ``markers``, by id."""

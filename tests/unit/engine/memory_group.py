@@ -33,6 +33,7 @@ class MemoryGroup:
         self.hold = False
         self.closed = False
         self.refuse: Callable[[Step], bool] = lambda _: False
+        self.refusal: str = "step_failed"
         self.steps: list[Step] = []
         self.raws: list[tuple[bytes, ...]] = []
         self.shards: list[LoadShard] = []
@@ -106,7 +107,7 @@ class MemoryGroup:
 
     def _outcome(self, step: Step) -> Outcome:
         if self.refuse(step):
-            return RequestFailure("step_failed", "refused on purpose")
+            return RequestFailure(self.refusal, "refused on purpose")
         try:
             return Ok((self._backend.step(step, *self.raws[-1]),))
         except BackendError as error:

@@ -31,8 +31,8 @@ def ask(**sampling: Any) -> Generate:
 def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
     admit = admission(tmp_path).admit
 
-    first = admit(ask(max_tokens=5, temperature=0.0, seed=3), 10.0, 20.0)
-    second = admit(ask(), 11.0, None)
+    (first,) = admit(ask(max_tokens=5, temperature=0.0, seed=3), 10.0, 20.0)
+    (second,) = admit(ask(), 11.0, None)
 
     assert first.prompt == Tokenizer.load(tmp_path).encode_chat(HELLO)
     assert (first.max_tokens, first.arrived, first.deadline) == (5, 10.0, 20.0)
@@ -56,7 +56,8 @@ def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
 def test_the_request_decides_then_the_model_then_nothing(
     tmp_path: Path, asked: dict[str, Any], model: dict[str, Any], used: Sampling
 ) -> None:
-    assert admission(tmp_path, model).admit(ask(**asked), 0.0, None).sampling == used
+    (sequence,) = admission(tmp_path, model).admit(ask(**asked), 0.0, None)
+    assert sequence.sampling == used
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,15 @@ def test_the_request_decides_then_the_model_then_nothing(
         {"top_k": -1},
         {"seed": -1},
         {"seed": 2**63},
+        {"min_p": 1.5},
+        {"frequency_penalty": -2.5},
+        {"presence_penalty": float("nan")},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": float("inf")},
+        {"logprobs": 21},
+        {"logit_bias": ((-1, 0.0),)},
+        {"logit_bias": ((1, 101.0),)},
+        {"logit_bias": ((1, 0.0),) * 1025},
         {"stop": ("",)},
         {"stop": ("a",) * 17},
     ],
@@ -108,3 +118,61 @@ def test_a_request_for_another_model_is_refused(tmp_path: Path) -> None:
 
     assert refused.value.failure.code == FailureCode.MODEL_NOT_FOUND
     assert "other" in refused.value.failure.message
+
+
+def test_choices_share_a_prompt_and_differ_in_their_seeds(tmp_path: Path) -> None:
+    admit = admission(tmp_path).admit
+    asked = SamplingOptions(seed=3, ignore_eos=True)
+
+    (alone,) = admit(Generate("r1", "m", HELLO, asked), 0.0, None)
+    first, second, third = admit(Generate("r1", "m", HELLO, asked, "key", n=3), 0.0, None)
+
+    assert first.sampling == alone.sampling
+    assert len({each.sampling.seed for each in (first, second, third)}) == 3
+    assert len({each.id for each in (alone, first, second, third)}) == 4
+    assert {each.prompt for each in (first, second, third)} == {alone.prompt}
+    assert {(each.principal, each.ignore_eos) for each in (first, second, third)} == {("key", True)}
+    assert admit(Generate("r1", "m", HELLO, asked, n=3), 0.0, None)[2].sampling == third.sampling
+
+
+@pytest.mark.parametrize("choices", [0, 17])
+def test_a_number_of_choices_that_cannot_be_is_refused(tmp_path: Path, choices: int) -> None:
+    with pytest.raises(Refused) as refused:
+        admission(tmp_path).admit(Generate("r1", "m", HELLO, n=choices), 0.0, None)
+
+    assert refused.value.failure.param == "n"
+
+
+def test_all_that_a_request_says_about_sampling_arrives(tmp_path: Path) -> None:
+    said: dict[str, Any] = {
+        "min_p": 0.1,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -0.5,
+        "repetition_penalty": 1.1,
+        "logit_bias": ((5, -100.0),),
+        "logprobs": 0,
+    }
+    (sequence,) = admission(tmp_path).admit(ask(**said, seed=1, temperature=0.0), 0.0, None)
+
+    assert sequence.sampling == Sampling(seed=1, **said)
+    assert sequence.sampling.counts_tokens
+    assert not Sampling(logit_bias=((5, 1.0),)).counts_tokens
+
+
+@pytest.mark.parametrize("prompt", ["hi", (104, 105)])
+def test_a_bare_prompt_is_taken_as_it_is(tmp_path: Path, prompt: str | tuple[int, ...]) -> None:
+    asked = Generate("r1", "m", [], prompt=prompt)
+    (sequence,) = admission(tmp_path).admit(asked, 0.0, None)
+
+    expected = Tokenizer.load(tmp_path).encode("hi") if prompt == "hi" else prompt
+    assert sequence.prompt == expected
+
+
+@pytest.mark.parametrize("prompt", ["", (), (-1,), (2**31,)], ids=str)
+def test_a_bare_prompt_that_is_none_is_refused(
+    tmp_path: Path, prompt: str | tuple[int, ...]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        admission(tmp_path).admit(Generate("r1", "m", [], prompt=prompt), 0.0, None)
+
+    assert refused.value.failure.param == "prompt"

@@ -1,0 +1,88 @@
+"""The choices of one request, from their first tokens to the request's one answer. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.sequence import FinishReason, Sequence
+from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
+
+_TOOL_CALLS = "tool_calls"
+
+
+@dataclass(slots=True)
+class _Choice:
+    sequence: Sequence
+    text: OutputText
+    finish_reason: str = ""
+
+
+@final
+class Choices:
+    """A sequence and its text for each choice, in order. Times are monotonic seconds.
+
+    ``completion_tokens`` counts all that was drawn, end tokens too.
+    """
+
+    def __init__(self, choices: list[tuple[Sequence, OutputText]]) -> None:
+        self._choices = {sequence.id: _Choice(sequence, text) for sequence, text in choices}
+        self._unfinished = len(choices)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt has, which all choices share."""
+        return len(next(iter(self._choices.values())).sequence.prompt)
+
+    @property
+    def completion_tokens(self) -> int:
+        """How many tokens have been drawn, for all choices together."""
+        return sum(len(each.sequence.output) for each in self._choices.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has finished."""
+        return not self._unfinished
+
+    def unfinished(self) -> list[int]:
+        """Return the sequences that have not finished."""
+        return [each for each, choice in self._choices.items() if not choice.finish_reason]
+
+    def push(self, sequence: int, token: int, logprob: TokenLogprob | None) -> TextDelta | None:
+        """Take a choice's next token."""
+        return self._choices[sequence].text.push(token, logprob)
+
+    def is_stopped(self, sequence: int) -> bool:
+        """Whether a choice's text is over, though its sequence goes on."""
+        return self._choices[sequence].text.stopped
+
+    def finish(self, sequence: int, reason: FinishReason) -> TextDelta | None:
+        """A choice's sequence has ended well; return what was held back of its text."""
+        choice = self._choices[sequence]
+        delta = choice.text.finish()
+        if choice.text.stopped:
+            reason = FinishReason.STOP
+        called = reason is FinishReason.STOP and choice.text.called_tools
+        choice.finish_reason = _TOOL_CALLS if called else reason.value
+        self._unfinished -= 1
+        return delta
+
+    def done(self, now: float) -> GenerateDone:
+        """Return the answer of a request whose choices have all finished."""
+        choices = list(self._choices.values())
+        sequences = [each.sequence for each in choices]
+        started = min((s.started for s in sequences if s.started is not None), default=now)
+        first = min((s.first_token for s in sequences if s.first_token is not None), default=now)
+        reasons = tuple(each.finish_reason for each in choices)
+        return GenerateDone(
+            finish_reason=reasons[0],
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            queue_s=started - sequences[0].arrived,
+            prefill_s=first - started,
+            decode_s=now - first,
+            cached_tokens=min(sequences[0].reused or 0, self.prompt_tokens),
+            reasoning_tokens=sum(each.text.reasoning_tokens for each in choices),
+            finish_reasons=reasons if len(reasons) > 1 else (),
+        )
