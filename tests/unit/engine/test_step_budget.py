@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from neuron_runtime.engine.step_budget import MOST_GAP, StepBudget
+
+
+def budget() -> StepBudget:
+    return StepBudget(beside=256, alone=1024, least=16)
+
+
+def test_the_limits_hold_as_long_as_nothing_is_known() -> None:
+    assert budget().tokens(0) == 1024
+    assert budget().tokens(6) == 250
+    assert StepBudget(beside=20, alone=1024, least=16).tokens(12) == 16
+
+
+def test_a_prompt_may_widen_the_gap_of_those_that_decode_only_so_far() -> None:
+    measured = budget()
+    measured.observe(0.010, 8, 0)
+    measured.observe(0.100, 0, 1000)
+
+    assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(0) == 1024
+
+
+def test_a_fast_device_is_bound_by_the_limit_alone() -> None:
+    measured = budget()
+    measured.observe(0.010, 8, 0)
+    measured.observe(0.010, 0, 1000)
+
+    assert measured.tokens(8) == 248
+
+
+def test_a_mixed_step_tells_what_the_prompt_cost_beside_the_rest() -> None:
+    measured = budget()
+    measured.observe(0.010, 8, 0)
+    measured.observe(0.030, 8, 100)
+
+    assert measured.tokens(8) == 100
+
+
+def test_one_outlier_changes_little() -> None:
+    measured = budget()
+    for _ in range(5):
+        measured.observe(0.010, 8, 0)
+    measured.observe(0.050, 0, 100)
+    before = measured.tokens(8)
+    measured.observe(10.0, 8, 0)
+
+    assert before <= measured.tokens(8) <= 1.25 * before
+
+
+def test_without_memory_the_budget_is_halved_down_to_one_block() -> None:
+    tight = budget()
+
+    assert tight.shrink(100)
+    assert (tight.tokens(0), tight.tokens(2)) == (50, 50)
+    assert tight.shrink(17)
+    assert tight.tokens(0) == 16
+    assert not tight.shrink(16)
+    tight.reset()
+    assert tight.tokens(0) == 1024
