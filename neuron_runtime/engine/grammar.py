@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import cached_property
+from textwrap import shorten
 from typing import final
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -13,6 +14,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from neuron_runtime.engine.grammar_mask import GrammarMask
 
 _KEPT = 32
+_SHOWN = 200
 # A state takes up to 2 kB, and what is kept has them all. Errors shall not quote the output.
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 
@@ -63,6 +65,8 @@ class Grammars:
         matcher = self._kept.get(grammar)
         if matcher is None:
             matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
+            # The first mask shows what else is wrong, and takes longest; all outputs profit.
+            matcher.compute_bitmask()
             if matcher.is_error():
                 raise GrammarError(_said(matcher.get_error()))
             if len(self._kept) == _KEPT:
@@ -75,8 +79,10 @@ class Grammars:
 def _said(error: str) -> str:
     """Return the point of one of llguidance's messages, without the place in our own grammar."""
     text = error.partition("\n<")[0]
+    if text.startswith("NoExtension"):
+        return "no output can follow it"
     text = re.sub(r"^at \d+\(\d+\): ", "", re.sub(r"(?s)\n +\d+ \| .*", "", text))
     text = text.removeprefix("failed to compile JSON schema: ")
     first, _, rest = text.partition("\n")
     cause = rest.rpartition("error: ")[2].strip()
-    return f"{first} {cause}" if cause else first
+    return shorten(first, _SHOWN, placeholder="...") + (f" {cause}" if cause else "")

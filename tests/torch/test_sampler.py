@@ -186,6 +186,20 @@ def test_a_token_without_probability_is_never_drawn(draw: Draw) -> None:
 
 
 @both
+@pytest.mark.parametrize(("number", "token"), [(0.0, 1), (1 - 2**-53, 3)])
+@pytest.mark.parametrize("top_p", [1.0, 0.99])
+def test_the_ends_of_the_interval_are_tokens_that_may_be_drawn(
+    draw: Draw, number: float, token: int, top_p: float
+) -> None:
+    class Edge(DrawRequest):
+        def uniform(self) -> float:
+            return number
+
+    row = [-math.inf, 0.25, 0.5, 0.125, -math.inf]
+    assert draw(row, Edge(1, SampleParams(1.0, top_p))) == token
+
+
+@both
 def test_the_lowest_temperatures_are_greedy(draw: Draw) -> None:
     assert seen(draw, [1e30, 2.0, 1e29], 50, temperature=1e-300) == {0}
 

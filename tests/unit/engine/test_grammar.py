@@ -158,11 +158,14 @@ def test_thousands_of_choices_are_no_trouble() -> None:
         ("json_schema", '{"type": "string", "pattern": "(?=a)b"}', "look-around"),
         ("json_schema", '{"$ref": "http://a.b/c"}', "http://a.b/c"),
         ("json_schema", '{"type": "integer", "minimum": 3, "maximum": 2}', "Unsatisfiable"),
+        ("json_schema", '{"allOf": [{"$ref": "#"}]}', "no output can follow it"),
         ("json_schema", "[]", "must be an object"),
         ("json_schema", '{"type"', "not valid JSON"),
         ("json_schema", "[" * 5000, "not valid JSON"),
         ("regex", "(a", "unclosed group"),
         ("regex", "a(?!b)", "look-around"),
+        ("regex", r"a[^\x00-\x{10FFFF}]", "no output can follow it"),
+        ("regex", "(" * 4000 + "a" + ")" * 4000, "..."),
         ("regex", "", "empty"),
         ("choice", "[]", "nothing to choose"),
         ("choice", '[""]', "nothing to choose"),
@@ -176,6 +179,7 @@ def test_what_cannot_be_followed_is_refused_and_says_why(kind: str, value: str, 
         compiled(kind, value)
     assert "\n" not in str(caught.value)
     assert "start:" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_outputs_of_one_grammar_do_not_mix() -> None:
@@ -219,9 +223,10 @@ def test_only_so_many_compiled_grammars_are_kept() -> None:
 def test_a_grammar_that_becomes_too_costly_never_passes_for_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = llguidance.LLParserLimits(step_lexer_fuel=10, verbose_errors=False)
+    limits = llguidance.LLParserLimits(step_lexer_fuel=400, verbose_errors=False)
     monkeypatch.setattr(grammar_module, "_LIMITS", limits)
-    mask = Grammars(CORE.to_str, [0, END]).compile("start: /(.{1,300}x){3}/")
+    mask = Grammars(CORE.to_str, [0, END]).compile("start: /a(.{1,300}x){3}/")
+    assert mask.accept(CORE.encode("a").ids[0])
     (token,) = allowed(mask)
     assert token not in {0, END}
     assert not mask.accept(token)
