@@ -22,7 +22,7 @@ from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.model_facts import ModelFilesError as FactsError
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.scheduler import BLOCK_TOKENS, Limits, Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
@@ -187,6 +187,7 @@ class _Process:
             rendezvous=start.rendezvous,
             threads=arguments.threads,
             quant=arguments.quant,
+            block_tokens=BLOCK_TOKENS,
         )
 
 

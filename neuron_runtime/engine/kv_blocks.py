@@ -56,8 +56,8 @@ class KvBlocks:
         """Return the key of a full block of ``tokens`` that follows the block ``parent``."""
         return _digest(parent or self._root, array("q", tokens).tobytes())
 
-    def match(self, keys: Sequence[bytes]) -> list[int]:
-        """Return the blocks that hold the longest known prefix of ``keys``."""
+    def match(self, keys: Iterable[bytes]) -> list[int]:
+        """Return the blocks that hold the longest known prefix of ``keys``; asks for no more."""
         found = []
         for key in keys:
             block = self._by_key.get(key)

@@ -36,6 +36,8 @@ from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
 
+BLOCK_TOKENS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -49,7 +51,7 @@ class Limits:
     max_queued: int = 64
     prefill_tokens: int = 1024
     step_tokens: int = 256
-    block_tokens: int = 16
+    block_tokens: int = BLOCK_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

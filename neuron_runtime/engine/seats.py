@@ -134,7 +134,7 @@ class Seats:
         blocks = self.blocks
         while blocks.count and (sequence.published + 1) * blocks.block_tokens <= sequence.cached:
             place = sequence.published
-            blocks.publish(sequence.blocks[place], self.keys(sequence, place + 1)[place])
+            blocks.publish(sequence.blocks[place], self._key_at(sequence, place))
             sequence.published += 1
 
     def keys(self, sequence: Sequence, count: int) -> list[bytes]:
@@ -178,8 +178,15 @@ class Seats:
         """Return known blocks with its first tokens; the last token is always computed."""
         if not self.blocks.count:
             return []
-        most = (sequence.length - 1) // self.blocks.block_tokens
-        return self.blocks.match(self.keys(sequence, most)[:most])
+        return self.blocks.match(self._key_at(sequence, place) for place in self._places(sequence))
+
+    def _places(self, sequence: Sequence) -> range:
+        """Return which of its blocks a sequence need not compute, if their content is known."""
+        return range((sequence.length - 1) // self.blocks.block_tokens)
+
+    def _key_at(self, sequence: Sequence, place: int) -> bytes:
+        # PERF: a key is made when it is asked for; most of a new prompt's never are.
+        return self.keys(sequence, place + 1)[place]
 
     def _claim(self, sequence: Sequence, spare: int) -> bool:
         """Give a sequence blocks for all its known tokens, if there is room."""
@@ -207,8 +214,8 @@ class Seats:
             return False
         size, have = self.blocks.block_tokens, len(self._reusable(sequence))
         count = 0
-        for key in sequence.keys[have : (sequence.length - 1) // size]:
-            if key not in being_filled:
+        for place in self._places(sequence)[have:]:
+            if self._key_at(sequence, place) not in being_filled:
                 break
             count += 1
         return 2 * count * size >= sequence.length - have * size

@@ -12,9 +12,8 @@ from neuron_runtime.engine.sequence import Sequence
 class ReusesTheWholePrompt(Seats):  # type: ignore[misc]
     """Leaves nothing to compute, and so nothing to draw from."""
 
-    def _reusable(self, sequence: Sequence) -> list[int]:
-        most = sequence.length // self.blocks.block_tokens
-        return self.blocks.match(self.keys(sequence, most)[:most])
+    def _places(self, sequence: Sequence) -> range:
+        return range(sequence.length // self.blocks.block_tokens)
 
 
 class LosesPreemptedOutput(Seats):  # type: ignore[misc]
