@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from neuron_runtime.engine.admission import Admission
+from neuron_runtime.engine.grammar_mask import GrammarMask
+from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.request_output import output_text_of
+from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.engine_bench import EngineBench
 from tests.unit.engine.tiny_model import CHATML, FAKE_WORDS, FIRST_WORD, make_model_dir
 from transports.failures import FailureCode
-from transports.schemas.generate import Constraint, SamplingOptions
+from transports.schemas.generate import Constraint, Generate, SamplingOptions
 
 MASK_BYTES = 4 * -(-(FIRST_WORD + FAKE_WORDS) // 32)
 SOME = SamplingOptions(temperature=0.0, max_tokens=200)
@@ -130,6 +135,31 @@ def test_reasoning_is_free_and_the_answer_is_not(tmp_path: Path) -> None:
     assert not part.sample.masked
     bench.step()
     assert "".join(delta.reasoning for delta in answer.deltas) == bench.right_text(1)
+
+
+def test_the_grammar_begins_where_the_reasoning_ends(tmp_path: Path) -> None:
+    model_dir = make_model_dir(tmp_path, template=CHATML + "<think>\n{# </think> #}")
+    tokenizer = Tokenizer.load(model_dir)
+    admission = Admission("m", tokenizer, ModelFacts.load(model_dir), lambda: 1)
+    question = Generate("r", "m", [{"role": "user", "content": "hi"}], constraint=CHOICE)
+    (sequence,) = admission.admit(question, 0.0, None)
+    text = output_text_of(tokenizer, question, sequence.prompt)
+    mask = sequence.mask
+    assert isinstance(mask, GrammarMask)
+    mask.suspended = lambda: text.in_reasoning
+
+    for token in tokenizer.encode("red or blue?</think>"):
+        assert mask.mask() is None
+        assert mask.accept(token)
+        text.push(token)
+    assert not mask.may_end
+    for token in tokenizer.encode("blue"):
+        row = mask.mask()
+        assert row is not None
+        assert row[token // 8] >> token % 8 & 1
+        assert mask.accept(token)
+        text.push(token)
+    assert mask.may_end
 
 
 @pytest.mark.parametrize(
