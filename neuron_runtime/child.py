@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,20 +49,43 @@ class ChildProcess:
         From here on the process ends with ``ExitCode.PARENT_LOST`` when its death pipe closes.
         SIGUSR1 writes all stacks to stderr; SIGINT is the parent's business.
         """
+        cls.wait(arguments)
+        return cls.assume(arguments)
+
+    @staticmethod
+    def wait(arguments: argparse.Namespace) -> None:
+        """Do what ``begin`` does in a process that has no identity yet; it goes on to ``assume``.
+
+        Of the arguments only ``death_fd`` and ``name`` are read.
+        """
         _die_with_parent(arguments.death_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1, all_threads=True)
-        logging.basicConfig(
-            level=os.environ.get("CORTEX_LOG_LEVEL", "INFO").upper(),
-            stream=sys.stderr,
-            format=f"%(asctime)s %(levelname)s {arguments.name}[%(process)d] %(name)s %(message)s",
-        )
+        _log_as(arguments.name)
+
+    @classmethod
+    def assume(cls, arguments: argparse.Namespace) -> Self:
+        """Take on an identity, once, after ``wait``."""
+        _log_as(arguments.name)
         return cls(arguments.boot, arguments.slot, arguments.inc, arguments.parent, arguments.name)
 
     def identity(self, role: str) -> Identity:
         """Return who we are on the link to our parent."""
         return Identity(self.boot, self.slot, self.inc, os.getpid(), role, self.name)
+
+
+Begin = Callable[[argparse.Namespace], ChildProcess]
+"""``ChildProcess.begin``, or ``assume`` in a process that has waited."""
+
+
+def _log_as(name: str) -> None:
+    logging.basicConfig(
+        level=os.environ.get("CORTEX_LOG_LEVEL", "INFO").upper(),
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s {name}[%(process)d] %(name)s %(message)s",
+        force=True,
+    )
 
 
 def _die_with_parent(death_fd: int) -> None:

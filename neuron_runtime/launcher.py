@@ -4,6 +4,9 @@ The thread lives as long as the Launcher, because PR_SET_PDEATHSIG (a child's se
 defence) fires when the *thread* that forked exits. A child inherits nothing but stderr, stdout and
 the read end of its death pipe; we hold the only write end, so our end, however it comes, is EOF for
 every child.
+
+A standby is a child that waits, its imports done, to become the next one that it fits. It has no
+slot and no incarnation before that, and is watched and reaped like any other.
 """
 
 from __future__ import annotations
@@ -13,13 +16,10 @@ import os
 import queue
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from typing import final
 
@@ -28,11 +28,23 @@ from neuron_runtime.process import (
     CloseDeathPipe,
     NotifyExit,
     ProcessEffect,
-    ProcessLife,
     ProcessState,
     ReportUnkillable,
     SendSignal,
 )
+from neuron_runtime.process_spec import OnExit, ProcessExit, ProcessSpec, StandbySpec
+from neuron_runtime.spawned_process import SpawnedProcess
+
+__all__ = [
+    "Launcher",
+    "LauncherStopped",
+    "OnExit",
+    "ProcessExit",
+    "ProcessHandle",
+    "ProcessSpec",
+    "SpawnFailed",
+    "StandbySpec",
+]
 
 _log = logging.getLogger("cortex.launcher")
 
@@ -47,37 +59,6 @@ class LauncherStopped(Exception):
 
 class SpawnFailed(Exception):
     """The operating system refused to start the process; names it and the cause."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessExit:
-    """A child is gone and reaped; nothing of this incarnation can act any more."""
-
-    slot: int
-    inc: int
-    pid: int
-    exit_reason: ExitReason
-
-
-OnExit = Callable[[ProcessExit], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpec:
-    """What to start: ``python -m module *args`` in slot ``slot`` as incarnation ``inc``.
-
-    ``--slot --inc --name --death-fd`` are appended to ``args``; ``env`` is added to our own.
-    ``on_exit`` runs on the launcher's thread and must not block. ``nice`` is relative to our own.
-    """
-
-    name: str
-    module: str
-    args: tuple[str, ...]
-    slot: int
-    inc: int
-    on_exit: OnExit
-    env: Mapping[str, str] = field(default_factory=dict)
-    nice: int = 0
 
 
 @final
@@ -101,26 +82,6 @@ class ProcessHandle:
         self._launcher.call(partial(self._launcher.on_stop, self, grace_s, term_s))
 
 
-class _Child:
-    """What the launcher's thread holds for a living process."""
-
-    __slots__ = ("death_fd", "life", "pidfd", "popen", "spec")
-
-    def __init__(
-        self, spec: ProcessSpec, popen: subprocess.Popen[bytes], pidfd: int, death_fd: int
-    ) -> None:
-        self.spec = spec
-        self.popen = popen
-        self.pidfd = pidfd
-        self.death_fd: int | None = death_fd
-        self.life = ProcessLife()
-
-    def close_death_pipe(self) -> None:
-        if self.death_fd is not None:
-            os.close(self.death_fd)
-            self.death_fd = None
-
-
 @final
 class Launcher:
     """Starts, watches and reaps child processes on one thread of its own."""
@@ -130,15 +91,19 @@ class Launcher:
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
-        self._children: dict[ProcessHandle, _Child] = {}
+        self._children: dict[ProcessHandle, SpawnedProcess] = {}
         self._guard = threading.Lock()  # SAFETY: orders ``call`` against the closing of the wake fd
         self._closed = False
         self._stopping = False
+        self.standbys: tuple[ProcessHandle, ...] = ()
+        """Who waits to be assigned. Any thread may read it."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def spawn(self, spec: ProcessSpec) -> ProcessHandle:
         """Start a child and return once it has been executed. Any thread but the launcher's.
+
+        A standby that fits becomes that child; then nothing is left to execute.
 
         Raises:
             LauncherStopped: ``stop`` has been called.
@@ -153,6 +118,10 @@ class Launcher:
             started.cancel()
             msg = f"cannot start {spec.name}: no answer within {_SPAWN_TIMEOUT_S} s"
             raise SpawnFailed(msg) from None
+
+    def prepare(self, standby: StandbySpec) -> None:
+        """Start what is missing of these standbys; returns at once."""
+        self.call(partial(self._on_prepare, standby))
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Kill what is left, reap it, end the thread. Returns whether all that was done in time."""
@@ -213,18 +182,51 @@ class Launcher:
             started.set_exception(LauncherStopped(spec.name))
             return
         try:
-            child = _start(spec)
+            handle = self._assign(spec) or self._add(SpawnedProcess.start(spec))
         except OSError as error:
             started.set_exception(SpawnFailed(f"cannot start {spec.name}: {error}"))
             return
+        started.set_result(handle)
+
+    def _on_prepare(self, standby: StandbySpec) -> None:
+        waiting = [c for c in self._children.values() if c.standby == standby]
+        for _ in range(standby.count - len(waiting) if not self._stopping else 0):
+            try:
+                self._add(SpawnedProcess.start_standby(standby, time.monotonic()))
+            except OSError as error:
+                _log.warning("no standby module=%s: %s", standby.module, error)
+                return
+
+    def _assign(self, spec: ProcessSpec) -> ProcessHandle | None:
+        now = time.monotonic()
+        for waiting in self.standbys:
+            child = self._children[waiting]
+            if child.assign(spec, now):
+                del self._children[waiting]
+                self._selector.unregister(child.pidfd)
+                return self._add(child)
+        return None
+
+    def _add(self, child: SpawnedProcess) -> ProcessHandle:
+        spec = child.spec
         handle = ProcessHandle(spec, child.popen.pid, self)
+        assigned = child.life.state is ProcessState.RUNNING
         child.life.started()
         self._children[handle] = child
         self._selector.register(child.pidfd, selectors.EVENT_READ, handle)
+        self._note_standbys()
         _log.info(
-            "spawned name=%s slot=%d inc=%d pid=%d", spec.name, spec.slot, spec.inc, handle.pid
+            "%s name=%s slot=%d inc=%d pid=%d",
+            "assigned" if assigned else "spawned",
+            spec.name,
+            spec.slot,
+            spec.inc,
+            handle.pid,
         )
-        started.set_result(handle)
+        return handle
+
+    def _note_standbys(self) -> None:
+        self.standbys = tuple(h for h, child in self._children.items() if child.standby)
 
     def _on_shutdown(self) -> None:
         self._stopping = True
@@ -238,12 +240,12 @@ class Launcher:
             return
         del self._children[handle]
         self._selector.unregister(child.pidfd)
-        os.close(child.pidfd)
-        child.close_death_pipe()
+        child.close()
+        self._note_standbys()
         self._execute(handle, child, child.life.exited(returncode))
 
     def _execute(
-        self, handle: ProcessHandle, child: _Child, effects: tuple[ProcessEffect, ...]
+        self, handle: ProcessHandle, child: SpawnedProcess, effects: tuple[ProcessEffect, ...]
     ) -> None:
         for effect in effects:
             match effect:
@@ -264,39 +266,6 @@ class Launcher:
             spec.on_exit(ProcessExit(spec.slot, spec.inc, handle.pid, reason))
         except Exception:  # noqa: BLE001 - an owner's mistake must not end the immortal thread
             _log.exception("on_exit failed name=%s inc=%d", spec.name, spec.inc)
-
-
-def _start(spec: ProcessSpec) -> _Child:
-    read_fd, write_fd = os.pipe()
-    pidfd = -1
-    try:
-        argv = [sys.executable, "-m", spec.module, *spec.args]
-        argv += ["--slot", f"{spec.slot}", "--inc", f"{spec.inc}", "--name", spec.name]
-        popen = subprocess.Popen(
-            [*argv, "--death-fd", f"{read_fd}"],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **spec.env},
-            pass_fds=(read_fd,),
-            close_fds=True,
-            start_new_session=True,
-        )
-        try:
-            pidfd = os.pidfd_open(popen.pid)
-            if spec.nice:
-                own = os.getpriority(os.PRIO_PROCESS, 0)
-                os.setpriority(os.PRIO_PROCESS, popen.pid, own + spec.nice)
-        except OSError:
-            popen.kill()
-            popen.wait()
-            raise
-    except OSError:
-        os.close(write_fd)
-        if pidfd >= 0:
-            os.close(pidfd)
-        raise
-    finally:
-        os.close(read_fd)
-    return _Child(spec, popen, pidfd, write_fd)
 
 
 def _send(pidfd: int, signum: signal.Signals) -> None:

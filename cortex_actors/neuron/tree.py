@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import final
 
 import msgspec
 
-from cortex_actors.config.devices import find_devices
+from cortex_actors.config.devices import find_devices, measure_devices
 from cortex_actors.config.link_keys import public_key, server_keys
 from cortex_actors.config.neuron_config import NeuronConfig
 from cortex_actors.kit.asking import Future
@@ -27,6 +27,7 @@ from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.reporter import Reporter, first_state
+from cortex_actors.neuron.standby import Standby, standby_specs
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.operations import Commands, Operations
@@ -70,6 +71,7 @@ class NeuronTree(DaemonTree):
                 "reporter": self._reporter,
                 "devices": self._device_monitor,
                 "children": self._children_listener,
+                "standby": self._standby,
                 "models": self._models,
                 "models/loaded": self._loaded_models,
                 "router": self._router,
@@ -130,10 +132,17 @@ class NeuronTree(DaemonTree):
         reporter = self.registry.find("reporter")
 
         def on_measured(devices: tuple[DeviceState, ...]) -> None:
-            reporter.notify(DevicesMeasured(devices))
+            for listener in (reporter, self._find("models")):
+                if listener is not None:
+                    listener.notify(DevicesMeasured(devices))
 
-        measure = partial(find_devices, self._settings.devices)
-        return DeviceMonitor.start(measure, on_measured, name=name)
+        measure = partial(measure_devices, self._devices)
+        return DeviceMonitor.start(self._devices, measure, on_measured, name=name)
+
+    @cached_property
+    def _devices(self) -> tuple[DeviceState, ...]:
+        """What this neuron offers; found once, so that a loss cannot change the numbering."""
+        return find_devices(self._settings.devices)
 
     def _children_listener(self, name: str) -> ActorRef:
         me = process_identity("neuron", self._settings.name)
@@ -150,14 +159,17 @@ class NeuronTree(DaemonTree):
     def _children_endpoint(self) -> str:
         return f"ipc://{self._ground.runtime_dir}/children.ipc"
 
+    def _standby(self, name: str) -> ActorRef:
+        specs = partial(standby_specs, self._backend, self._settings.standby)
+        return Standby.start(specs, self._ground.source.launcher, name=name)
+
     def _models(self, name: str) -> ActorRef:
-        reporter = self.registry.find("reporter")
-        devices = {
-            device.id: device.memory_total_mb for device in find_devices(self._settings.devices)
-        }
+        reporter, standby = self.registry.find("reporter"), self.registry.find("standby")
+        devices = {device.id: device.memory_total_mb for device in self._devices}
 
         def on_states(states: tuple[ModelState, ...]) -> None:
-            reporter.notify(ModelsChanged(states))
+            for listener in (reporter, standby):
+                listener.notify(ModelsChanged(states))
 
         table = DeviceTable(devices)
         return Models.start(self._config.catalogue, table, self._start_model, on_states, name=name)

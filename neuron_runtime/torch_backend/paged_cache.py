@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -43,14 +45,11 @@ class PagedCache:
     ) -> None:
         self.shapes = tuple(shapes)
         self.blocks, self.block_tokens, self.dtype = blocks, block_tokens, dtype
-        options = {"dtype": dtype, "device": device}
         self.keys = [
-            torch.zeros((blocks, s.kv_heads, s.dim, block_tokens), **options)  # type: ignore[call-overload]
-            for s in shapes
+            _zeros((blocks, s.kv_heads, s.dim, block_tokens), dtype, device) for s in shapes
         ]
         self.values = [
-            torch.zeros((blocks, s.kv_heads, block_tokens, s.dim), **options)  # type: ignore[call-overload]
-            for s in shapes
+            _zeros((blocks, s.kv_heads, block_tokens, s.dim), dtype, device) for s in shapes
         ]
 
     @classmethod
@@ -84,3 +83,13 @@ class PagedCache:
                 f" which takes {token * block_tokens}; {free} bytes are free on {device}",
             )
         return cls(shapes, blocks, block_tokens, dtype, device)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # PERF: the kernel gives a page when it is first written; torch.zeros writes all of them, which
+    # takes seconds for what most loads never use.
+    size = math.prod(shape) * dtype.itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)

@@ -188,7 +188,7 @@ class Fleet:
         found = [
             process
             for process in self.neuron.family()
-            if "neuron_runtime.worker_main" in " ".join(process.cmdline())
+            if _runs(process, "neuron_runtime.worker_main")
         ]
         return sorted(found, key=lambda process: _argument(process, "--name"))
 
@@ -198,7 +198,7 @@ class Fleet:
         return next(
             process
             for process in self.neuron.family()
-            if "neuron_runtime.engine_main" in " ".join(process.cmdline())
+            if _runs(process, "neuron_runtime.engine_main")
         )
 
     def _ready(self) -> bool:
@@ -236,6 +236,11 @@ def _status(process: psutil.Process) -> str:
         return str(process.status())
     except psutil.NoSuchProcess:
         return psutil.STATUS_ZOMBIE
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
+    """Say whether it is this; a standby only names what it may become."""
+    return process.cmdline()[1:3] == ["-m", module]
 
 
 def _argument(process: psutil.Process, name: str) -> str:

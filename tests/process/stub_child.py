@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 
-from neuron_runtime.child import ChildProcess
+from neuron_runtime.child import Begin, ChildProcess
 
 
 def deaf(arguments: argparse.Namespace) -> None:
@@ -17,21 +18,30 @@ def deaf(arguments: argparse.Namespace) -> None:
     arguments.ready_fd = os.dup(arguments.death_fd)
 
 
-def main() -> None:
+def prepare(argv: Sequence[str]) -> None:
+    """``fail`` is not importable; ``never`` is not done before it is killed."""
+    if "fail" in argv:
+        raise ImportError("fail")
+    if "never" in argv:
+        threading.Event().wait()
+
+
+def main(argv: Sequence[str] | None = None, begin: Begin = ChildProcess.begin) -> int:
     parser = ChildProcess.parser("stub")
     parser.add_argument("--mode", default="idle")
     parser.add_argument("--ready", default="")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.mode.startswith("exit:"):
         sys.exit(int(arguments.mode.removeprefix("exit:")))
     if arguments.mode == "deaf":
         deaf(arguments)
     else:
-        ChildProcess.begin(arguments)
+        begin(arguments)
     if arguments.ready:
         with open(arguments.ready, "w") as ready:
             ready.write(f"{os.environ.get('STUB', '')} {os.nice(0)}")
     threading.Event().wait()
+    return 0
 
 
 if __name__ == "__main__":

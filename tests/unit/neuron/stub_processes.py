@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from cortex_actors.kit.process_actor import ProcessSource
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
-from neuron_runtime.launcher import Launcher, ProcessHandle, ProcessSpec
+from neuron_runtime.launcher import Launcher, ProcessHandle, ProcessSpec, StandbySpec
 from neuron_runtime.stopped import process_state
 
 REAP_S = 10.0
@@ -24,6 +24,11 @@ class StubLauncher:
         self.specs: list[ProcessSpec] = []
         self.alive_at_spawn: list[list[str]] = []
         self.mode = "idle"
+        self.standbys: tuple[ProcessHandle, ...] = ()
+        self.prepared: list[StandbySpec] = []
+
+    def prepare(self, standby: StandbySpec) -> None:
+        self.prepared.append(standby)
 
     def spawn(self, spec: ProcessSpec) -> ProcessHandle:
         self.alive_at_spawn.append(self.alive())
