@@ -16,6 +16,7 @@ class FailureCode(StrEnum):
     MODEL_LOADING = "model_loading"
     LOAD_FAILED = "load_failed"
     INSUFFICIENT_DEVICES = "insufficient_devices"
+    DEVICE_LOST = "device_lost"
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_CORRUPT = "source_corrupt"
     NO_DISK_SPACE = "no_disk_space"

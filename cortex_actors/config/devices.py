@@ -29,6 +29,9 @@ _NVIDIA_SMI = (
     "--format=csv,noheader,nounits",
 )
 _NVIDIA_SMI_TIMEOUT_S = 10.0
+# "No devices were found" and "a GPU is lost" are answers too. Other codes (no driver, one that was
+# just updated) say nothing about devices that processes already use.
+_ANSWERED = frozenset({0, 6, 15})
 
 
 @final
@@ -98,16 +101,40 @@ def find_devices(
     return tuple(by_id[device] for device in wanted)
 
 
+def measure_devices(
+    known: Sequence[DeviceState], list_cudas: Callable[[], Sequence[DeviceState]] | None = None
+) -> tuple[DeviceState, ...]:
+    """Return those of ``known`` that are still there, with fresh figures. May take seconds.
+
+    Raises:
+        DeviceError: They could not be asked for, which says nothing about them.
+    """
+    if all(device.kind == "cpu" for device in known):
+        return _cpu_devices(len(known))
+    found = {device.id: device for device in (list_cudas or _ask_nvidia_smi)()}
+    return tuple(found[device.id] for device in known if device.id in found)
+
+
 def list_cuda_devices() -> tuple[DeviceState, ...]:
     """Return the CUDA devices that a torch process on this host could use; none is no error."""
     if _torch_is_cpu_only():
         return ()
     try:
-        answer = subprocess.run(
-            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+        return _ask_nvidia_smi()
+    except DeviceError:
         return ()
+
+
+def _ask_nvidia_smi() -> tuple[DeviceState, ...]:
+    try:
+        answer = subprocess.run(
+            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DeviceError(f"nvidia-smi: {error}") from error
+    if answer.returncode not in _ANSWERED:
+        said = (answer.stderr or answer.stdout).strip()
+        raise DeviceError(f"nvidia-smi ended with {answer.returncode}: {said}")
     return parse_nvidia_smi(answer.stdout, os.environ)
 
 
@@ -119,10 +146,13 @@ def parse_nvidia_smi(text: str, environ: Mapping[str, str]) -> tuple[DeviceState
     if visible is not None:
         by_name = {name: row for row in rows for name in row[:2]}
         names = [name.strip() for name in visible.split(",")]
-        rows = [by_name[name] for name in names if name in by_name]
+        numbered = [(str(n), by_name[name]) for n, name in enumerate(names) if name in by_name]
+    else:
+        # Not counted: the others keep their numbers when a device is lost.
+        numbered = [(row[0], row) for row in rows]
     return tuple(
         DeviceState(f"cuda:{number}", "cuda", row[2], int(row[3]), int(row[4]))
-        for number, row in enumerate(rows)
+        for number, row in numbered
     )
 
 

@@ -39,6 +39,7 @@ ERROR_TABLE: Mapping[FailureCode, ErrorRow] = MappingProxyType(
         FailureCode.MODEL_LOADING: ErrorRow(503, API_ERROR, True, 5.0),
         FailureCode.LOAD_FAILED: ErrorRow(503, API_ERROR),
         FailureCode.INSUFFICIENT_DEVICES: ErrorRow(503, API_ERROR),
+        FailureCode.DEVICE_LOST: ErrorRow(503, API_ERROR, True, 5.0),
         FailureCode.SOURCE_NOT_FOUND: ErrorRow(503, API_ERROR),
         FailureCode.SOURCE_CORRUPT: ErrorRow(503, API_ERROR),
         FailureCode.NO_DISK_SPACE: ErrorRow(507, API_ERROR),

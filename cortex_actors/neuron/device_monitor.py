@@ -1,4 +1,4 @@
-"""The DeviceMonitor actor: measures the devices' memory every few seconds."""
+"""The DeviceMonitor actor: measures the devices every few seconds and notices those that vanish."""
 
 from __future__ import annotations
 
@@ -19,29 +19,56 @@ INTERVAL_S = 5.0
 
 @final
 class DeviceMonitor(SupervisedActor):
-    """Calls ``measure`` and passes what it returns to ``on_measured``.
+    """Calls ``measure`` and passes the devices that are there to ``on_measured``.
 
-    ``measure`` may take long (nvidia-smi); that is why it has an actor of its own.
+    A device is gone when two measurements in a row lack it; until then its last figures stand. One
+    that is measured again is there again. ``measure`` may take long (nvidia-smi); that is why it
+    has an actor of its own.
     """
 
     def __init__(
         self,
+        known: tuple[DeviceState, ...],
         measure: Callable[[], tuple[DeviceState, ...]],
         on_measured: Callable[[tuple[DeviceState, ...]], None],
     ) -> None:
         super().__init__()
+        self._last = {device.id: device for device in known}
         self._measure = measure
         self._on_measured = on_measured
+        self._missing: frozenset[str] = frozenset()
+        self._gone: frozenset[str] = frozenset()
 
     def on_start(self) -> None:
         """Measure now and then regularly."""
-        self._on_measured(self._measure())
+        self._look()
         self.tell_every(INTERVAL_S, Tick())
+
+    def summary(self) -> str:
+        """How many devices there are, and which are gone."""
+        gone = ",".join(sorted(self._gone)) or "none"
+        return f"devices={len(self._last) - len(self._gone)} gone={gone}"
 
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
+        self._look()
+
+    def _look(self) -> None:
         try:
-            self._on_measured(self._measure())
+            found = {device.id: device for device in self._measure()}
         except DeviceError as error:
             # The last figures stand: a restart here would take every model along.
             _log.warning("not measured: %s", error)
+        else:
+            self._judge(found)
+        self._on_measured(tuple(d for id_, d in self._last.items() if id_ not in self._gone))
+
+    def _judge(self, found: dict[str, DeviceState]) -> None:
+        self._last.update(found)
+        missing = frozenset(self._last).difference(found)
+        gone = (missing & self._missing) | (missing & self._gone)
+        for device in sorted(gone - self._gone):
+            _log.error("device gone id=%s", device)
+        for device in sorted(self._gone - gone):
+            _log.warning("device back id=%s", device)
+        self._missing, self._gone = missing, gone

@@ -7,7 +7,7 @@ ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -31,29 +31,47 @@ class DeviceTable:
     def __init__(self, memory_mb: dict[str, int]) -> None:
         self._memory_mb = dict(memory_mb)
         self._placed: dict[str, Placed] = {}
+        self._lost: frozenset[str] = frozenset()
 
     @property
     def devices(self) -> tuple[str, ...]:
         """All device ids, in the configured order."""
         return tuple(self._memory_mb)
 
+    def observe(self, present: Collection[str]) -> None:
+        """Place nothing on devices that are not ``present``, until they are again."""
+        self._lost = frozenset(self._memory_mb).difference(present)
+
+    def lost_ranks(self) -> dict[str, tuple[int, str]]:
+        """Return the models that have a device which is gone: the first such rank and its device.
+
+        They keep their devices until they are released.
+        """
+        return {
+            placed.model: (rank, device)
+            for placed in self._placed.values()
+            for rank, device in reversed(list(enumerate(placed.devices)))
+            if device in self._lost
+        }
+
     def place(self, model: str, count: int, memory_mb: int) -> Placed | Failure:
         """Reserve ``count`` devices with ``memory_mb`` in total, or say why that cannot be.
 
         The emptiest devices are taken first; equal ones in the configured order.
         """
-        if count > len(self._memory_mb):
+        usable = [device for device in self._memory_mb if device not in self._lost]
+        if count > len(usable):
             return _refusal(
                 f"model '{model}' needs {count} devices; this neuron has"
-                f" {len(self._memory_mb)}: {', '.join(self._memory_mb) or 'none'}"
+                f" {len(usable)}: {', '.join(usable) or 'none'}{self._gone()}"
             )
         count = max(count, 1)
         each_mb = -(-memory_mb // count)
-        fitting = [device for device in self._memory_mb if self._fits(device, count, each_mb)]
+        fitting = [device for device in usable if self._fits(device, count, each_mb)]
         if len(fitting) < count:
             return _refusal(
                 f"model '{model}' needs {count} device(s) with {each_mb} MB each;"
-                f" {len(fitting)} can host it now{self._tenants()}"
+                f" {len(fitting)} can host it now{self._tenants()}{self._gone()}"
             )
         fitting.sort(key=self._used_mb)
         placed = Placed(model, tuple(sorted(fitting[:count], key=self._order)), each_mb)
@@ -78,6 +96,10 @@ class DeviceTable:
 
     def _order(self, device: str) -> int:
         return self.devices.index(device)
+
+    def _gone(self) -> str:
+        names = ", ".join(device for device in self._memory_mb if device in self._lost)
+        return f" (gone: {names})" if names else ""
 
     def _tenants(self) -> str:
         names = ", ".join(

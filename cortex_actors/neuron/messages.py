@@ -152,8 +152,16 @@ class ModelChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceLost:
+    """Models to Model: the device of this rank is not there any more."""
+
+    rank: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class DevicesMeasured:
-    """Fresh memory figures of all devices."""
+    """Fresh memory figures of all devices that are there."""
 
     devices: tuple[DeviceState, ...]
 

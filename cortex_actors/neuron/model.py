@@ -19,6 +19,7 @@ from cortex_actors.kit.monitor import Down
 from cortex_actors.kit.reasons import NORMAL, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import (
+    DeviceLost,
     DrainAsked,
     Drained,
     EngineEnded,
@@ -34,6 +35,7 @@ from cortex_actors.neuron.messages import (
 from cortex_actors.neuron.model_lifecycle import ModelLifecycle, ModelPhase
 from cortex_actors.neuron.model_processes import ModelProcesses
 from cortex_actors.serving.messages import DrainStarted
+from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import ModelFilesError
 from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad
@@ -164,6 +166,11 @@ class Model(SupervisedActor):
         self._life.group_gone()
         self._announce()
 
+    @handles(DeviceLost)
+    def _device_lost(self, message: DeviceLost) -> None:
+        cause = f"rank {message.rank} had {message.device}, which is gone"
+        self._fail(self._named(FailureCode.DEVICE_LOST, cause))
+
     @handles(EngineLoad)
     def _engine_loaded(self, message: EngineLoad) -> None:
         self._engine_load = message
@@ -216,6 +223,11 @@ class Model(SupervisedActor):
         self.leave(NORMAL)
 
     def _start_processes(self, model_dir: Path) -> None:
+        try:
+            self._processes.check(model_dir)
+        except (ModelFilesError, PlacementError) as error:
+            self._fail(self._named(error.code, str(error)))
+            return
         self._life.prepared()
         self._announce()
         self._tree = self._processes.start(model_dir, self.ref)

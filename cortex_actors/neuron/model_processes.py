@@ -29,8 +29,10 @@ from cortex_actors.neuron.group_roster import GroupRoster
 from cortex_actors.neuron.preparation import Preparation, PreparationSettings
 from cortex_actors.neuron.tp_epoch import TpEpoch
 from cortex_actors.neuron.tp_worker import RankSettings, TpWorker, rank_name
+from neuron_runtime.geometry import Geometry
 from neuron_runtime.model_cache import ModelCache
 from neuron_runtime.model_errors import SourceNotFound
+from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.model_source import ModelSource, Scheme
 from transports.endpoints import parse
 from transports.schemas.fleet import ModelSpec
@@ -90,6 +92,21 @@ class ModelProcesses:
                 return None
             raise
         return ModelCache(self._workplace.config.neuron.cache_dir).find(files)
+
+    def check(self, model_dir: Path) -> None:
+        """Refuse a number of ranks that the model cannot be divided among.
+
+        A configuration that leaves its sizes to the model's class passes; the ranks judge it.
+
+        Raises:
+            ModelFilesError: The configuration cannot be read.
+            PlacementError: The model does not divide; names the numbers that do.
+        """
+        if len(self._devices) == 1:
+            return
+        geometry = Geometry.from_config(read_json(model_dir / CONFIG))
+        if geometry.known:
+            geometry.check(len(self._devices))
 
     def start_preparation(self, model: ActorRef) -> ActorRef:
         """Have the files converted; ``model`` is told how that goes."""

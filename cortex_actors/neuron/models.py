@@ -14,7 +14,14 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.monitor import Down
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.device_table import DeviceTable, Placed
-from cortex_actors.neuron.messages import LoadAsked, ModelChanged, Unload, UnloadAsked
+from cortex_actors.neuron.messages import (
+    DeviceLost,
+    DevicesMeasured,
+    LoadAsked,
+    ModelChanged,
+    Unload,
+    UnloadAsked,
+)
 from cortex_actors.neuron.model_lifecycle import ModelPhase
 from cortex_actors.serving.messages import DrainStarted, EnsureLoaded, LoadFinished
 from transports.clock import Clock, MonotonicClock
@@ -133,6 +140,14 @@ class Models(SupervisedActor):
         for resident in self._residents.values():
             if resident.ref is not None:
                 resident.ref.notify(message)
+
+    @handles(DevicesMeasured)
+    def _devices_measured(self, message: DevicesMeasured) -> None:
+        self._devices.observe({device.id for device in message.devices})
+        for model, (rank, device) in self._devices.lost_ranks().items():
+            ref = self._residents[model].ref
+            if ref is not None:
+                ref.notify(DeviceLost(rank, device))
 
     @handles(ModelChanged)
     def _model_changed(self, message: ModelChanged) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from cortex_actors.config.devices import (
     DeviceChoice,
     DeviceError,
     find_devices,
+    measure_devices,
     parse_devices,
     parse_nvidia_smi,
 )
@@ -87,6 +91,55 @@ def test_visible_devices_renumber(visible: str, free: list[int]) -> None:
     found = parse_nvidia_smi(TWO_GPUS, {"CUDA_VISIBLE_DEVICES": visible})
     assert [device.memory_free_mb for device in found] == free
     assert [device.id for device in found] == [f"cuda:{n}" for n in range(len(free))]
+
+
+def test_the_others_keep_their_numbers_when_a_device_is_lost() -> None:
+    said = f"Unable to determine the device handle: GPU is lost\n{TWO_GPUS.splitlines()[1]}\n"
+    for environ in ({}, {"CUDA_VISIBLE_DEVICES": "0,1"}):
+        (left,) = parse_nvidia_smi(said, environ)
+        assert (left.id, left.memory_free_mb) == ("cuda:1", 90000)
+
+
+def test_known_devices_that_are_left_are_measured_in_their_order() -> None:
+    known = find_devices(DeviceChoice("cuda", cudas=(2, 0)), lambda: _gpus(3))
+
+    assert [d.id for d in measure_devices(known, lambda: _gpus(3))] == ["cuda:2", "cuda:0"]
+    assert [d.id for d in measure_devices(known, lambda: _gpus(2))] == ["cuda:0"]
+    assert measure_devices(known, tuple) == ()
+
+
+def test_cpus_are_always_there() -> None:
+    known = find_devices(DeviceChoice("cpu", 2))
+    assert [device.id for device in measure_devices(known)] == ["cpu:0", "cpu:1"]
+
+
+_SMI = """#!/bin/sh
+printf '%s\\n' '0, GPU-aaaa, NVIDIA H200, 143771, 143000'
+exit {code}
+"""
+
+
+@pytest.mark.parametrize(("code", "there"), [(0, True), (6, True), (15, True), (18, False)])
+def test_only_an_answer_of_nvidia_smi_says_that_a_device_is_gone(
+    code: int, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(_SMI.format(code=code))
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if there:
+        assert [device.id for device in measure_devices(_gpus(2))] == ["cuda:0"]
+    else:
+        with pytest.raises(DeviceError, match="ended with 18"):
+            measure_devices(_gpus(2))
+
+
+def test_a_host_without_nvidia_smi_cannot_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="nvidia-smi"):
+        measure_devices(_gpus(2))
 
 
 def test_rows_that_are_not_devices_are_left_out() -> None:

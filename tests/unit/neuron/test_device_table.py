@@ -70,6 +70,30 @@ def test_a_group_takes_no_device_that_has_a_tenant() -> None:
     assert placed(table.place("group", 2, 0)) == ("cuda:1", "cuda:2")
 
 
+def test_nothing_is_placed_on_a_device_that_is_gone_until_it_is_back() -> None:
+    table = DeviceTable(MEMORY_MB)
+    table.observe(["cuda:0", "cuda:2"])
+
+    assert placed(table.place("group", 2, 0)) == ("cuda:0", "cuda:2")
+    assert "(gone: cuda:1)" in refused(table.place("small", 1, 0))
+    assert "this neuron has 2: cuda:0, cuda:2 (gone: cuda:1)" in refused(table.place("big", 3, 0))
+    table.observe(MEMORY_MB)
+    assert placed(table.place("small", 1, 0)) == ("cuda:1",)
+
+
+def test_who_has_a_device_that_is_gone_is_known_by_its_first_such_rank() -> None:
+    table = DeviceTable(MEMORY_MB)
+    table.place("small", 1, 0)
+    table.place("group", 2, 0)
+    table.observe([])
+    assert table.lost_ranks() == {"small": (0, "cuda:0"), "group": (0, "cuda:1")}
+    table.observe(["cuda:0", "cuda:1"])
+    assert table.lost_ranks() == {"group": (1, "cuda:2")}
+
+    table.release("group")
+    assert table.lost_ranks() == {}
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_spec_that_wants_no_device_gets_one(count: int) -> None:
     assert placed(DeviceTable(MEMORY_MB).place("m", count, 10)) == ("cuda:0",)

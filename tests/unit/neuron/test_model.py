@@ -10,6 +10,7 @@ import pytest
 from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import (
+    DeviceLost,
     DrainAsked,
     Drained,
     EngineEnded,
@@ -24,6 +25,7 @@ from cortex_actors.neuron.messages import (
 )
 from cortex_actors.neuron.model import Model, Placement
 from cortex_actors.serving.messages import DrainStarted
+from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import ModelFilesError, SourceNotFound
 from tests.unit.serving.doubles import SOON_S, Audience, Recorder, settle
 from transports.failures import FailureCode
@@ -47,11 +49,16 @@ class Processes:
         self.engine: ActorRef | None = None
         self.started: list[Path] = []
         self.stops = 0
+        self.misfit: PlacementError | None = None
 
     def cached(self) -> Path | None:
         if isinstance(self._cached, ModelFilesError):
             raise self._cached
         return self._cached
+
+    def check(self, model_dir: Path) -> None:
+        if self.misfit is not None:
+            raise self.misfit
 
     def start_preparation(self, model: ActorRef) -> ActorRef:
         self.preparation = self._start(Recorder, name="preparation")
@@ -152,6 +159,30 @@ def test_a_failure_is_announced_with_its_reason_when_all_has_ended(
     last = scene.models.heard(ModelChanged)[-1]
     assert (last.state.state, last.state.error) == ("failed", "m.gguf is gone")
     assert last.failure == failure
+    assert scene.processes.stops >= 1
+
+
+def test_a_model_that_does_not_divide_fails_before_any_process_is_started(start: Start) -> None:
+    scene = Scene(start, cached=None)
+    scene.processes.misfit = PlacementError("9 heads among 2; possible are 1, 3")
+    scene.model.notify(PreparationEnded("/converted", None))
+
+    assert scene.model.exit.wait(SOON_S)
+    last = scene.models.heard(ModelChanged)[-1]
+    text = "model 'm' failed: 9 heads among 2; possible are 1, 3"
+    assert last.failure == Failure(FailureCode.LOAD_FAILED, text)
+    assert scene.processes.started == []
+
+
+def test_a_device_that_vanishes_fails_the_model_and_ends_its_processes(scene: Scene) -> None:
+    scene.be_ready()
+    scene.model.notify(DeviceLost(1, "cpu:1"))
+
+    assert scene.model.exit.wait(SOON_S)
+    last = scene.models.heard(ModelChanged)[-1]
+    text = "model 'm' failed: rank 1 had cpu:1, which is gone"
+    assert (last.state.state, last.state.error) == ("failed", text)
+    assert last.failure == Failure(FailureCode.DEVICE_LOST, text)
     assert scene.processes.stops >= 1
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,8 @@ from cortex_actors.neuron.messages import (
     EpochReady,
 )
 from cortex_actors.neuron.model_processes import ModelProcesses, Workplace
+from neuron_runtime.geometry import PlacementError
+from neuron_runtime.model_errors import SourceNotFound
 from tests.eventually import eventually
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, FakeLink, Recorder
@@ -127,6 +131,31 @@ def scene(start: Start, launcher: StubLauncher, directory: Path) -> Iterator[Sce
     yield scene
     scene.processes.stop()
     assert launcher.alive() == []
+
+
+@pytest.mark.parametrize(
+    ("config", "possible"),
+    [
+        ({"num_attention_heads": 9, "num_key_value_heads": 3}, "1, 3, 9"),
+        ({"num_attention_heads": 8}, None),
+        ({"text_config": {"num_attention_heads": 3}}, "1, 3"),
+        ({"n_head": 9}, None),
+    ],
+)
+def test_a_number_of_ranks_is_judged_by_the_heads_that_the_configuration_states(
+    scene: Scene, tmp_path: Path, config: dict[str, Any], possible: str | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if possible is None:
+        scene.processes.check(tmp_path)
+    else:
+        with pytest.raises(PlacementError, match=f"possible are {possible}$"):
+            scene.processes.check(tmp_path)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match=r"config\.json"):
+        scene.processes.check(tmp_path)
 
 
 def test_the_engine_is_told_of_the_whole_group_once_it_is_up(scene: Scene) -> None:

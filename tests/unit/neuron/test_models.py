@@ -12,7 +12,14 @@ from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.reasons import NORMAL, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.device_table import DeviceTable, Placed
-from cortex_actors.neuron.messages import LoadAsked, ModelChanged, Unload, UnloadAsked
+from cortex_actors.neuron.messages import (
+    DeviceLost,
+    DevicesMeasured,
+    LoadAsked,
+    ModelChanged,
+    Unload,
+    UnloadAsked,
+)
 from cortex_actors.neuron.models import RETRY_FAILED_AFTER_S, Models
 from cortex_actors.serving.messages import EnsureLoaded, LoadFinished
 from tests.eventually import eventually
@@ -20,6 +27,7 @@ from tests.unit.serving.doubles import Audience, FakeRequest, Recorder, model_st
 from transports.clock import ManualClock
 from transports.failures import FailureCode
 from transports.schemas.fleet import (
+    DeviceState,
     LoadModel,
     ModelLoaded,
     ModelSpec,
@@ -254,6 +262,23 @@ def test_a_start_that_is_refused_fails_the_load(scene: Scene) -> None:
     assert asked.failure().code == FailureCode.LOAD_FAILED
     scene.refusal = None
     assert scene.load().answers == []
+
+
+def test_a_model_is_told_of_the_loss_of_its_device_and_none_is_placed_there(scene: Scene) -> None:
+    scene.load()
+    scene.become("ready")
+    scene.models.notify(DevicesMeasured(()))
+    assert scene.actors[-1].next(DeviceLost) == DeviceLost(0, "cpu:0")
+    scene.become("failed", BROKEN)
+    scene.end()
+    scene.models.notify(DevicesMeasured(()))
+    refusal = scene.load(OTHER).failure()
+    assert refusal.code == FailureCode.INSUFFICIENT_DEVICES
+    assert "gone: cpu:0" in refusal.message
+
+    scene.models.notify(DevicesMeasured((DeviceState("cpu:0", "cpu", "cpu", 1000, 900),)))
+    assert scene.load(OTHER).answers == []
+    assert scene.placed[-1] == Placed("other", ("cpu:0",), 600)
 
 
 def test_news_of_a_model_that_is_gone_are_ignored(scene: Scene) -> None:

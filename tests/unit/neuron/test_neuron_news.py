@@ -15,7 +15,6 @@ from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.serving.messages import EnsureLoaded, FleetChanged, LoadFinished, Tick
 from cortex_actors.serving.state_board import StateBoard
 from tests.unit.serving.doubles import (
-    SOON_S,
     Audience,
     Recorder,
     model_state,
@@ -58,41 +57,53 @@ def test_a_router_that_is_not_there_is_not_told(start: Start) -> None:
 
 
 class Meter:
-    """Measures what a test says."""
+    """A monitor of two devices that measures what a test says: some of them, or None for failing.
 
-    def __init__(self) -> None:
-        self.told: list[tuple[DeviceState, ...]] = []
-        self.fails = False
+    ``told`` is what the neuron was told, measurement by measurement.
+    """
 
-    def measure(self) -> tuple[DeviceState, ...]:
-        if self.fails:
+    def __init__(self, start: Start, first: str | None = "ab") -> None:
+        self.known = tuple(DeviceState(id_, "cuda", "gpu", 1000, 900) for id_ in "ab")
+        self.told: list[str] = []
+        self.finds = first
+        self.monitor = start(DeviceMonitor, self.known, self._measure, self._on_measured)
+        settle(self.monitor)
+
+    def measure(self, *answers: str | None) -> list[str]:
+        for self.finds in answers:
+            self.monitor.notify(Tick())
+            settle(self.monitor)
+        return self.told
+
+    def _measure(self) -> tuple[DeviceState, ...]:
+        if self.finds is None:
             raise DeviceError("nvidia-smi hangs")
-        return DEVICES
+        return tuple(device for device in self.known if device.id in self.finds)
+
+    def _on_measured(self, devices: tuple[DeviceState, ...]) -> None:
+        self.told.append("".join(device.id for device in devices))
 
 
-def test_devices_are_measured_at_the_start_and_a_later_failure_changes_nothing(
-    start: Start,
-) -> None:
-    meter = Meter()
-    monitor = start(DeviceMonitor, meter.measure, meter.told.append)
-    meter.fails = True
-    monitor.notify(Tick())
-    settle(monitor)
-    assert monitor.alive
-    meter.fails = False
-    monitor.notify(Tick())
-    settle(monitor)
-
-    assert meter.told == [DEVICES, DEVICES]
+def test_devices_are_measured_at_the_start(start: Start) -> None:
+    assert Meter(start).told == ["ab"]
 
 
-def test_devices_that_were_never_there_are_a_failed_start(start: Start) -> None:
-    meter = Meter()
-    meter.fails = True
-    monitor = start(DeviceMonitor, meter.measure, meter.told.append)
+def test_a_measurement_that_fails_says_nothing_about_the_devices(start: Start) -> None:
+    assert Meter(start, None).measure(None, None, None, "ab") == ["ab"] * 5
 
-    assert monitor.exit.wait(SOON_S)
-    assert "nvidia-smi hangs" in str(monitor.exit.result())
+
+def test_a_device_is_gone_when_it_is_missed_twice_in_a_row(start: Start) -> None:
+    meter = Meter(start)
+    assert meter.measure("a", "ab", "a", None, "a", "a") == ["ab", "ab", "ab", "ab", "ab", "a", "a"]
+    assert meter.monitor.summary() == "devices=1 gone=b"
+
+
+def test_a_device_that_is_measured_again_is_back(start: Start) -> None:
+    assert Meter(start).measure("a", "a", "ab", "a") == ["ab", "ab", "a", "ab", "ab"]
+
+
+def test_all_devices_may_be_gone(start: Start) -> None:
+    assert Meter(start).measure("", "")[-1] == ""
 
 
 @pytest.mark.parametrize("failure", [None, Failure(FailureCode.LOAD_FAILED, "no")])
