@@ -179,6 +179,8 @@ def _neuron(directory: Path, http: int, link: int) -> dict[str, Any]:
             "load_deadline_s": 20.0,
             "drain_s": 3.0,
             "chaos": True,
+            # A process that was kept ready does not say on its command line what became of it.
+            "standby": 0,
             "max_running": 5,
             "log_level": "debug",
         },
