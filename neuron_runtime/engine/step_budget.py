@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import final
 
-MOST_GAP = 3.0
+MOST_GAP = 2.5
 _WEIGHT = 0.2
 _MOST_SURPRISE = 2.0
 
