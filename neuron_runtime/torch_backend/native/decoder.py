@@ -151,7 +151,8 @@ class NativeDecoder:
         )
 
     def _packed(self, form: Format, linears: Sequence[Any]) -> PackedWeight:
-        weight = torch.cat([each.weight.detach().float() for each in linears])
+        weights = [each.weight.detach() for each in linears]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [each.bias for each in linears if each.bias is not None]
         bias = None if not biases else torch.cat([each.detach().float() for each in biases])
         for each in linears:

@@ -60,9 +60,10 @@ typedef struct {
 } cx_input;
 
 int64_t cx_packed_bytes(int32_t format, int32_t outputs, int32_t inputs);
-/* Pack rows of float32 [outputs][inputs]; quantises INT8 and INT4 by groups, rounding to nearest. */
-void cx_pack(int32_t format, const float *rows, int32_t outputs, int32_t inputs, void *weight,
-             uint16_t *scale, uint16_t *minimum);
+/* Pack rows [outputs][inputs], stored as 0 float32, 1 bfloat16 or 2 float16; quantises INT8 and INT4
+ * by groups, rounding to nearest. */
+void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, int32_t inputs,
+             void *weight, uint16_t *scale, uint16_t *minimum);
 void cx_quantize_row(const float *row, int32_t inputs, int8_t *q, float *scale, float *sum);
 /* Compute output blocks [first, last) for all rows; add = 1 adds to what out holds. */
 void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,

@@ -101,7 +101,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cx_pool_new": (c_void_p, (c_int32,)),
     "cx_pool_free": (None, (c_void_p,)),
     "cx_packed_bytes": (c_int64, (c_int32, c_int32, c_int32)),
-    "cx_pack": (None, (c_int32, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_void_p)),
+    "cx_pack": (
+        None,
+        (c_int32, c_int32, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_void_p),
+    ),
     "cx_linear_forward": (
         c_int32,
         (c_void_p, POINTER(LinearStruct), c_void_p, c_int32, c_void_p),

@@ -29,80 +29,123 @@ int64_t cx_packed_bytes(int32_t format, int32_t outputs, int32_t inputs) {
 static uint16_t to_half(float value) { return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT); }
 static float from_half(uint16_t value) { return _cvtsh_ss(value); }
 
-static void pack_half(const float *rows, int outputs, int inputs, uint16_t *to) {
+/* How the rows to be packed are stored: 0 float32, 1 bfloat16, 2 float16. */
+enum { F32_ROWS, BF16_ROWS, F16_ROWS };
+
+static int64_t value_bytes(int stored) { return stored == F32_ROWS ? 4 : 2; }
+
+static float value_at(int stored, const char *from) {
+    float value;
+    uint16_t half;
+    if (stored == F32_ROWS) {
+        memcpy(&value, from, sizeof value);
+        return value;
+    }
+    memcpy(&half, from, sizeof half);
+    if (stored == F16_ROWS) return from_half(half);
+    uint32_t bits = (uint32_t)half << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static __m256 eight_values(int stored, const char *from) {
+    if (stored == F32_ROWS) return _mm256_loadu_ps((const float *)from);
+    __m128i bits = _mm_loadu_si128((const __m128i *)from);
+    if (stored == F16_ROWS) return _mm256_cvtph_ps(bits);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+static void pack_half(int stored, const char *rows, int outputs, int inputs, uint16_t *to) {
+    const int64_t size = value_bytes(stored);
     for (int block = 0; block < blocks_of(outputs); block++)
         for (int i = 0; i < inputs; i++)
             for (int lane = 0; lane < CX_BLOCK; lane++) {
-                int row = block * CX_BLOCK + lane;
-                *to++ = row < outputs ? to_half(rows[(int64_t)row * inputs + i]) : 0;
+                int64_t row = (int64_t)block * CX_BLOCK + lane;
+                *to++ = row < outputs ? to_half(value_at(stored, rows + (row * inputs + i) * size)) : 0;
             }
 }
 
-static uint16_t quantize_int8(const float *values, int8_t *q) {
-    float most = 0;
-    for (int i = 0; i < CX_GROUP; i++) most = fmaxf(most, fabsf(values[i]));
-    uint16_t scale = to_half(most / 127);
-    float used = from_half(scale);
-    for (int i = 0; i < CX_GROUP; i++) {
-        float level = used > 0 ? nearbyintf(values[i] / used) : 0;
-        q[i] = (int8_t)fmaxf(-127, fminf(127, level));
+/* The nearest level of 32 values, between least and most; all 0 if the scale is. */
+static __m256i levels(const __m256 value[4], float from, float scale, float least, float most) {
+    if (!(scale > 0)) return _mm256_setzero_si256();
+    const __m256 offset = _mm256_set1_ps(from), used = _mm256_set1_ps(scale);
+    __m256i w[4];
+    for (int i = 0; i < 4; i++) {
+        __m256 level = _mm256_div_ps(_mm256_sub_ps(value[i], offset), used);
+        level = _mm256_min_ps(level, _mm256_set1_ps(most));
+        w[i] = _mm256_cvtps_epi32(_mm256_max_ps(level, _mm256_set1_ps(least)));
     }
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+static uint16_t quantize_int8(const __m256 value[4], __m256i *q) {
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 most = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) most = _mm256_max_ps(_mm256_and_ps(value[i], magnitude), most);
+    uint16_t scale = to_half(cx_max8(most) / 127);
+    *q = levels(value, 0, from_half(scale), -127, 127);
     return scale;
 }
 
-static uint16_t quantize_int4(const float *values, int8_t *q, uint16_t *minimum) {
-    float least = values[0], most = values[0];
-    for (int i = 1; i < CX_GROUP; i++) {
-        least = fminf(least, values[i]);
-        most = fmaxf(most, values[i]);
+static uint16_t quantize_int4(const __m256 value[4], __m256i *q, uint16_t *minimum) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 least = value[0], most = value[0];
+    for (int i = 1; i < 4; i++) {
+        least = _mm256_min_ps(value[i], least);
+        most = _mm256_max_ps(value[i], most);
     }
-    uint16_t scale = to_half((most - least) / 15);
-    *minimum = to_half(least);
-    float used = from_half(scale), from = from_half(*minimum);
-    for (int i = 0; i < CX_GROUP; i++) {
-        float level = used > 0 ? nearbyintf((values[i] - from) / used) : 0;
-        q[i] = (int8_t)fmaxf(0, fminf(15, level));
-    }
+    float low = -cx_max8(_mm256_xor_ps(least, sign));
+    uint16_t scale = to_half((cx_max8(most) - low) / 15);
+    *minimum = to_half(low);
+    *q = levels(value, from_half(*minimum), from_half(scale), 0, 15);
     return scale;
 }
 
-static void pack_group(int format, const int8_t q[CX_BLOCK][CX_GROUP], uint8_t *to) {
+static void pack_group(int format, const __m256i q[CX_BLOCK], uint8_t *to) {
+    uint32_t from[CX_BLOCK][STEPS], word[STEPS][CX_BLOCK];
+    memcpy(from, q, sizeof from);
     for (int step = 0; step < STEPS; step++)
-        for (int lane = 0; lane < CX_BLOCK; lane++)
-            for (int i = 0; i < 4; i++) {
-                uint8_t value = (uint8_t)q[lane][step * 4 + i];
-                if (format == CX_INT8)
-                    to[step * 32 + lane * 4 + i] = value;
-                else if (step % 2 == 0)
-                    to[step / 2 * 32 + lane * 4 + i] = value;
-                else
-                    to[step / 2 * 32 + lane * 4 + i] |= (uint8_t)(value << 4);
-            }
-}
-
-void cx_pack(int32_t format, const float *rows, int32_t outputs, int32_t inputs, void *weight,
-             uint16_t *scale, uint16_t *minimum) {
-    if (format == CX_F16) {
-        pack_half(rows, outputs, inputs, weight);
+        for (int lane = 0; lane < CX_BLOCK; lane++) word[step][lane] = from[lane][step];
+    if (format == CX_INT8) {
+        memcpy(to, word, sizeof word);
         return;
     }
-    int groups = groups_of(inputs), bytes = CX_GROUP * CX_BLOCK / (format == CX_INT4 ? 2 : 1);
+    for (int step = 0; step < STEPS; step += 2, to += 32) {
+        /* Each byte has four bits, so that none reaches its neighbour. */
+        for (int lane = 0; lane < CX_BLOCK; lane++) word[step][lane] |= word[step + 1][lane] << 4;
+        memcpy(to, word[step], 32);
+    }
+}
+
+void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, int32_t inputs,
+             void *weight, uint16_t *scale, uint16_t *minimum) {
+    if (format == CX_F16) {
+        pack_half(stored, rows, outputs, inputs, weight);
+        return;
+    }
+    const int64_t size = value_bytes(stored);
+    const int groups = groups_of(inputs), bytes = CX_GROUP * CX_BLOCK / (format == CX_INT4 ? 2 : 1);
     uint8_t *to = weight;
     for (int block = 0; block < blocks_of(outputs); block++)
         for (int group = 0; group < groups; group++, to += bytes) {
-            int8_t q[CX_BLOCK][CX_GROUP] = {{0}};
+            __m256i q[CX_BLOCK];
             for (int lane = 0; lane < CX_BLOCK; lane++) {
-                int row = block * CX_BLOCK + lane, start = group * CX_GROUP;
+                int64_t row = (int64_t)block * CX_BLOCK + lane, start = (int64_t)group * CX_GROUP;
                 int64_t at = ((int64_t)block * groups + group) * CX_BLOCK + lane;
-                int count = inputs - start < CX_GROUP ? inputs - start : CX_GROUP;
-                float values[CX_GROUP] = {0};
-                if (row < outputs)
-                    memcpy(values, rows + (int64_t)row * inputs + start,
-                           (size_t)count * sizeof *values);
+                int64_t count = row < outputs ? inputs - start : 0;
+                const char *from = (const char *)rows + (row * inputs + start) * size;
+                char padded[CX_GROUP * sizeof(float)] = {0};
+                if (count < CX_GROUP) {
+                    if (count > 0) memcpy(padded, from, (size_t)(count * size));
+                    from = padded;
+                }
+                __m256 value[4];
+                for (int i = 0; i < 4; i++) value[i] = eight_values(stored, from + 8 * i * size);
                 if (format == CX_INT8)
-                    scale[at] = quantize_int8(values, q[lane]);
+                    scale[at] = quantize_int8(value, &q[lane]);
                 else
-                    scale[at] = quantize_int4(values, q[lane], &minimum[at]);
+                    scale[at] = quantize_int4(value, &q[lane], &minimum[at]);
             }
             pack_group(format, q, to);
         }

@@ -13,6 +13,9 @@ from neuron_runtime.torch_backend.native.library import LinearStruct, Threads
 GROUP = 32
 BLOCK = 8
 
+_STORED = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+"""What the kernels read as it is."""
+
 
 class Format(IntEnum):
     """How a weight is held; INT8 and INT4 have a scale for each group of 32 inputs.
@@ -42,7 +45,9 @@ class PackedWeight:
     ) -> None:
         self._library = library
         self.outputs, self.inputs = weight.shape
-        rows = weight.detach().to(torch.float32).contiguous()
+        rows = weight.detach().contiguous()
+        if rows.dtype not in _STORED:
+            rows = rows.to(torch.float32)
         blocks, groups = -(-self.outputs // BLOCK), -(-self.inputs // GROUP)
         size = library.cx_packed_bytes(form, self.outputs, self.inputs)
         self._weight = torch.empty(size, dtype=torch.uint8)
@@ -51,6 +56,7 @@ class PackedWeight:
         self._minimum = torch.empty(scales if form is Format.INT4 else 0, dtype=torch.float16)
         library.cx_pack(
             form,
+            _STORED[rows.dtype],
             rows.data_ptr(),
             self.outputs,
             self.inputs,
