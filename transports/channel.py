@@ -216,11 +216,7 @@ class Channel:
 
     def received(self, frames: Sequence[bytes]) -> None:
         """Take one message of the peer."""
-        effects = self._session.received(frames, self._now())
-        if len(effects) == 1:
-            _DO[type(effects[0])](self, effects[0])
-        elif effects:
-            self._execute(effects)
+        self._execute(self._session.received(frames, self._now()))
 
     def begin(self, effects: Effects, handshake_s: float) -> None:
         """Send the first message of the handshake, which must end within ``handshake_s``."""

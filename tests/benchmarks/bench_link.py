@@ -4,6 +4,9 @@
 short rounds, so that both see the same machine. Gates: a round trip through two reactor threads
 costs at most raw ZeroMQ + 2.5 thread hand-offs (a hand-off is there and back through two queues,
 as in the reference figures); a fan-out of a step to k processes at most twice raw.
+
+Without a gate: the same round trip begun on the asking reactor's own thread, as an engine asks its
+ranks, which has no thread hand-off; and the rules of both ends alone, without sockets or threads.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Callable
 import zmq
 
 from transports.identity import process_identity
+from transports.inproc import InprocNetwork
 from transports.link import CallEvent, Identity, IncomingRequest, Link
 from transports.reactor import Reactor
 from transports.schemas import Body
@@ -153,6 +157,12 @@ class Asking(Answering):
         self._link = link
         self.up.set()
 
+    def ask(self) -> None:
+        self._link.request(STEP, self._answers.put, deadline_s=10.0)
+
+    def await_answer(self) -> None:
+        self._answers.get()
+
     def one(self) -> None:
         self._link.request(STEP, self._answers.put, deadline_s=10.0)
         self._answers.get()
@@ -201,20 +211,47 @@ def round_trip(endpoint: str) -> dict[str, float]:
     raw = RawPeers(endpoint.format("raw"))
     threading.Thread(target=raw_echo, args=(raw.endpoint,), daemon=True).start()
     raw.await_peers(1)
-    there, here = Reactor("there"), Reactor("here")
+    there, here, own = Reactor("there"), Reactor("here"), Reactor("own")
     there.start()
     here.start()
-    asking = Asking()
+    asking, asking_here = Asking(), FanOut(own, 1)
     listener = there.listen(endpoint.format("own"), process_identity("b", "there"), Answering())
     here.connect(listener.endpoint, process_identity("b", "here"), asking)
+    own.connect(listener.endpoint, process_identity("b", "own"), asking_here)
+    asking_here.await_peers()
     if not asking.up.wait(5.0):
         raise TimeoutError("the link did not come up")
+    sides = {
+        "raw": raw.fan_out,
+        "hand-off": hand_off(),
+        "link": asking.one,
+        "own thread": asking_here.one,
+        "protocol": protocol(),
+    }
     try:
-        return alternate({"raw": raw.fan_out, "hand-off": hand_off(), "link": asking.one})
+        return alternate(sides)
     finally:
+        own.stop()
+        own.run()
         here.stop()
         there.stop()
         raw.close()
+
+
+def protocol() -> Callable[[], None]:
+    """What both ends of a round trip compute, on one thread and without sockets."""
+    network = InprocNetwork()
+    asking = Asking()
+    network.listen("inproc://bench", process_identity("b", "there"), Answering())
+    network.connect("inproc://bench", process_identity("b", "here"), asking)
+    network.run()
+
+    def one() -> None:
+        asking.ask()
+        network.run()
+        asking.await_answer()
+
+    return one
 
 
 def fan_out(peers: int, directory: str) -> dict[str, float]:
@@ -270,7 +307,11 @@ def main() -> None:
         ):
             medians = round_trip(endpoint)
             report(name, medians, medians["raw"] + 2.5 * medians["hand-off"])
-            print(f"{'':<16}thread hand-off {medians['hand-off']:.1f}")
+            own = medians["own thread"]
+            print(
+                f"{'':<16}thread hand-off {medians['hand-off']:.1f}; from the reactor's own thread"
+                f" {own:.1f}, {own / medians['raw']:.2f} of raw; protocol {medians['protocol']:.1f}"
+            )
         for peers in (2, 4):
             medians = fan_out(peers, directory)
             report(f"fan-out k={peers}", medians, 2 * medians["raw"])
