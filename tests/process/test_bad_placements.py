@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -121,6 +121,11 @@ class Neuron:
         assert isinstance(answer.body, ServiceState)
         return next(state for state in answer.body.models if state.id == model)
 
+    def await_state(self, model: str, state: str) -> ModelState:
+        """Wait until the neuron shows this; an answer may come just before."""
+        eventually(lambda: self.model(model).state == state, WAIT_S)
+        return self.model(model)
+
     def measure(self, times: int = 2) -> None:
         """Have the devices measured."""
         for _ in range(times):
@@ -166,20 +171,16 @@ def neuron(monkeypatch: pytest.MonkeyPatch) -> Iterator[Neuron]:
 
 
 @pytest.fixture
-def other(neuron: Neuron) -> Iterator[Callable[[], None]]:
-    """Another model that serves; what it is called with checks that nothing touched it."""
+def other(neuron: Neuron) -> Iterator[None]:
+    """Another model that serves before and after, by the same processes."""
     assert isinstance(neuron.load("small"), ModelLoaded)
     processes = tuple(neuron.launcher.handles)
-    before = neuron.model("small")
-
-    def untouched() -> None:
-        assert neuron.root.alive
-        assert neuron.model("small") == before
-        assert not any(handle.exited.is_set() for handle in processes)
-        assert isinstance(neuron.front_end.ask(LeaseRequest("id", "small")), Completed)
-
-    yield untouched
-    untouched()
+    yield
+    assert neuron.root.alive
+    small = neuron.await_state("small", "ready")
+    assert (small.restarts, small.error) == (0, "")
+    assert not any(handle.exited.is_set() for handle in processes)
+    assert isinstance(neuron.front_end.ask(LeaseRequest("id", "small")), Completed)
 
 
 @pytest.mark.usefixtures("other")
@@ -188,8 +189,7 @@ def test_a_number_of_ranks_that_does_not_divide_starts_no_process(neuron: Neuron
 
     assert failure.code == FailureCode.LOAD_FAILED
     assert "cannot be divided among 2 devices; possible are 1, 3" in failure.message
-    assert neuron.model("nine").state == "failed"
-    assert neuron.model("nine").error == failure.message
+    assert neuron.await_state("nine", "failed").error == failure.message
     assert neuron.launcher.spawned("model/nine/") == []
 
 
@@ -208,7 +208,7 @@ def test_a_group_on_a_device_of_another_group_is_refused(neuron: Neuron) -> None
 
     assert failure.code == FailureCode.INSUFFICIENT_DEVICES
     assert "resident: small on cpu:0, pair on cpu:1+cpu:2" in failure.message
-    assert neuron.model("pair").state == "ready"
+    neuron.await_state("pair", "ready")
     assert neuron.launcher.spawned("model/damaged/") == []
 
 
@@ -222,7 +222,7 @@ def test_a_shard_that_one_rank_cannot_read_fails_the_model_and_names_rank_and_fi
     assert "rank 1: " in failure.message
     assert f"{SHARD} is truncated: 7 of 8 bytes" in failure.message
     assert "rank 0" not in failure.message
-    assert neuron.model("damaged").state == "failed"
+    neuron.await_state("damaged", "failed")
     ranks = ["model/damaged/rank0", "model/damaged/rank1"]
     assert neuron.launcher.spawned("model/damaged/rank") == ranks
     assert isinstance(neuron.load("pair"), ModelLoaded)
@@ -233,10 +233,9 @@ def test_a_device_that_vanishes_fails_its_model_and_is_given_to_no_other(neuron:
     assert isinstance(neuron.load("pair"), ModelLoaded)
     neuron.present.discard("cpu:2")
     neuron.measure()
-    eventually(lambda: neuron.model("pair").state == "failed", WAIT_S)
 
     cause = "rank 1 had cpu:2, which is gone"
-    assert cause in neuron.model("pair").error
+    assert cause in neuron.await_state("pair", "failed").error
     for refused in (neuron.refusal("pair"), _lease_refusal(neuron, "pair")):
         assert (refused.code, cause in refused.message) == (FailureCode.DEVICE_LOST, True)
     later = neuron.refusal("damaged")

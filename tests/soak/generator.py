@@ -45,9 +45,9 @@ class Client:
         limits = httpx.Limits(max_keepalive_connections=0)
         self._http = httpx.Client(limits=limits, trust_env=False)
 
-    def ask(self, question: Question, manner: Manner) -> Reading:
-        """Return all that came, however it ended."""
-        reading = Reading()
+    def ask(self, question: Question, manner: Manner, reading: Reading | None = None) -> Reading:
+        """Return all that came, however it ended; ``reading`` is filled while it comes."""
+        reading = Reading() if reading is None else reading
         try:
             if manner.streamed:
                 self._stream(question, manner, reading)
