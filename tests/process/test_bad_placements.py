@@ -223,8 +223,9 @@ def test_a_shard_that_one_rank_cannot_read_fails_the_model_and_names_rank_and_fi
     assert f"{SHARD} is truncated: 7 of 8 bytes" in failure.message
     assert "rank 0" not in failure.message
     neuron.await_state("damaged", "failed")
-    ranks = ["model/damaged/rank0", "model/damaged/rank1"]
-    assert neuron.launcher.spawned("model/damaged/rank") == ranks
+    # A second epoch may have been begun before the model heard of the first one's end.
+    ranks = {"model/damaged/rank0", "model/damaged/rank1"}
+    assert set(neuron.launcher.spawned("model/damaged/rank")) == ranks
     assert isinstance(neuron.load("pair"), ModelLoaded)
 
 
