@@ -17,7 +17,8 @@ Each workload is measured in rounds that alternate between the servers, with the
 all in one round and new ones in the next. Servers that are not asked are frozen (SIGSTOP), except
 ours, whose idle use is printed. A measurement that takes longer than ``--limit`` is cut: tokens
 per second are then those until there, a first token that did not come counts as infinite. Ratios
-are of medians. The exit code is 1 if a bar is missed.
+are of medians; one against a server that was over the limit is not known. A figure that was cut
+has a star. The exit code is 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ from cortex_actors.cli.bench_serve import warm_up
 from cortex_actors.cli.gateway_client import GatewayError
 from cortex_actors.cli.tables import make_table
 from tests.benchmarks.peers import CortexStack, LlamaServer, Peer, RunningServer, TransformersServe
-from tests.benchmarks.serving_verdicts import BARS, median
+from tests.benchmarks.serving_verdicts import BARS, Bar, Measurement, median, was_cut
 from tests.benchmarks.serving_workloads import WORKLOADS, MeasureError, Question, Workload
 
 CATALOGUE = Path(__file__).parents[2] / "conf" / "models.yaml"
 IDLE_S = 3.0
+IDLE_SHARE, SETTLE_S, SETTLE_TURNS = 0.2, 0.25, 120
 
-Samples = dict[tuple[str, str], list[float]]
+Samples = dict[tuple[str, str], list[Measurement]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(_bars(samples))
     if args.json:
         args.json.write_text(json.dumps(_report(args, idle, samples), indent=2) + "\n")
-    return int(any(bar.passes(bar.ratio(samples)) is False for bar in BARS))
+    return int(any(bar.passes(samples) is False for bar in BARS))
 
 
 def _start(
@@ -126,18 +128,28 @@ def _round(
         with peer.turn() as target:
             try:
                 warm_up(target, seed)
-                value = workload.measure(Question(peer, seed, args.limit))
+                found = workload.measure(Question(peer, seed, args.limit))
             except (MeasureError, GatewayError) as error:
                 console.print(f"  {workload.key} {peer.name}: {error}", markup=False)
-                value = math.nan
-        samples.setdefault((workload.key, peer.name), []).append(value)
-        console.print(f"  {workload.key} {peer.name}: {_shown(value)} {workload.unit}")
+                found = Measurement(math.nan)
+            _settle(peer)
+        samples.setdefault((workload.key, peer.name), []).append(found)
+        console.print(f"  {workload.key} {peer.name}: {_shown([found])} {workload.unit}")
+
+
+def _settle(peer: Peer) -> None:
+    """Wait until it has noticed that nobody listens any more; what was cut may still run."""
+    for _ in range(SETTLE_TURNS):
+        before = peer.processor_s()
+        threading.Event().wait(SETTLE_S)
+        if peer.processor_s() - before < IDLE_SHARE * SETTLE_S:
+            return
 
 
 def _figures(peers: Sequence[Peer], chosen: Sequence[Workload], samples: Samples) -> Table:
     table = make_table("", "WORKLOAD", *(peer.name.upper() for peer in peers), "")
     for workload in chosen:
-        values = (_shown(median(samples[workload.key, peer.name])) for peer in peers)
+        values = (_shown(samples[workload.key, peer.name]) for peer in peers)
         table.add_row(workload.key, workload.title, *values, workload.unit)
     return table
 
@@ -145,10 +157,13 @@ def _figures(peers: Sequence[Peer], chosen: Sequence[Workload], samples: Samples
 def _bars(samples: Samples) -> Table:
     table = make_table("", "BAR", "MEASURED", "")
     for bar in BARS:
-        ratio = bar.ratio(samples)
-        verdict = {True: "pass", False: "MISS", None: "not measured"}[bar.passes(ratio)]
-        table.add_row(bar.workload, str(bar), _shown(ratio), verdict)
+        table.add_row(bar.workload, str(bar), _number(bar.ratio(samples)), _verdict(bar, samples))
     return table
+
+
+def _verdict(bar: Bar, samples: Samples) -> str:
+    verdict = {True: "pass", False: "MISS", None: "not measured"}[bar.passes(samples)]
+    return f"{verdict} (cut at the limit)" if bar.was_cut(samples) else verdict
 
 
 def _report(args: argparse.Namespace, idle: dict[str, float], samples: Samples) -> dict[str, Any]:
@@ -162,8 +177,8 @@ def _report(args: argparse.Namespace, idle: dict[str, float], samples: Samples) 
                 "title": workload.title,
                 "unit": workload.unit,
                 "samples": {
-                    name: [_finite(value) for value in values]
-                    for (key, name), values in samples.items()
+                    name: [{"value": _finite(s.value), "cut": s.cut} for s in found]
+                    for (key, name), found in samples.items()
                     if key == workload.key
                 },
             }
@@ -174,7 +189,8 @@ def _report(args: argparse.Namespace, idle: dict[str, float], samples: Samples) 
                 "workload": bar.workload,
                 "bar": str(bar),
                 "measured": _finite(bar.ratio(samples)),
-                "passes": bar.passes(bar.ratio(samples)),
+                "passes": bar.passes(samples),
+                "cut": bar.was_cut(samples),
             }
             for bar in BARS
         ],
@@ -194,10 +210,14 @@ def _processor() -> str:
     return next(names, platform.machine())
 
 
-def _shown(value: float) -> str:
+def _shown(samples: Sequence[Measurement]) -> str:
+    return _number(median(samples)) + ("*" if was_cut(samples) else "")
+
+
+def _number(value: float) -> str:
     if math.isnan(value):
         return "-"
-    return "over the limit" if math.isinf(value) else f"{value:.3g}"
+    return "> limit" if math.isinf(value) else f"{value:.3g}"
 
 
 def _finite(value: float) -> float | None:

@@ -15,6 +15,7 @@ from cortex_actors.cli.bench.serve_figures import ServeFigures
 from cortex_actors.cli.bench.stream_record import CUT, StreamRecord
 from cortex_actors.cli.bench.target import Target
 from tests.benchmarks.peers import Peer
+from tests.benchmarks.serving_verdicts import Measurement
 
 SHORT_PROMPT, LONG_PROMPT, PREFIX = 80, 740, 700
 NEW_TOKENS = 96
@@ -50,57 +51,55 @@ def prompts_of(seed: int, count: int, tokens: int, prefix_tokens: int = 0) -> li
     return [prompts.prompt(number) for number in range(count)]
 
 
-def one_stream(question: Question) -> float:
+def one_stream(question: Question) -> Measurement:
     """ITL p50 of one stream, in ms."""
     figures = ServeFigures.of(_closed(question, streams=1))
-    return figures.gap.p50 * 1e3 if figures.gap else math.inf
+    return Measurement(figures.gap.p50 * 1e3 if figures.gap else math.inf, figures.cut > 0)
 
 
-def eight_streams(question: Question) -> float:
-    """Tokens per second of 8 streams; what was cut counts up to there."""
-    return ServeFigures.of(_closed(question, streams=8)).tokens_per_s
+def eight_streams(question: Question) -> Measurement:
+    """Tokens per second of 8 streams."""
+    return _rate(_closed(question, streams=8))
 
 
-def sixteen_streams(question: Question) -> float:
-    """Tokens per second of 16 streams; what was cut counts up to there."""
-    return ServeFigures.of(_closed(question, streams=16)).tokens_per_s
+def sixteen_streams(question: Question) -> Measurement:
+    """Tokens per second of 16 streams."""
+    return _rate(_closed(question, streams=16))
 
 
-def four_long_prompts(question: Question) -> float:
+def four_long_prompts(question: Question) -> Measurement:
     """TTFT p50 of four long prompts that arrive at once, in s."""
     load = LoadGenerator(question.target, 16)
     prompts = prompts_of(question.seed, 4, LONG_PROMPT)
     records = _checked(asyncio.run(load.closed_loop(prompts, 4, question.limit_s)))
-    return statistics.median_low([_first_text_s(record) for record in records])
+    return _measured(statistics.median_low(map(_first_text_s, records)), records)
 
 
-def shared_prefix(question: Question) -> float:
+def shared_prefix(question: Question) -> Measurement:
     """TTFT of a second request with the same long prefix, relative to the first's."""
     load = LoadGenerator(question.target, 8)
     prompts = prompts_of(question.seed, 2, LONG_PROMPT, PREFIX)
     records = _checked(asyncio.run(load.closed_loop(prompts, 1, question.limit_s)))
-    if len(records) < 2:
-        return math.inf
-    first, second = map(_first_text_s, records)
-    return second / first if first < math.inf else math.inf
+    first, second = (*map(_first_text_s, records), math.inf)[:2]
+    return _measured(second / first if first < math.inf else math.inf, records)
 
 
-def newcomer(question: Question) -> float:
+def newcomer(question: Question) -> Measurement:
     """Worst gap of running streams while a long prompt arrives, in median gaps before it."""
     records, arrived = asyncio.run(_run_newcomer(question))
     _checked([*records, arrived])
-    return interference(records, arrived)
+    return _measured(interference(records, arrived), [*records, arrived])
 
 
-def cold_start(question: Question) -> float:
+def cold_start(question: Question) -> Measurement:
     """From the load request, or the process's start, to the first token, in s."""
     began = question.peer.unload()
     if began is None:
-        return math.nan
+        return Measurement(math.nan)
     load = LoadGenerator(question.target, 4)
     prompts = prompts_of(question.seed, 1, SHORT_PROMPT)
     (record,) = _checked(asyncio.run(load.closed_loop(prompts, 1, question.limit_s)))
-    return record.text_at[0] - began if record.text_at else math.inf
+    return _measured(record.text_at[0] - began if record.text_at else math.inf, [record])
 
 
 def interference(running: Sequence[StreamRecord], arrived: StreamRecord) -> float:
@@ -150,6 +149,14 @@ def _closed(question: Question, streams: int) -> list[StreamRecord]:
     return _checked(asyncio.run(load.closed_loop(prompts, streams, question.limit_s)))
 
 
+def _rate(records: list[StreamRecord]) -> Measurement:
+    return _measured(ServeFigures.of(records).tokens_per_s, records)
+
+
+def _measured(value: float, records: Sequence[StreamRecord]) -> Measurement:
+    return Measurement(value, any(record.error == CUT for record in records))
+
+
 def _checked(records: list[StreamRecord]) -> list[StreamRecord]:
     for record in records:
         if record.error not in {"", CUT}:
@@ -169,15 +176,15 @@ class Workload:
     key: str
     title: str
     unit: str
-    measure: Callable[[Question], float]
+    measure: Callable[[Question], Measurement]
 
 
 WORKLOADS = (
     Workload("a", "1 stream: ITL p50", "ms", one_stream),
     Workload("b", "8 streams", "tok/s", eight_streams),
     Workload("c", "16 streams", "tok/s", sixteen_streams),
-    Workload("d", f"4 x {LONG_PROMPT} tokens at once: TTFT p50", "s", four_long_prompts),
-    Workload("e", f"same {PREFIX} tokens again: TTFT", "of first", shared_prefix),
-    Workload("f", f"{LONG_PROMPT} tokens arrive: worst gap", "x median", newcomer),
-    Workload("g", "cold start to first token", "s", cold_start),
+    Workload("d", f"4 x {LONG_PROMPT} at once: TTFT p50", "s", four_long_prompts),
+    Workload("e", f"same {PREFIX} again: TTFT", "of first", shared_prefix),
+    Workload("f", f"{LONG_PROMPT} arrive: worst gap", "x median", newcomer),
+    Workload("g", "cold to first token", "s", cold_start),
 )
