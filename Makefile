@@ -10,14 +10,15 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
            $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit bench soak clean
+.PHONY: help install run test lint type unit bench bench-serve soak clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run      start a neuron and a gateway here and watch a model answer'
 	@echo 'make test     lint, types and all tests'
 	@echo 'make install  only create .venv with what make run needs'
-	@echo 'make bench    measure;  make soak: ten minutes under faults'
+	@echo 'make bench    measure;  make bench-serve: beside other servers'
+	@echo 'make soak     ten minutes under faults'
 	@echo 'make clean    remove .venv and all caches'
 
 # Each stamp names what was installed; it is older than its prerequisites when they change.
@@ -65,6 +66,12 @@ unit: $(VENV)/tools
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_fanout bench_death bench_tp; do \
 	  echo "==> $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit; done
+
+# Against other servers: make bench-serve LLAMA_SERVER=DIR/llama-server TRANSFORMERS=VENV/bin/python
+bench-serve: $(VENV)/tools
+	@$(BIN)/python -m tests.benchmarks.bench_serve \
+	  $(if $(LLAMA_SERVER),--llama-server $(LLAMA_SERVER)) \
+	  $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
 
 soak: $(VENV)/tools
 	@$(BIN)/python -m tests.soak
