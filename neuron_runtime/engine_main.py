@@ -7,12 +7,14 @@ import logging
 import os
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import final
 
 from neuron_runtime.child import Begin, ChildProcess
+from neuron_runtime.drop_reporter import DropReporter
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.daemon_link import DaemonLink, Reports
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
@@ -30,6 +32,7 @@ from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_kind import ModelKind
 from transports.curve import CurveServer, load_allow_list, load_keys
 from transports.errors import EndpointError, KeyFileError
+from transports.fence import DropReason
 from transports.link import Identity
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
@@ -141,6 +144,8 @@ class _Process:
         self._reactor = Reactor(child.name)
         self._exit_code = ExitCode.OK
         self._reports = Reports()
+        self._group: GroupDriver | None = None
+        self._former_drops: Counter[DropReason] = Counter()
         self._engine = new_engine(self._reactor, self._reports.tell)
         self._epochs = Epochs(
             self._reactor, self._new_group, self._shard, self._reports.tell, self._engine
@@ -166,6 +171,7 @@ class _Process:
             deadline_s=CONNECT_S,
             liveness=_DAEMON_LIVENESS,
         )
+        DropReporter(self._reactor, "engine", self._drops, lambda: self._reports.link).start()
         self._reactor.run()
         return self._exit_code
 
@@ -177,9 +183,22 @@ class _Process:
     def _new_group(
         self, start: GroupStart, *, request_kill: RequestKill, on_broken: OnBroken
     ) -> GroupDriver:
-        return GroupDriver(
-            self._reactor, self._me, start, request_kill=request_kill, on_broken=on_broken
+        if self._group is not None:
+            self._former_drops.update(self._group.drops)
+        self._group = GroupDriver(
+            self._reactor,
+            self._me,
+            start,
+            request_kill=request_kill,
+            on_broken=on_broken,
+            on_drops=self._reports.tell,
         )
+        return self._group
+
+    def _drops(self) -> Counter[DropReason]:
+        """Refused by links, and by this group and its predecessors."""
+        group = Counter(self._group.drops) if self._group is not None else Counter()
+        return Counter(self._reactor.counters.drops) + self._former_drops + group
 
     def _shard(self, start: GroupStart, member: Member) -> LoadShard:
         arguments = self._arguments

@@ -34,7 +34,7 @@ from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, MemberDown
 from transports.schemas.daemon import Member as MemberRecord
 from transports.schemas.group import InjectFault, LoadShard
-from transports.schemas.link import Failure, Hello
+from transports.schemas.link import Failure, Hello, LinkDrops
 from transports.timers import Timer
 
 _log = logging.getLogger("cortex.group")
@@ -46,6 +46,7 @@ _LINK_SLACK_S = 30.0
 RequestKill = Callable[[int, int, str], None]
 OnClosed = Callable[[Outcome], None]
 OnBroken = Callable[[str, str], None]
+OnDrops = Callable[[LinkDrops], None]
 
 
 class _RankCall:
@@ -73,6 +74,7 @@ class GroupDriver:
         request_kill: Called with ``(slot, inc, reason)``, where reason is an ``ExitKind`` value;
             the answer is a ``MemberDown`` handed to ``member_down``.
         on_broken: Called once with ``(code, message)``, after the open operation has closed.
+        on_drops: Called with what ranks report of messages that they refused.
 
     Raises:
         EndpointError: ``start.endpoint`` cannot be bound.
@@ -86,12 +88,14 @@ class GroupDriver:
         *,
         request_kill: RequestKill,
         on_broken: OnBroken,
+        on_drops: OnDrops,
     ) -> None:
         self._reactor = reactor
         self._me = me
         self._start = start
         self._request_kill = request_kill
         self._on_broken = on_broken
+        self._on_drops = on_drops
         self._group = Group(start.epoch, [Member(m.rank, m.slot, m.inc) for m in start.members])
         self._links: dict[int, Link] = {}
         self._calls: dict[int, _RankCall] = {}
@@ -212,7 +216,10 @@ class GroupDriver:
         request.fail(Failure(FailureCode.INVALID_REQUEST, "an engine answers no rank's questions"))
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        """LinkHandler: ranks send no notes."""
+        """LinkHandler: ranks say what they refused, and nothing else."""
+        del link, raw
+        if isinstance(body, LinkDrops):
+            self._on_drops(body)
 
     def on_event(self, member: Member, corr: int, event: CallEvent) -> None:
         """Feed one event of the request ``corr`` to ``member``."""

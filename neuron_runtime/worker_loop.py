@@ -10,6 +10,7 @@ import logging
 from typing import final
 
 from neuron_runtime.backends.base import Backend, BackendError
+from neuron_runtime.drop_reporter import DropReporter
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.faults import Faults, Phase, UnknownFault
 from transports.failures import FailureCode
@@ -76,6 +77,8 @@ class WorkerLoop:
     def on_up(self, link: Link) -> None:
         """LinkHandler: the engine has welcomed us."""
         self._up = True
+        drops = self._reactor.counters.drops
+        DropReporter(self._reactor, "rank", lambda: drops, lambda: link).start()
         _log.info("serving engine=%s inc=%d", link.peer.name, self._me.inc)
 
     def on_request(self, request: IncomingRequest) -> None:

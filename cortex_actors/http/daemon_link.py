@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import final
 
+from neuron_runtime.drop_reporter import DropReporter
 from transports.errors import EndpointError, LinkDown
 from transports.identity import process_identity
 from transports.link import Call, IncomingRequest, Link, OnCallEvent
@@ -34,6 +35,8 @@ class DaemonLink:
         self._service: ServiceState | None = None
         self._backoff_s = FIRST_BACKOFF_S
         self._closed = False
+        drops = reactor.counters.drops
+        self._drops = DropReporter(reactor, "front_end", lambda: drops, lambda: self._link)
 
     @property
     def service(self) -> ServiceState | None:
@@ -46,15 +49,9 @@ class DaemonLink:
         return self._link is not None
 
     def open(self) -> None:
-        """Begin to connect."""
-        if self._closed:
-            return
-        me = process_identity("front_end", self._name)
-        try:
-            self._reactor.connect(self._endpoint, me, self)
-        except EndpointError as ex:
-            _LOG.error("daemon_link endpoint=%s refused error=%s", self._endpoint, ex)
-            self._retry()
+        """Begin to connect, and to report refused messages."""
+        self._drops.start()
+        self._connect()
 
     def close(self) -> None:
         """Leave and do not come back."""
@@ -103,8 +100,18 @@ class DaemonLink:
         self._link = None
         self._retry()
 
+    def _connect(self) -> None:
+        if self._closed:
+            return
+        me = process_identity("front_end", self._name)
+        try:
+            self._reactor.connect(self._endpoint, me, self)
+        except EndpointError as ex:
+            _LOG.error("daemon_link endpoint=%s refused error=%s", self._endpoint, ex)
+            self._retry()
+
     def _retry(self) -> None:
         if self._closed:
             return
-        self._reactor.call_later(self._backoff_s, self.open)
+        self._reactor.call_later(self._backoff_s, self._connect)
         self._backoff_s = min(2 * self._backoff_s, MAX_BACKOFF_S)

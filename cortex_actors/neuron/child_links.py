@@ -11,10 +11,11 @@ from typing import final
 
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import ChildDown, ChildNote, ChildUp
+from cortex_actors.serving.drop_totals import DropTotals
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.link import Failure, Hello
+from transports.schemas.link import Failure, Hello, LinkDrops
 
 
 @final
@@ -24,8 +25,9 @@ class ChildLinks:
     ``expect`` and ``forget`` may be called from any thread.
     """
 
-    def __init__(self, boot: int) -> None:
+    def __init__(self, boot: int, drops: DropTotals) -> None:
         self._boot = boot
+        self._drops = drops
         # SAFETY: actors write, the reactor reads; the lock covers single dictionary operations.
         self._lock = threading.Lock()
         self._owners: dict[tuple[int, int], ActorRef] = {}
@@ -55,9 +57,12 @@ class ChildLinks:
         request.fail(Failure(FailureCode.INVALID_REQUEST, "the daemon answers no requests here"))
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        """A child reports."""
+        """A child reports; counts of refused messages are nobody's but ours."""
         del raw
-        self._tell(link, ChildNote(body))
+        if isinstance(body, LinkDrops):
+            self._drops.add(body)
+        else:
+            self._tell(link, ChildNote(body))
 
     def on_suspect(self, link: Link) -> None:
         """Silence alone is no verdict: the process sentinel and the step deadlines judge."""

@@ -59,7 +59,7 @@ class NeuronTree(DaemonTree):
         self._settings = config.neuron
         self._backend = backend
         boot = ground.source.mint.boot
-        self._links = ChildLinks(boot)
+        self._links = ChildLinks(boot, self.drops)
         self._board = StateBoard(first_state(self._settings.name, boot))
 
     def start(self) -> ActorRef:

@@ -9,19 +9,23 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from cortex_actors.kit.registry import Registry
+from cortex_actors.serving.drop_totals import DropTotals
 from transports.reactor import Reactor
 
 
 @final
 class ActorMetrics:
-    """A collector that reads the actor table and the reactor's drop counters when scraped.
+    """A collector that reads the actor table and the drop counters when scraped.
 
     Series of actors that are gone disappear with them.
     """
 
-    def __init__(self, actors: Registry, reactor: Reactor, prefix: str) -> None:
+    def __init__(
+        self, actors: Registry, reactor: Reactor, children: DropTotals, prefix: str
+    ) -> None:
         self._actors = actors
         self._reactor = reactor
+        self._children = children
         self._prefix = prefix
 
     def register(self, metrics: CollectorRegistry) -> None:
@@ -41,8 +45,12 @@ class ActorMetrics:
             mailbox.add_metric((row.name,), row.mailbox)
             restarts.add_metric((row.name,), row.restarts)
         drops = CounterMetricFamily(
-            f"{prefix}_link_drops", "Messages refused by the fence, by reason.", labels=("reason",)
+            f"{prefix}_link_drops",
+            "Messages refused by the fence, by reason and by what kind of process.",
+            labels=("reason", "role"),
         )
         for reason, count in self._reactor.counters.drops.items():
-            drops.add_metric((str(reason),), count)
+            drops.add_metric((str(reason), "daemon"), count)
+        for (role, why), count in self._children.read().items():
+            drops.add_metric((why, role), count)
         yield from (mailbox, restarts, drops)

@@ -20,6 +20,7 @@ from cortex_actors.kit.registry import Registry
 from cortex_actors.kit.restart_rules import Backoff, RestartRules, Strategy
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.serving.actor_metrics import ActorMetrics
+from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
 from cortex_actors.serving.listener import ListenerActor
@@ -91,7 +92,9 @@ class DaemonTree:
         self._request_metrics = RequestMetrics(self._metrics)
         self._started = time.monotonic()
         self._draining = False
-        ActorMetrics(self.registry, ground.reactor, self.metrics_prefix).register(self._metrics)
+        self.drops = DropTotals()
+        figures = ActorMetrics(self.registry, ground.reactor, self.drops, self.metrics_prefix)
+        figures.register(self._metrics)
 
     def begin_drain(self) -> None:
         """Turn readiness off and grant nothing new; what runs goes on."""
@@ -133,6 +136,7 @@ class DaemonTree:
             self.registry.find("router"),
             self.registry.find(self.front_publisher),
             self.registry.find("operations"),
+            self.drops,
         )
         me = process_identity(self.service, self._name)
         return ListenerActor.start(self._ground.reactor, self._front_endpoint, me, desk, name=name)

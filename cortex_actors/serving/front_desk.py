@@ -9,6 +9,7 @@ from typing import final
 
 from cortex_actors.kit.errors import ActorDead, MailboxFull
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     HolderGone,
@@ -22,17 +23,20 @@ from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
 from transports.schemas.fleet import LeaseRequest, LeaseSettled
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, LinkDrops
 
 
 @final
 class FrontDesk:
     """A ``LinkHandler`` for the links of one daemon's front-end processes and operators."""
 
-    def __init__(self, router: ActorRef, publisher: ActorRef, operations: ActorRef) -> None:
+    def __init__(
+        self, router: ActorRef, publisher: ActorRef, operations: ActorRef, drops: DropTotals
+    ) -> None:
         self._router = router
         self._publisher = publisher
         self._operations = operations
+        self._drops = drops
 
     def on_up(self, link: Link) -> None:
         """Start to push the state to the newcomer."""
@@ -55,10 +59,12 @@ class FrontDesk:
             )
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        """Take a settled lease back."""
+        """Take a settled lease back, or a count of refused messages."""
         del raw
         if isinstance(body, LeaseSettled):
             self._router.notify(LeaseReturned(holder_of(link), body))
+        elif isinstance(body, LinkDrops):
+            self._drops.add(body)
 
     def on_suspect(self, link: Link) -> None:
         """A front end that is silent keeps its leases until its link is down."""

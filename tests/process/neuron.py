@@ -19,6 +19,7 @@ from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member, MemberDown
 from transports.schemas.group import InjectFault, LoadShard
+from transports.schemas.link import LinkDrops
 
 WAIT_S = 15.0
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Epoch:
         self.number = neuron.next_epoch()
         self.exits: queue.SimpleQueue[ProcessExit] = queue.SimpleQueue()
         self.kills: list[tuple[int, int, str]] = []
+        self.drops: list[LinkDrops] = []
         self.broken = threading.Event()
         self.broken_message = ""
         self.fence_on_break = True
@@ -64,6 +66,7 @@ class Epoch:
             self.start,
             request_kill=self._kill,
             on_broken=self._on_broken,
+            on_drops=self.drops.append,
         )
 
     def _spawn(self, member: Member, fault: str) -> ProcessHandle:

@@ -12,7 +12,7 @@ from tests.soak.checker import Violation
 from tests.soak.history import End, Exchange, History
 
 _DROPPED = re.compile(r"message_dropped .* reason=(\S+)")
-_EXPORTED = re.compile(r'(?m)^\w+_link_drops_total\{reason="(\w+)"\} (\S+)$')
+_EXPORTED = re.compile(r'(?m)^\w+_link_drops_total\{reason="(\w+)",role="\w+"\} (\S+)$')
 SHOWN = 30
 
 
@@ -23,7 +23,10 @@ def dropped(log: Iterable[str]) -> Counter[str]:
 
 def exported(metrics: str) -> Counter[str]:
     """Count the refused messages that a daemon's metrics show, by reason."""
-    return +Counter({reason: int(float(count)) for reason, count in _EXPORTED.findall(metrics)})
+    counts: Counter[str] = Counter()
+    for reason, count in _EXPORTED.findall(metrics):
+        counts[reason] += int(float(count))
+    return +counts
 
 
 @dataclass(frozen=True, slots=True)

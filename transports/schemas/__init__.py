@@ -18,6 +18,7 @@ AnyBody = (
     | link.Cancel
     | link.Drain
     | link.Drained
+    | link.LinkDrops
     | group.LoadShard
     | group.ShardLoaded
     | group.Step

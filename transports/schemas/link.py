@@ -81,3 +81,13 @@ class Drain(Body, frozen=True):
 
 class Drained(Body, frozen=True):
     """Nothing runs any more."""
+
+
+class LinkDrops(Body, frozen=True):
+    """Child to parent, a NOTE: how many messages a process refused since it last said so.
+
+    ``role`` is what the process is; whoever stands between it and the daemon passes this on.
+    """
+
+    role: str
+    drops: dict[str, Unsigned]

@@ -10,13 +10,14 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.gateway_links import GatewayLinks
 from cortex_actors.neuron.messages import ChildDown, ChildNote, ChildUp, LoadAsked, UnloadAsked
+from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
 from tests.unit.serving.doubles import Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.link import Identity
 from transports.schemas.daemon import EngineReady
 from transports.schemas.fleet import LoadModel, ModelSpec, QueryState, UnloadModel
-from transports.schemas.link import Hello
+from transports.schemas.link import Hello, LinkDrops
 
 Start = Callable[..., ActorRef]
 BOOT, SLOT, INC = 7, 3, 11
@@ -32,6 +33,17 @@ def child_link() -> FakeLink:
     return link
 
 
+def test_what_children_refused_is_counted_and_told_to_nobody(start: Start) -> None:
+    drops = DropTotals()
+    links, owner = ChildLinks(BOOT, drops), Audience(start(Recorder))
+    links.expect(SLOT, INC, owner.ref)
+    for role, count in (("engine", 1), ("rank", 4), ("rank", 1)):
+        links.on_note(child_link(), LinkDrops(role, {"after_close": count}), ())
+
+    assert drops.read() == {("engine", "after_close"): 1, ("rank", "after_close"): 5}
+    assert owner.heard(ChildNote) == []
+
+
 @pytest.mark.parametrize(
     ("stranger", "word"),
     [
@@ -41,7 +53,7 @@ def child_link() -> FakeLink:
     ],
 )
 def test_only_what_was_just_started_may_connect(start: Start, stranger: Hello, word: str) -> None:
-    links = ChildLinks(BOOT)
+    links = ChildLinks(BOOT, DropTotals())
     links.expect(SLOT, INC, start(Recorder))
 
     assert links.admit(hello()) is None
@@ -51,7 +63,7 @@ def test_only_what_was_just_started_may_connect(start: Start, stranger: Hello, w
 
 
 def test_what_a_child_says_goes_to_its_owner_until_it_is_forgotten(start: Start) -> None:
-    links, owner, link = ChildLinks(BOOT), Audience(start(Recorder)), child_link()
+    links, owner, link = ChildLinks(BOOT, DropTotals()), Audience(start(Recorder)), child_link()
     ready = EngineReady("tcp://e")
     links.expect(SLOT, INC, owner.ref)
     links.on_up(link)
@@ -70,7 +82,7 @@ def test_what_a_child_says_goes_to_its_owner_until_it_is_forgotten(start: Start)
 
 def test_children_are_answered_nothing() -> None:
     request = FakeRequest(QueryState())
-    ChildLinks(BOOT).on_request(request)
+    ChildLinks(BOOT, DropTotals()).on_request(request)
 
     assert request.failure().code == FailureCode.INVALID_REQUEST
 

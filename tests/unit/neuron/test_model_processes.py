@@ -32,6 +32,7 @@ from cortex_actors.neuron.messages import (
     EpochReady,
 )
 from cortex_actors.neuron.model_processes import ModelProcesses, Workplace
+from cortex_actors.serving.drop_totals import DropTotals
 from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import SourceNotFound
 from tests.eventually import eventually
@@ -69,7 +70,7 @@ class Scene:
         )
         config = NeuronConfig(Path("neuron.yaml"), NeuronSettings(), restart, (), Catalogue())
         source = launcher.source()
-        self.links = ChildLinks(source.mint.boot)
+        self.links = ChildLinks(source.mint.boot, DropTotals())
         workplace = Workplace(
             config, directory, "ipc:///none", source, self.links, self.registry, "fake"
         )

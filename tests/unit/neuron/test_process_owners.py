@@ -24,6 +24,7 @@ from cortex_actors.neuron.messages import (
 )
 from cortex_actors.neuron.preparation import Preparation, PreparationSettings
 from cortex_actors.neuron.tp_worker import RankSettings, TpWorker
+from cortex_actors.serving.drop_totals import DropTotals
 from neuron_runtime import exit_codes
 from neuron_runtime.launcher import ProcessExit
 from neuron_runtime.stopped import process_state
@@ -214,7 +215,7 @@ class Conversion:
         self.model = Audience(start(Recorder, name="model"))
         source = launcher.source()
         settings = PreparationSettings("m", "file:///m.gguf", directory, "ipc:///none", 0)
-        links = ChildLinks(source.mint.boot)
+        links = ChildLinks(source.mint.boot, DropTotals())
         self.ref = start(Preparation, settings, self.model.ref, links, source, name="preparation")
         assert self.ref.ready.wait(REAP_S)
         self.handle = launcher.handles[-1]

@@ -8,6 +8,7 @@ import pytest
 
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
@@ -23,6 +24,7 @@ from tests.unit.serving.doubles import SOON_S, Audience, FakeLink, FakeRequest, 
 from transports.failures import FailureCode
 from transports.schemas.body import Body
 from transports.schemas.fleet import LeaseRequest, LeaseSettled, QueryState
+from transports.schemas.link import LinkDrops
 
 Start = Callable[..., ActorRef]
 LEASE, STATE = LeaseRequest("id", "m"), QueryState()
@@ -48,7 +50,8 @@ class Scene:
         self.router, self.publisher, self.operations = (
             Audience(start(Recorder, name=name)) for name in ("router", "publisher", "operations")
         )
-        self.desk = FrontDesk(self.router.ref, self.publisher.ref, self.operations.ref)
+        self.drops = DropTotals()
+        self.desk = FrontDesk(self.router.ref, self.publisher.ref, self.operations.ref, self.drops)
 
 
 @pytest.fixture
@@ -80,6 +83,13 @@ def test_a_link_is_subscribed_and_its_end_releases_what_it_held(scene: Scene) ->
     assert scene.router.heard(LeaseReturned) == []
 
 
+def test_what_front_ends_refused_is_added_up(scene: Scene) -> None:
+    for count in (2, 3):
+        scene.desk.on_note(FakeLink(), LinkDrops("front_end", {"stale_corr": count}), ())
+
+    assert scene.drops.read() == {("front_end", "stale_corr"): 5}
+
+
 def test_the_end_of_a_link_is_told_to_the_publisher(scene: Scene) -> None:
     link = FakeLink()
     scene.desk.on_down(link, "disconnected", "")
@@ -95,7 +105,7 @@ def test_a_full_mailbox_is_an_immediate_refusal(start: Start, body: Body) -> Non
     assert gate.entered.wait(SOON_S)
     busy.tell("wait")
     request = FakeRequest(body)
-    FrontDesk(busy, busy, busy).on_request(request)
+    FrontDesk(busy, busy, busy, DropTotals()).on_request(request)
     failure = request.failure()
     gate.opened.set()
 
@@ -109,7 +119,7 @@ def test_a_dead_actor_is_an_immediate_refusal(start: Start, body: Body) -> None:
     dead.stop()
     assert dead.exit.wait(SOON_S)
     request = FakeRequest(body)
-    FrontDesk(dead, dead, dead).on_request(request)
+    FrontDesk(dead, dead, dead, DropTotals()).on_request(request)
 
     assert request.failure().code == FailureCode.MODEL_UNAVAILABLE
     assert request.failure().retry_after_s

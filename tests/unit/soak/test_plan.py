@@ -58,8 +58,9 @@ def test_drops_are_counted_by_reason_from_the_logs_of_all_processes() -> None:
 
 def test_drops_are_counted_by_reason_from_a_daemons_metrics() -> None:
     text = """# TYPE neuron_link_drops counter
-neuron_link_drops_total{reason="after_close"} 3.0
-neuron_link_drops_total{reason="duplicate"} 0.0
+neuron_link_drops_total{reason="after_close",role="daemon"} 3.0
+neuron_link_drops_total{reason="after_close",role="rank"} 2.0
+neuron_link_drops_total{reason="duplicate",role="daemon"} 0.0
 neuron_other_total{reason="stale_corr"} 4.0
 """
-    assert exported(text) == {"after_close": 3}
+    assert exported(text) == {"after_close": 5}
