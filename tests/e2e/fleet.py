@@ -78,6 +78,7 @@ class Fleet:
         devices: str = "cpu",
         min_devices: int = 1,
         dtype: str = "float32",
+        standby: int = 0,
         default_models: tuple[str, ...] = (MODEL,),
         more_models: tuple[dict[str, Any], ...] = (),
     ) -> None:
@@ -109,6 +110,8 @@ class Fleet:
                     "devices": devices,
                     "cache_dir": str(cache_dir),
                     "runtime_dir": str(directory),
+                    # PERF: importing torch for nobody takes longer than most of the tests.
+                    "standby": standby,
                 },
                 "default_models": list(default_models),
             },
