@@ -31,7 +31,6 @@ from transports.schemas.link import Failure
 _log = logging.getLogger("cortex.converter")
 
 CONNECT_S = 10.0
-READ_S = 1.0
 STOP_S = 2.0
 PROGRESS_EVERY_S = 0.2
 
@@ -78,12 +77,9 @@ class DaemonLink:
             _log.warning("note not sent body=%s: %s", type(body).__name__, error)
 
     def leave(self) -> None:
-        """Say goodbye, when the daemon has had the time to read what we said last.
-
-        A daemon that finds us gone before it has read everything drops the rest.
-        """
+        """Say goodbye; the daemon reads what we said before it, even if we are gone by then."""
         self._leaving = True
-        if self._link is not None and not self.down.wait(READ_S):
+        if self._link is not None:
             self._link.close("done")
             self.down.wait(STOP_S)
 
