@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from cortex_actors.kit.actor import SupervisedActor
@@ -11,6 +12,10 @@ from cortex_actors.kit.reasons import ExitReason
 from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.incarnation import IncarnationMint
 from neuron_runtime.launcher import Launcher, ProcessExit, ProcessHandle, ProcessSpec
+from neuron_runtime.stopped import INTERVAL_S, StoppedWatch, process_state
+from transports.clock import MonotonicClock
+
+_log = logging.getLogger("cortex.process")
 
 KILL_WAIT_S = 5.0
 
@@ -30,6 +35,11 @@ class ProcessEnded:
     exit: ProcessExit
 
 
+@dataclass(frozen=True, slots=True)
+class LookAtProcess:
+    """It is time to see whether the process is stopped."""
+
+
 class ProcessActor(SupervisedActor):
     """Base of the owners. A subclass calls ``spawn`` in its ``on_start``.
 
@@ -37,10 +47,14 @@ class ProcessActor(SupervisedActor):
     it ends the process and waits until the kernel has reaped it, so that a successor is never
     started beside it (guarantee G4). ``grace_s`` and ``term_s`` are the ladder; both 0 means
     SIGKILL at once.
+
+    A process that stays stopped (SIGSTOP) is killed as stalled if ``judges_stopped``. Until its
+    link is up, nobody else can tell that it will never come.
     """
 
     grace_s: float = 0.0
     term_s: float = 0.0
+    judges_stopped: bool = False
 
     def __init__(self, source: ProcessSource, place: str) -> None:
         super().__init__()
@@ -50,6 +64,7 @@ class ProcessActor(SupervisedActor):
         self.boot = source.mint.boot
         self._launcher = source.launcher
         self._handle: ProcessHandle | None = None
+        self._stopped, self._clock = StoppedWatch(), MonotonicClock()
 
     @property
     def pid(self) -> int:
@@ -75,6 +90,8 @@ class ProcessActor(SupervisedActor):
                 nice=nice,
             )
         )
+        if self.judges_stopped:
+            self.tell_every(INTERVAL_S, LookAtProcess())
 
     def kill(self, kind: ExitKind) -> None:
         """Send SIGKILL; the actor ends when the process has."""
@@ -95,6 +112,12 @@ class ProcessActor(SupervisedActor):
         else:
             handle.kill(ExitKind.FENCED)
         handle.exited.wait(self.grace_s + self.term_s + KILL_WAIT_S)
+
+    @handles(LookAtProcess)
+    def _look_at_process(self, _: LookAtProcess) -> None:
+        if self.pid and self._stopped.look({self.pid: process_state(self.pid)}, self._clock.now()):
+            _log.warning("kill name=%s inc=%d: stopped by a signal", self.place, self.inc)
+            self.kill(ExitKind.STALLED)
 
     @handles(ProcessEnded)
     def _on_process_ended(self, message: ProcessEnded) -> None:

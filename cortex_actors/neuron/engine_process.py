@@ -25,6 +25,7 @@ from cortex_actors.neuron.messages import (
     GroupAnnounced,
     KillAsked,
     MemberEnded,
+    StartOverdue,
 )
 from neuron_runtime.exit_codes import ExitKind
 from transports.errors import TransportError
@@ -41,7 +42,7 @@ DRAIN_SLACK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What a model's engine process is started with."""
+    """What a model's engine process is started with; its link must be up after ``start_s``."""
 
     model: str
     model_dir: Path
@@ -52,6 +53,7 @@ class EngineSettings:
     threads: int
     max_running: int
     max_queued: int
+    start_s: float
     key_file: Path | None
     allowed_keys: Path | None
 
@@ -66,6 +68,7 @@ class EngineProcess(ProcessActor):
 
     grace_s: float = 1.0
     term_s: float = 1.0
+    judges_stopped = True
 
     def __init__(
         self, settings: EngineSettings, model: ActorRef, links: ChildLinks, source: ProcessSource
@@ -100,6 +103,7 @@ class EngineProcess(ProcessActor):
                 f"--allowed-keys={settings.allowed_keys}",
             )
         self.spawn("neuron_runtime.engine_main", args)
+        self.tell_later(settings.start_s, StartOverdue())
 
     def on_stop(self, reason: ExitReason) -> None:
         """End the process and wait for its end."""
@@ -117,6 +121,12 @@ class EngineProcess(ProcessActor):
         unsent, self._unsent = self._unsent, []
         for body in unsent:
             self._send(body)
+
+    @handles(StartOverdue)
+    def _start_overdue(self, _: StartOverdue) -> None:
+        if self._link is None:
+            _log.warning("engine has not connected model=%s", self._settings.model)
+            self.kill(ExitKind.STALLED)
 
     @handles(ChildDown)
     def _child_down(self, message: ChildDown) -> None:

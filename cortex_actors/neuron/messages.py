@@ -35,6 +35,11 @@ class ChildDown:
 
 
 @dataclass(frozen=True, slots=True)
+class StartOverdue:
+    """By now the process should have connected."""
+
+
+@dataclass(frozen=True, slots=True)
 class GroupAnnounced:
     """A group epoch has been started; ``members`` are its rank actors by incarnation."""
 

@@ -21,6 +21,7 @@ from cortex_actors.neuron.messages import (
     PreparationEnded,
     PreparationProgressed,
 )
+from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.launcher import ProcessExit
 from transports.failures import FailureCode
 from transports.schemas.daemon import Prepared, PrepareProgress
@@ -41,6 +42,8 @@ class PreparationSettings:
 @final
 class Preparation(ProcessActor):
     """Runs the converter once and tells the model how it ended; exactly one PreparationEnded."""
+
+    judges_stopped = True
 
     def __init__(
         self,
@@ -83,7 +86,9 @@ class Preparation(ProcessActor):
 
     @handles(ChildDown)
     def _child_down(self, _: ChildDown) -> None:
-        """Its process ends next; that decides."""
+        """It has nobody to tell any more; the end of its process decides."""
+        if not self._reported:
+            self.kill(ExitKind.FENCED)
 
     @handles(ChildNote)
     def _child_note(self, message: ChildNote) -> None:

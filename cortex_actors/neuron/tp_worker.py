@@ -33,6 +33,8 @@ class RankSettings:
 class TpWorker(ProcessActor):
     """Starts a rank's process, enrols it in the epoch, and tells the engine when it is gone."""
 
+    judges_stopped = True
+
     def __init__(
         self, settings: RankSettings, roster: GroupRoster, engine: ActorRef, source: ProcessSource
     ) -> None:

@@ -60,7 +60,13 @@ ENGINE, RANKS = "model/m/engine", ["model/m/rank0", "model/m/rank1"]
 class Scene:
     """One model's processes as stubs; the engine's link is a fake one."""
 
-    def __init__(self, start: Start, launcher: StubLauncher, directory: Path) -> None:
+    def __init__(
+        self,
+        start: Start,
+        launcher: StubLauncher,
+        directory: Path,
+        settings: NeuronSettings | None = None,
+    ) -> None:
         self.launcher = launcher
         self.registry = Registry()
         self.model = Audience(start(Recorder, name="model/m"))
@@ -68,7 +74,9 @@ class Scene:
             engine=EngineRestart(intensity=1, backoff_s=0.01),
             group=GroupRestart(intensity=2, backoff_s=0.01),
         )
-        config = NeuronConfig(Path("neuron.yaml"), NeuronSettings(), restart, (), Catalogue())
+        config = NeuronConfig(
+            Path("neuron.yaml"), settings or NeuronSettings(), restart, (), Catalogue()
+        )
         source = launcher.source()
         self.links = ChildLinks(source.mint.boot, DropTotals())
         workplace = Workplace(
@@ -213,6 +221,16 @@ def test_an_engine_whose_link_is_lost_is_replaced(scene: Scene) -> None:
 
     assert scene.model.next(EngineEnded).reason.startswith("fenced")
     scene.await_lives(ENGINE, 2)
+
+
+def test_an_engine_that_never_connects_is_replaced(
+    start: Start, launcher: StubLauncher, directory: Path
+) -> None:
+    scene = Scene(start, launcher, directory, NeuronSettings(load_deadline_s=0.5))
+    assert scene.model.next(EngineEnded).reason.startswith("stalled")
+    scene.await_lives(ENGINE, 2)
+    scene.processes.stop()
+    assert launcher.alive() == []
 
 
 def test_what_the_engine_reports_reaches_the_model(scene: Scene) -> None:

@@ -43,6 +43,8 @@ Start = Callable[..., ActorRef]
 class Owner(ProcessActor):
     """Owns a stub."""
 
+    judges_stopped = True
+
     def __init__(self, source: ProcessSource, grace_s: float = 0.0, term_s: float = 0.0) -> None:
         super().__init__(source, "stub")
         self.grace_s, self.term_s = grace_s, term_s
@@ -135,6 +137,17 @@ def test_a_judged_process_ends_with_the_verdict(start: Start, launcher: StubLaun
 
     assert ref.exit.wait(REAP_S)
     assert ref.exit.result().kind is ExitKind.SILENT
+
+
+def test_a_process_that_stays_stopped_is_killed_as_stalled(
+    start: Start, launcher: StubLauncher
+) -> None:
+    ref, pid = owner(start, launcher)
+    os.kill(pid, signal.SIGSTOP)
+
+    assert ref.exit.wait(2 * REAP_S)
+    assert ref.exit.result().kind is ExitKind.STALLED
+    assert process_state(pid) == ""
 
 
 def test_every_life_has_an_incarnation_of_its_own(start: Start, launcher: StubLauncher) -> None:
