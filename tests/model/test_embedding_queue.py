@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from neuron_runtime.engine.embedding_queue import EmbeddingQueue
 from tests.model.embedding_machine import EmbeddingMachine
 from tests.model.naive_embedding_queues import NAIVE
+from tests.model.trials import holds, is_found_out
 
-THOROUGH = settings(
-    max_examples=150,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-QUICK = settings(
-    THOROUGH, max_examples=3000, phases=[Phase.generate], derandomize=True, database=None
-)
+STEPS = 40
 
 
 def machine_of(queue: type[EmbeddingQueue]) -> type[EmbeddingMachine]:
@@ -26,10 +17,9 @@ def machine_of(queue: type[EmbeddingQueue]) -> type[EmbeddingMachine]:
 
 
 def test_every_job_ends_once_with_its_own_vectors() -> None:
-    run_state_machine_as_test(EmbeddingMachine, settings=THOROUGH)
+    holds(EmbeddingMachine, examples=150, steps=STEPS)
 
 
 @pytest.mark.parametrize("naive", NAIVE, ids=lambda naive: naive.__name__)
 def test_a_naive_queue_is_found_out(naive: type[EmbeddingQueue]) -> None:
-    with pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(machine_of(naive), settings=QUICK)
+    is_found_out(machine_of(naive), steps=STEPS)

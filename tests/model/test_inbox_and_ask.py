@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,7 +18,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from cortex_actors.kit.actor import SupervisedActor
@@ -37,6 +35,7 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.inbox import Inbox
 from cortex_actors.kit.reasons import SHUTDOWN
 from tests.model.naive_inboxes import NAIVE_CELLS, NAIVE_INBOXES
+from tests.model.trials import holds, is_found_out
 
 LIMIT = 3
 KINDS = ["answer", "answer", "answer", "refuse", "defer", "defer", "crash", "leave"]
@@ -220,24 +219,8 @@ class AskMachine(RuleBasedStateMachine):
             self.expected[number] = ActorDead
 
 
-# Which histories are drawn depends on what else was imported; a mutant gets many, and needs few.
-HUNT_EXAMPLES = 3000
-
-
-def run(machine: type[RuleBasedStateMachine], examples: int = 120) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            report_multiple_bugs=False,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+STEPS = 25
+NOTICED = (AssertionError, pytest.fail.Exception)
 
 
 @pytest.fixture(autouse=True)
@@ -246,18 +229,16 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_no_question_stays_open_and_control_comes_first() -> None:
-    run(AskMachine)
+    holds(AskMachine, examples=120, steps=STEPS)
 
 
 @pytest.mark.parametrize("naive", NAIVE_INBOXES, ids=lambda naive: naive.__name__)
 def test_a_naive_inbox_is_noticed(naive: type[Inbox]) -> None:
     machine = type("NaiveMachine", (AskMachine,), {"inbox_class": naive})
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run(machine, HUNT_EXAMPLES)
+    is_found_out(machine, steps=STEPS, by=NOTICED)
 
 
 @pytest.mark.parametrize("naive", NAIVE_CELLS, ids=lambda naive: naive.__name__)
 def test_a_naive_cell_is_noticed(naive: Patch) -> None:
     machine = type("NaiveMachine", (AskMachine,), {"patch": staticmethod(naive)})
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run(machine, HUNT_EXAMPLES)
+    is_found_out(machine, steps=STEPS, by=NOTICED)

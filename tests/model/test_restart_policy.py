@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from cortex_actors.kit import supervision as s
@@ -24,6 +22,7 @@ from cortex_actors.kit.restart_policy import RestartPolicy
 from cortex_actors.kit.restart_rules import Backoff, GiveUp, Restart, RestartRules, Strategy
 from tests.model.naive_policies import MUTANTS
 from tests.model.otp_oracle import OtpSupervisor
+from tests.model.trials import holds, is_found_out
 
 BAD_CONFIG = ExitReason(ExitKind.INIT_FAILED, "bad config")
 NO_DEVICE = ExitReason(ExitKind.INIT_FAILED, "no device")
@@ -333,38 +332,25 @@ class InterleavedMachine(RuleBasedStateMachine):
         self.over = True
 
 
-def run(machine: type[RuleBasedStateMachine], make: MakePolicy, examples: int) -> None:
-    variant = cast(
-        "type[RuleBasedStateMachine]", type(machine.__name__, (machine,), {"make": make})
-    )
-    run_state_machine_as_test(
-        variant,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            report_multiple_bugs=False,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+STEPS = 25
+
+
+def machine_of(machine: type[RuleBasedStateMachine], make: MakePolicy) -> type[Any]:
+    return type(machine.__name__, (machine,), {"make": make})
 
 
 def test_actions_and_their_order_are_those_of_otp() -> None:
-    run(OtpMachine, RestartPolicy, 150)
+    holds(machine_of(OtpMachine, RestartPolicy), examples=150, steps=STEPS)
 
 
 def test_promises_hold_whatever_the_order_of_events() -> None:
-    run(InterleavedMachine, RestartPolicy, 150)
+    holds(machine_of(InterleavedMachine, RestartPolicy), examples=150, steps=STEPS)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_naive_policy_is_noticed(mutant: MakePolicy) -> None:
-    with pytest.raises(AssertionError):  # noqa: PT012 - by either machine
-        for machine in (OtpMachine, InterleavedMachine):
-            run(machine, mutant, 1500)
+    machines = [machine_of(machine, mutant) for machine in (OtpMachine, InterleavedMachine)]
+    is_found_out(*machines, steps=STEPS, by=(AssertionError,))
 
 
 def test_there_are_mutants() -> None:
