@@ -193,10 +193,16 @@ class Group:
                 case RequestFailure() if self.state is GroupState.STARTING:
                     self.state = GroupState.BROKEN
                     failure = effect.outcome
-                case GroupFailure():
+                case GroupFailure(failures):
                     self.state = GroupState.BROKEN
-                    failure = effect.outcome
+                    failure = self._with_those_that_had_answered(failures)
         if failure is None or self.busy or self._told_broken:
             return tuple(effects)
         self._told_broken = True
         return (*effects, Broken(failure.code, failure.message))
+
+    def _with_those_that_had_answered(self, failures: tuple[RankFailure, ...]) -> GroupFailure:
+        """A member that answered and then failed is the cause too, though its answer stands."""
+        by_slot = self._failed | {failure.member.slot: failure for failure in failures}
+        known = (by_slot.get(member.slot) for member in self.members)
+        return GroupFailure(tuple(failed for failed in known if failed))

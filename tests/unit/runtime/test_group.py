@@ -151,6 +151,20 @@ def test_a_death_after_the_result_lets_the_step_succeed_and_breaks_the_group() -
     assert effects[-1] == Broken(FailureCode.WORKER_DIED, "rank 1 died (killed by SIGKILL)")
 
 
+def test_a_member_that_died_after_its_answer_is_named_beside_those_that_died_without() -> None:
+    group = ready()
+    group.begin(LIMITS)
+    group.sent(10, 2)
+    group.sent(11, 2)
+    group.answered(11, 101, 2, StepDone(2, 1), 1.0)
+    group.died(11, 101, "killed by SIGKILL")
+    effects = group.died(10, 100, "fenced")
+
+    assert effects[-1] == Broken(
+        FailureCode.WORKER_DIED, "rank 0 died (fenced); rank 1 died (killed by SIGKILL)"
+    )
+
+
 def test_a_member_that_never_links_is_killed_at_the_start_deadline() -> None:
     group = Group(1, MEMBERS)
     group.begin(LIMITS)
