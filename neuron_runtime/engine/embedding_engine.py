@@ -19,13 +19,14 @@ from neuron_runtime.engine.embedding_queue import (
     JobDone,
     JobEnds,
 )
+from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.group_driver import OnClosed
 from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Cancellable, Loop
+from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import Embed, EmbedDone, Generate
@@ -75,8 +76,7 @@ class EmbeddingEngine:
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
         self._files_limit = admission.context_length
         self._prompt_tokens = 0
-        self._expiry: Cancellable | None = None
-        self._expiry_at: float | None = None
+        self._expiry = Expiry(loop, queue.next_deadline, self._expire)
         self._drained: list[Callable[[], None]] = []
 
     def attach(self, epochs: Executor) -> None:
@@ -188,7 +188,7 @@ class EmbeddingEngine:
             if step is not None:
                 deadline_s = STEP_S + TOKEN_S * sum(map(len, step.sequences))
                 self._epochs.execute(step, deadline_s, partial(self._step_closed, step))
-        self._arm_expiry()
+        self._expiry.arm()
         self._load.changed()
         if self._drained and self._queue.idle and not self._intake.waiting:
             drained, self._drained = self._drained, []
@@ -226,18 +226,7 @@ class EmbeddingEngine:
 
     # -- time and reports -----------------------------------------------------------------------
 
-    def _arm_expiry(self) -> None:
-        at = self._queue.next_deadline()
-        if at is None or (self._expiry_at is not None and self._expiry_at <= at):
-            return
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry_at = at
-        self._expiry = self._loop.call_later(max(0.0, at - self._loop.now()), self._expire)
-
     def _expire(self) -> None:
-        self._expiry = None
-        self._expiry_at = None
         self._apply(self._queue.expire(self._loop.now()))
         self._advance()
 

@@ -16,6 +16,7 @@ from typing import final
 from neuron_runtime.engine.admission import Admission, Refused
 from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
@@ -30,7 +31,7 @@ from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Cancellable, Loop
+from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import Embed, Generate
@@ -80,8 +81,7 @@ class Engine:
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
         self._prompt_tokens = 0
         self._completion_tokens = 0
-        self._expiry: Cancellable | None = None
-        self._expiry_at: float | None = None
+        self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
         self._drained: list[Callable[[], None]] = []
         self._configure(())
 
@@ -197,7 +197,7 @@ class Engine:
                 closed = partial(self._step_closed, step)
                 epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
         self._publisher.flush()
-        self._arm_expiry()
+        self._expiry.arm()
         self._load.changed()
         if self._drained and self._scheduler.idle and self._publisher.idle:
             drained, self._drained = self._drained, []
@@ -283,18 +283,7 @@ class Engine:
 
     # -- time and reports -----------------------------------------------------------------------
 
-    def _arm_expiry(self) -> None:
-        at = self._scheduler.next_deadline()
-        if at is None or (self._expiry_at is not None and self._expiry_at <= at):
-            return
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry_at = at
-        self._expiry = self._loop.call_later(max(0.0, at - self._loop.now()), self._expire)
-
     def _expire(self) -> None:
-        self._expiry = None
-        self._expiry_at = None
         self._apply(self._scheduler.expire(self._loop.now()))
         self._advance()
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
 import torch
 
 from neuron_runtime.backends.base import BackendError, OnCollective
-from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_files import CONFIG, read_json
 from neuron_runtime.torch_backend.batch import Batch, Span
 from neuron_runtime.torch_backend.block_tables import BlockTables
 from neuron_runtime.torch_backend.collectives import Collectives, join
-from neuron_runtime.torch_backend.cpu_mesh import MeshError
-from neuron_runtime.torch_backend.device import choose_dtype, open_device
+from neuron_runtime.torch_backend.device import choose_dtype, choose_threads, open_device
 from neuron_runtime.torch_backend.model_builder import BuiltModel, build_model
-from neuron_runtime.torch_backend.parallel_plan import PlacementError
+from neuron_runtime.torch_backend.rank_errors import load_errors, step_errors
 from neuron_runtime.torch_backend.sampler import DrawRequest, Sampler
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
@@ -65,18 +61,14 @@ class TorchBackend:
             raise BackendError(
                 FailureCode.LOAD_FAILED, f"there is no quant {shard.quant!r}; use none, int8, int4"
             )
-        threads = _threads(shard)
+        threads = choose_threads(shard)
         torch.set_num_threads(threads)
         device = open_device(shard.device)
         dtype = choose_dtype(shard.dtype, device)
         self._collectives = join(shard, device)
-        try:
+        with load_errors(shard.rank):
             model = build_model(shard, self._collectives, device, dtype, threads)
             eos = _eos_token_ids(Path(shard.model_dir))
-        except PlacementError as error:
-            raise BackendError(error.code, str(error)) from error
-        except ModelFilesError as error:
-            raise BackendError(error.code, f"rank {shard.rank}: {error}") from error
         self._model = model
         self._tables = BlockTables(model.cache.blocks, shard.block_tokens)
         return ShardLoaded(
@@ -107,7 +99,7 @@ class TorchBackend:
         if not step.sequences:
             return StepDone(step.step, rank)
         batch = self._batch(step)
-        with _failures(rank), torch.inference_mode():
+        with step_errors(rank), torch.inference_mode():
             logits = model.runner.forward(batch)
             tokens = self._draw(step, logits, masks) if rank == 0 and len(batch.wanted) else ()
         return StepDone(step.step, rank, tokens)
@@ -185,23 +177,6 @@ def _mask_rows(masks: bytes, count: int) -> Iterator[bytes]:
         )
     width = len(masks) // count
     return (masks[start : start + width] for start in range(0, len(masks), width))
-
-
-@contextmanager
-def _failures(rank: int) -> Iterator[None]:
-    """Turn what a forward pass raises into what the engine can act on."""
-    try:
-        yield
-    except MeshError as error:
-        raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise BackendError(FailureCode.OUT_OF_MEMORY, f"out of memory: {error}") from error
-
-
-def _threads(shard: LoadShard) -> int:
-    return shard.threads if shard.threads > 0 else max(1, (os.cpu_count() or 1) // shard.world_size)
 
 
 def _eos_token_ids(model_dir: Path) -> tuple[int, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from neuron_runtime.backends.base import BackendError
 from transports.failures import FailureCode
+from transports.schemas.group import LoadShard
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,6 +32,11 @@ def open_device(name: str) -> torch.device:
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def choose_threads(shard: LoadShard) -> int:
+    """Return how many threads a rank computes with: what it was told, or its share of the cores."""
+    return shard.threads if shard.threads > 0 else max(1, (os.cpu_count() or 1) // shard.world_size)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

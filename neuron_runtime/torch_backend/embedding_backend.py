@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import final
 
 import torch
 
 from neuron_runtime.backends.base import BackendError, OnCollective
-from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.torch_backend.collectives import Collectives, join
-from neuron_runtime.torch_backend.cpu_mesh import MeshError
-from neuron_runtime.torch_backend.device import choose_dtype, open_device
+from neuron_runtime.torch_backend.device import choose_dtype, choose_threads, open_device
 from neuron_runtime.torch_backend.embedding_model import EmbeddingModel, load_embedding_model
-from neuron_runtime.torch_backend.parallel_plan import PlacementError
+from neuron_runtime.torch_backend.rank_errors import load_errors, step_errors
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.schemas.group import EmbedStep, EmbedStepDone, LoadShard, ShardLoaded
@@ -48,16 +45,12 @@ class EmbeddingBackend:
                 FailureCode.LOAD_FAILED,
                 f"a model for embeddings is not quantised to {shard.quant!r}; use none",
             )
-        torch.set_num_threads(_threads(shard))
+        torch.set_num_threads(choose_threads(shard))
         device = open_device(shard.device)
         dtype = _dtype(shard.dtype, device)
         self._collectives = join(shard, device)
-        try:
+        with load_errors(shard.rank):
             model = load_embedding_model(Path(shard.model_dir), self._collectives, device, dtype)
-        except PlacementError as error:
-            raise BackendError(error.code, str(error)) from error
-        except ModelFilesError as error:
-            raise BackendError(error.code, f"rank {shard.rank}: {error}") from error
         self._model = model
         return ShardLoaded(
             rank=shard.rank,
@@ -82,12 +75,8 @@ class EmbeddingBackend:
         self._on_collective()
         if not step.sequences:
             return EmbedStepDone(step.step, rank), b""
-        try:
+        with step_errors(rank):
             vectors = model.embed(step.sequences)
-        except MeshError as error:
-            raise BackendError(FailureCode.WORKER_DIED, f"rank {rank}: {error}") from error
-        except torch.OutOfMemoryError as error:
-            raise BackendError(FailureCode.OUT_OF_MEMORY, f"out of memory: {error}") from error
         # Every rank has the same vectors, so that all of them fail alike.
         if not bool(torch.isfinite(vectors).all()):
             raise BackendError(FailureCode.STEP_FAILED, "the model's vectors are not finite")
@@ -118,10 +107,6 @@ def _check(sequence: tuple[int, ...], model: EmbeddingModel) -> None:
             f"this model's maximum context length is {model.context_length} tokens, but an input"
             f" has {len(sequence)} tokens",
         )
-
-
-def _threads(shard: LoadShard) -> int:
-    return shard.threads if shard.threads > 0 else max(1, (os.cpu_count() or 1) // shard.world_size)
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype | None:

@@ -40,9 +40,10 @@ class WeightForm:
         """
         if self.library is None or self.dtype is not torch.float32 or self.device.type != "cpu":
             return None
-        if self.quant == "none":
-            return Format.F16 if fits_half(weight) else None
-        return Format.INT4 if self.quant == "int4" and not output else Format.INT8
+        packing = Format.of(self.quant)
+        if packing is Format.F16 and not fits_half(weight):
+            return None
+        return packing.of_output if output else packing
 
 
 class LocalLinear(nn.Linear):

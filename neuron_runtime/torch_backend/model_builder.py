@@ -118,10 +118,11 @@ def _natively(model: PreTrainedModel, form: WeightForm, collectives: Collectives
         return None
     if form.dtype is not torch.float32:
         return None
-    if form.quant != "none":
-        return Format.INT4 if form.quant == "int4" else Format.INT8
+    packing = Format.of(form.quant)
     linears = (each for each in model.modules() if isinstance(each, LocalLinear))
-    return Format.F16 if all(fits_half(each.weight) for each in linears) else None
+    if packing is Format.F16 and not all(fits_half(each.weight) for each in linears):
+        return None
+    return packing
 
 
 def _runner(

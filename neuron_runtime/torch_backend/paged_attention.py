@@ -8,6 +8,7 @@ from the batch.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, final
 
@@ -16,8 +17,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.batch import Batch, Span
-from neuron_runtime.torch_backend.native.decoder import cache_struct
-from neuron_runtime.torch_backend.native.library import BatchStruct, Threads
+from neuron_runtime.torch_backend.native.library import Threads
+from neuron_runtime.torch_backend.native.structs import batch_struct, cache_struct
 from neuron_runtime.torch_backend.paged_cache import PagedCache
 from transports.failures import FailureCode
 
@@ -32,6 +33,7 @@ class PagedAttention:
         self._device, self._library, self._threads = device, library, threads
         self._cache = PagedCache((), 0, 1, torch.float32, device)
         self._batch: Batch | None = None
+        self._places: _Places | None = None
         self.layers: set[int] = set()
         self.name = f"cortex_paged_{next(_numbers)}"
         ALL_ATTENTION_FUNCTIONS.register(self.name, self._attend)
@@ -43,14 +45,8 @@ class PagedAttention:
     def begin(self, batch: Batch) -> None:
         """Take the batch that is fed next; forgets which ``layers`` have attended."""
         self._batch = batch
+        self._places = None
         self.layers.clear()
-        tables = batch.tables.to(self._device)
-        positions = batch.positions.to(self._device).long()
-        slots = batch.slots.to(self._device).long()
-        tokens = self._cache.block_tokens
-        self._tables, self._positions, self._slots = tables.long(), positions, slots
-        self._blocks = self._tables[slots, positions // tokens]
-        self._offsets = positions % tokens
 
     def _attend(  # noqa: PLR0913, PLR0917 - transformers' interface
         self,
@@ -78,9 +74,11 @@ class PagedAttention:
         plain = softcap is None and s_aux is None
         if plain and self._threads is not None and query.dtype is torch.float32:
             return self._kernel(batch, layer, query, key, value, window, scale), None
-        self._store(layer, key[0], value[0])
+        if self._places is None:
+            self._places = _Places.of(batch, self._cache.block_tokens, self._device)
+        self._store(layer, key[0], value[0], self._places)
         rules = _Rules(scale, window, softcap, s_aux)
-        return self._in_torch(batch, layer, query[0], rules), None
+        return self._in_torch(batch, layer, query[0], rules, self._places), None
 
     def _check(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         shapes = self._cache.shapes
@@ -107,15 +105,7 @@ class PagedAttention:
     ) -> torch.Tensor:
         rows = [each[0].transpose(0, 1).contiguous() for each in (query, key, value)]
         out = torch.empty_like(rows[0])
-        struct = BatchStruct(
-            rows=len(batch.tokens),
-            logit_rows=0,
-            table_stride=batch.tables.shape[1],
-            position=batch.positions.data_ptr(),
-            table_of=batch.slots.data_ptr(),
-            tables=batch.tables.data_ptr(),
-            logit_row=None,
-        )
+        struct = batch_struct(batch)
         cache = cache_struct(self._cache, layer)
         code = self._library.cx_attention(
             self._threads.handle if self._threads else None,
@@ -132,13 +122,13 @@ class PagedAttention:
             raise MemoryError(msg)
         return out[None]
 
-    def _store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        dtype = self._cache.dtype
-        self._cache.keys[layer][self._blocks, :, :, self._offsets] = key.transpose(0, 1).to(dtype)
-        self._cache.values[layer][self._blocks, :, self._offsets] = value.transpose(0, 1).to(dtype)
+    def _store(self, layer: int, key: torch.Tensor, value: torch.Tensor, places: _Places) -> None:
+        cache, blocks, offsets = self._cache, places.blocks, places.offsets
+        cache.keys[layer][blocks, :, :, offsets] = key.transpose(0, 1).to(cache.dtype)
+        cache.values[layer][blocks, :, offsets] = value.transpose(0, 1).to(cache.dtype)
 
     def _in_torch(
-        self, batch: Batch, layer: int, query: torch.Tensor, rules: _Rules
+        self, batch: Batch, layer: int, query: torch.Tensor, rules: _Rules, places: _Places
     ) -> torch.Tensor:
         """Attend all sequences that feed one token together, each of the others alone."""
         out = torch.empty_like(query.transpose(0, 1))
@@ -146,12 +136,12 @@ class PagedAttention:
         if single:
             rows = torch.tensor([span.start for span in single], device=self._device)
             asked = query[:, rows].transpose(0, 1)[:, :, None]
-            out[rows] = self._some(layer, asked, rows[:, None], single, rules)[:, :, 0]
+            out[rows] = self._some(layer, asked, rows[:, None], single, rules, places)[:, :, 0]
         for span in batch.spans:
             if span.end - span.start > 1:
                 rows = torch.arange(span.start, span.end, device=self._device)
                 asked = query[None, :, span.start : span.end]
-                seen = self._some(layer, asked, rows[None], [span], rules)
+                seen = self._some(layer, asked, rows[None], [span], rules, places)
                 out[span.start : span.end] = seen[0].transpose(0, 1)
         return out[None]
 
@@ -162,21 +152,39 @@ class PagedAttention:
         rows: torch.Tensor,
         spans: list[Span],
         rules: _Rules,
+        places: _Places,
     ) -> torch.Tensor:
         """Attend queries [sequences, heads, rows, dim] of equally long spans."""
         tokens = self._cache.block_tokens
         longest = max(span.position + span.end - span.start for span in spans)
         slots = torch.tensor([span.slot for span in spans], device=self._device)
-        blocks = self._tables[slots, : -(-longest // tokens)]
+        blocks = places.tables[slots, : -(-longest // tokens)]
         # [sequences, blocks, kv heads, dim, tokens] to [sequences, kv heads, 1, dim, positions]
         keys = self._cache.keys[layer][blocks].permute(0, 2, 3, 1, 4).flatten(3)[:, :, None]
         values = self._cache.values[layer][blocks].permute(0, 2, 1, 3, 4).flatten(2, 3)[:, :, None]
         heads = keys.shape[1]
         grouped = query.reshape(len(spans), heads, -1, *query.shape[2:])
         scores = grouped @ keys.to(query.dtype)
-        weights = rules.weigh(scores, self._positions[rows])
+        weights = rules.weigh(scores, places.positions[rows])
         out: torch.Tensor = weights.to(query.dtype) @ values.to(query.dtype)
         return out.flatten(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a batch's rows are and go, on the device: needed only where torch attends."""
+
+    tables: torch.Tensor
+    positions: torch.Tensor
+    blocks: torch.Tensor
+    offsets: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, block_tokens: int, device: torch.device) -> _Places:
+        tables = batch.tables.to(device).long()
+        positions = batch.positions.to(device).long()
+        blocks = tables[batch.slots.to(device).long(), positions // block_tokens]
+        return cls(tables, positions, blocks, positions % block_tokens)
 
 
 @final

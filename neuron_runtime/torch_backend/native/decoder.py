@@ -12,15 +12,13 @@ import torch
 
 from neuron_runtime.torch_backend.batch import Batch
 from neuron_runtime.torch_backend.native.library import (
-    BatchStruct,
-    CacheStruct,
     LayerStruct,
-    LinearStruct,
     ModelStruct,
     Threads,
 )
 from neuron_runtime.torch_backend.native.packed_weight import Format, PackedWeight
-from neuron_runtime.torch_backend.paged_cache import CacheShape, PagedCache
+from neuron_runtime.torch_backend.native.structs import batch_struct, cache_struct
+from neuron_runtime.torch_backend.paged_cache import PagedCache
 
 _MODELS = frozenset(
     {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
@@ -105,17 +103,8 @@ class NativeDecoder:
     def forward(self, batch: Batch) -> torch.Tensor:
         """See ``Runner``."""
         hidden = self._embedding[batch.tokens.long()].to(torch.float32)
-        rows, wanted = len(batch.tokens), len(batch.wanted)
-        logits = torch.empty((wanted, self._vocabulary), dtype=torch.float32)
-        struct = BatchStruct(
-            rows=rows,
-            logit_rows=wanted,
-            table_stride=batch.tables.shape[1],
-            position=batch.positions.data_ptr(),
-            table_of=batch.slots.data_ptr(),
-            tables=batch.tables.data_ptr(),
-            logit_row=batch.wanted.data_ptr(),
-        )
+        logits = torch.empty((len(batch.wanted), self._vocabulary), dtype=torch.float32)
+        struct = batch_struct(batch)
         code = self._library.cx_forward(
             self._threads.handle,
             ctypes.byref(self._model),
@@ -124,7 +113,7 @@ class NativeDecoder:
             logits.data_ptr(),
         )
         if code:
-            msg = f"no memory for a step of {rows} tokens"
+            msg = f"no memory for a step of {len(batch.tokens)} tokens"
             raise MemoryError(msg)
         return logits
 
@@ -134,10 +123,8 @@ class NativeDecoder:
 
     def _pack(self, model: Any, form: Format) -> tuple[list[_Packed], PackedWeight]:
         head = model.get_output_embeddings()
-        # Four bits in the output layer cost more in quality than they save in time.
-        head_form = Format.INT8 if form is Format.INT4 else form
         with ThreadPoolExecutor(self._threads.count) as pool:
-            packing = pool.submit(self._packed, head_form, (head,))
+            packing = pool.submit(self._packed, form.of_output, (head,))
             layers = list(pool.map(lambda layer: self._pack_layer(layer, form), model.model.layers))
             return layers, packing.result()
 
@@ -171,7 +158,7 @@ class NativeDecoder:
             gate_up=packed.gate_up.struct,
             down=packed.down.struct,
             cache=cache_struct(cache, index),
-            window=sliding_window(attention),
+            window=_sliding_window(attention),
         )
 
     def _norm(self, module: Any | None) -> int | None:
@@ -191,20 +178,7 @@ class NativeDecoder:
         return cosine[0, :, :half].contiguous(), sine[0, :, :half].contiguous()
 
 
-def cache_struct(cache: PagedCache, layer: int) -> CacheStruct:
-    """Return one layer of the cache as the kernels take it."""
-    shape: CacheShape = cache.shapes[layer]
-    return CacheStruct(
-        keys=cache.keys[layer].data_ptr(),
-        values=cache.values[layer].data_ptr(),
-        half=int(cache.dtype is torch.float16),
-        kv_heads=shape.kv_heads,
-        dim=shape.dim,
-        block_tokens=cache.block_tokens,
-    )
-
-
-def sliding_window(attention: Any) -> int:
+def _sliding_window(attention: Any) -> int:
     """Return how many tokens back an attention module looks, itself included; 0 is all."""
     if hasattr(attention, "sliding_window"):
         return int(attention.sliding_window or 0)
@@ -225,6 +199,3 @@ def _weights(held: Sequence[_Packed | PackedWeight]) -> Iterator[PackedWeight]:
             yield each
         else:
             yield from (each.qkv, each.output, each.gate_up, each.down)
-
-
-__all__ = ["LinearStruct", "NativeDecoder", "cache_struct", "runs_natively", "sliding_window"]

@@ -28,6 +28,19 @@ class Format(IntEnum):
     INT8 = 1
     INT4 = 2
 
+    @classmethod
+    def of(cls, quant: str) -> Format:
+        """Return what the catalogue calls ``quant``: none, int8 or int4."""
+        return {"none": cls.F16, "int8": cls.INT8, "int4": cls.INT4}[quant]
+
+    @property
+    def of_output(self) -> Format:
+        """How the layer that makes logits is then held.
+
+        Four bits cost more in quality there than they save in time.
+        """
+        return Format.INT8 if self is Format.INT4 else self
+
 
 @final
 class PackedWeight:
