@@ -8,7 +8,10 @@ from transports.schemas.body import Body
 
 
 class ModelSpec(Body, frozen=True):
-    """One catalogue entry, as the neuron needs it to load the model."""
+    """One catalogue entry, as the neuron needs it to load the model.
+
+    ``min_device_vram_mb`` is the least memory that each device used must have in total.
+    """
 
     id: str
     source: str
@@ -16,23 +19,27 @@ class ModelSpec(Body, frozen=True):
     dtype: str = "auto"
     min_devices: int = 1
     vram_mb: int = 0
+    min_device_vram_mb: int = 0
 
 
 class DeviceState(Body, frozen=True):
-    """One device a neuron offers."""
+    """One device a neuron offers; ``compute_capability`` (CUDA's, as "9.0") is empty on others."""
 
     id: str
     kind: str
     name: str
     memory_total_mb: int
     memory_free_mb: int
+    compute_capability: str = ""
 
 
 class ModelState(Body, frozen=True):
     """One model on one neuron.
 
     ``state`` is one of: unloaded, preparing, starting, ready, recovering, unloading, failed.
-    ``endpoint`` is the engine's data-plane address when ready.
+    ``endpoint`` is the engine's data-plane address when ready. ``memory_mb`` is what it takes as
+    measured, over all of its devices; ``idle_s`` how long it has had no request; ``eta_s`` how
+    long its load will still take, as far as earlier loads tell. 0 is not known, for all three.
     """
 
     id: str
@@ -48,10 +55,31 @@ class ModelState(Body, frozen=True):
     restarts: int = 0
     error: str = ""
     created: int = 0
+    memory_mb: int = 0
+    idle_s: float = 0.0
+    eta_s: float = 0.0
+    capabilities: tuple[str, ...] = ()
+
+
+class ModelRecord(Body, frozen=True):
+    """What a neuron has measured of a model that it has loaded before, this boot or an earlier.
+
+    Seconds to load it from disk and from the warm tier, 0 if never done; ``memory_mb`` over all
+    devices; ``warm`` says that the warm tier holds it now.
+    """
+
+    model: str
+    cold_load_s: float = 0.0
+    warm_load_s: float = 0.0
+    memory_mb: int = 0
+    warm: bool = False
 
 
 class NeuronState(Body, frozen=True):
-    """What a gateway needs to know of a neuron; pushed on change and at least every second."""
+    """What a gateway needs to know of a neuron; pushed on change and at least every second.
+
+    ``cycles`` counts the loads since its standby processes were last renewed.
+    """
 
     name: str
     boot: int
@@ -62,6 +90,8 @@ class NeuronState(Body, frozen=True):
     models: tuple[ModelState, ...]
     state: str = "up"
     age_s: float = 0.0
+    records: tuple[ModelRecord, ...] = ()
+    cycles: int = 0
 
 
 class ServiceState(Body, frozen=True):
