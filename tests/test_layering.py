@@ -55,6 +55,18 @@ def test_imports_point_downwards(layer: str) -> None:
     assert wrong == []
 
 
+def test_dialects_know_nothing_of_the_server_around_them() -> None:
+    allowed = ("cortex_actors.dialects", "transports.")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in _modules("cortex_actors/dialects")
+        for name, line in _imports(ast.parse(path.read_text()))
+        if name.startswith(("cortex_actors", "transports", "neuron_runtime"))
+        and not name.startswith(allowed)
+    ]
+    assert wrong == []
+
+
 def test_only_worker_modules_import_torch() -> None:
     wrong = [
         where

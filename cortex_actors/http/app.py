@@ -7,16 +7,17 @@ from typing import Any
 
 import falcon
 
+from cortex_actors.dialects.openai.chat_request import ChatRequest
+from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, WsgiApp
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
-from cortex_actors.http.resources.chat import ChatCompletions
-from cortex_actors.http.resources.completions import Completions
 from cortex_actors.http.resources.embeddings import Embeddings
 from cortex_actors.http.resources.gateway_status import GatewayStatus
+from cortex_actors.http.resources.generations import Generations
 from cortex_actors.http.resources.health import Health, Ready
 from cortex_actors.http.resources.metrics import Metrics
 from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
@@ -61,8 +62,8 @@ def create_metrics_app(backend: Backend) -> WsgiApp:
 
 def _common_routes(backend: Backend, body_limit: int) -> dict[str, object]:
     return {
-        "/v1/chat/completions": ChatCompletions(backend, body_limit),
-        "/v1/completions": Completions(backend, body_limit),
+        "/v1/chat/completions": Generations(backend, ChatRequest.parse, body_limit),
+        "/v1/completions": Generations(backend, CompletionRequest.parse, body_limit),
         "/v1/embeddings": Embeddings(backend, body_limit),
         "/v1/models": ModelList(backend),
         "/v1/models/{model_id:path}": Model(backend),

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import final
 
-from cortex_actors.http.backend import BackendError, Question
+from cortex_actors.dialects.events import Question
+from cortex_actors.http.backend import BackendError
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes

@@ -8,10 +8,10 @@ from typing import Any
 import falcon
 import msgspec
 
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.error_table import CLIENT_CLOSED_REQUEST
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.client_connection import ClientGoneError
-from cortex_actors.http.error_table import CLIENT_CLOSED_REQUEST
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.request_log import REQUEST_ID
 
 _LOG = logging.getLogger("cortex.http")

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import Final, final
 
-from cortex_actors.http.backend import GenerationEvent
+from cortex_actors.dialects.events import GenerationEvent
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
 

@@ -14,7 +14,7 @@ from typing import final
 
 import msgspec
 
-from cortex_actors.http.backend import Embedded, GenerationEvent, Question
+from cortex_actors.dialects.events import Embedded, GenerationEvent, Question
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from cortex_actors.http.backend import Embedded, GenerationEvent, Started
+from cortex_actors.dialects.events import Embedded, GenerationEvent, Started
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta

@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from cortex_actors.http.errors import ApiError
+from cortex_actors.dialects.api_error import ApiError
 
 DEFAULT_BODY_LIMIT = 32 * 1024 * 1024
 

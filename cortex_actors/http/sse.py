@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Self, final
 
-import msgspec
-
-from cortex_actors.http.backend import Generation, GenerationEvent, Started
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.encoder import GenerationEncoder
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.framing import COMMENT
+from cortex_actors.http.backend import Generation
 from cortex_actors.http.client_connection import ClientConnection
-from cortex_actors.http.encoder import GenerationEncoder
-from cortex_actors.http.errors import ApiError
 from transports.clock import Clock
 from transports.schemas.generate import GenerateDone
 from transports.schemas.link import Failure
@@ -17,21 +17,13 @@ from transports.schemas.link import Failure
 KEEP_ALIVE_S: Final = 1.0
 """How long a stream may be silent before it carries a comment."""
 
-_PING = b": ping\n\n"
-_DONE = b"data: [DONE]\n\n"
-
-
-def data_event(payload: dict[str, Any]) -> bytes:
-    """Return one event; JSON has no raw line breaks, so it is always one line."""
-    return b"data: %b\n\n" % msgspec.json.encode(payload)
-
 
 @final
 class EventStream:
     """A WSGI body; each piece holds everything that was ready. For the request's thread only.
 
-    A failed generation ends with an error object, never with ``[DONE]``. Closing the stream closes
-    the generation, also when not one piece was read.
+    A failed generation ends with the API's error, never as a good one does. Closing the stream
+    closes the generation, also when not one piece was read.
     """
 
     def __init__(
@@ -105,15 +97,19 @@ class EventStream:
                 return piece
             silence_left_s = self._written_at + KEEP_ALIVE_S - self._clock.now()
             if silence_left_s <= 0:
-                return _PING
+                return self._frames(self._encoder.keep_alive()) or COMMENT
             self._client.wait_for(self._generation.fileno(), silence_left_s)
 
     def _encode(self, event: GenerationEvent) -> bytes:
         if isinstance(event, Failure):
             self._ended = True
-            return data_event(ApiError.from_failure(event).envelope(self._request_id))
-        piece = b"".join(map(data_event, self._encoder.chunks(event)))
+            error = ApiError.from_failure(event)
+            return self._frames(self._encoder.failed(error, self._request_id))
+        piece = self._frames(self._encoder.chunks(event))
         if isinstance(event, GenerateDone):
             self._ended = True
-            return piece + _DONE
+            return piece + self._encoder.framing.end
         return piece
+
+    def _frames(self, chunks: list[dict[str, Any]]) -> bytes:
+        return b"".join(map(self._encoder.framing.frame, chunks))

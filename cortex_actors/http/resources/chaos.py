@@ -7,8 +7,8 @@ from typing import Any, Final, final
 import falcon
 import msgspec
 
+from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http.backend import Backend
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json

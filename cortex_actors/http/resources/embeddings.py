@@ -8,11 +8,12 @@ from typing import final
 import falcon
 import msgspec
 
-from cortex_actors.http.backend import Backend, Embedded, Generation, Started
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.events import Embedded, Started
+from cortex_actors.dialects.openai.embedding_encoder import embedding_list
+from cortex_actors.dialects.openai.embedding_request import EmbeddingRequest
+from cortex_actors.http.backend import Backend, Generation
 from cortex_actors.http.client_connection import ClientConnection
-from cortex_actors.http.embedding_encoder import embedding_list
-from cortex_actors.http.embedding_request import EmbeddingRequest
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.request_log import REQUEST_ID
 from transports.schemas.link import Failure

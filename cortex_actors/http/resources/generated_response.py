@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import falcon
 import msgspec
 
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.encoder import GenerationEncoder
 from cortex_actors.http.backend import Generation
 from cortex_actors.http.client_connection import ClientConnection
-from cortex_actors.http.encoder import GenerationEncoder
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.request_log import REQUEST_ID
 from cortex_actors.http.sse import EventStream
 from transports.clock import Clock

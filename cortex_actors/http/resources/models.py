@@ -6,9 +6,9 @@ from typing import final
 
 import falcon
 
+from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http import service_view
 from cortex_actors.http.backend import Backend
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.resources.snapshot import answer_json, service_state
 from transports.failures import FailureCode
 from transports.schemas.link import Failure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cortex_actors.http.backend import BackendError, GenerationEvent, Question, Started
+from cortex_actors.dialects.events import GenerationEvent, Question, Started
+from cortex_actors.http.backend import BackendError
 from cortex_actors.http.event_queue import EventQueue
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState, ServiceState

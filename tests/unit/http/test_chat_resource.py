@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from falcon import testing
 
+from cortex_actors.dialects.events import Started
 from cortex_actors.http.app import create_gateway_app
-from cortex_actors.http.backend import Started
 from tests.unit.http.doubles import MODEL, ScriptedBackend
 from transports.schemas.generate import Generate, TextDelta
 from transports.schemas.link import Failure

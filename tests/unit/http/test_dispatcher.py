@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cortex_actors.http.backend import BackendError, Generation, GenerationEvent, Started
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.http.backend import BackendError, Generation
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.generation import Deadlines
 from tests.eventually import eventually

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from falcon import testing
 
+from cortex_actors.dialects.events import Embedded, GenerationEvent, Started
 from cortex_actors.http.app import create_gateway_app, create_neuron_app
-from cortex_actors.http.backend import Embedded, GenerationEvent, Started
 from tests.unit.http.doubles import MODEL, ScriptedBackend
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import Embed

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cortex_actors.http.backend import GenerationEvent, Started
+from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.generation_flow import (
     AskEngine,
     AskLease,

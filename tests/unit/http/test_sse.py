@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_actors.http.backend import GenerationEvent, Started
-from cortex_actors.http.chat_encoder import ChatEncoder
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
 from cortex_actors.http.client_connection import ClientConnection
-from cortex_actors.http.errors import ApiError
 from cortex_actors.http.sse import KEEP_ALIVE_S, EventStream
 from tests.unit.http.doubles import HELLO, ScriptedGeneration
 from transports.clock import ManualClock

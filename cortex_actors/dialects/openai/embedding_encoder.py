@@ -6,7 +6,7 @@ import base64
 import struct
 from typing import Any
 
-from cortex_actors.http.backend import Embedded
+from cortex_actors.dialects.events import Embedded
 
 _BYTES_PER_VALUE = 4
 

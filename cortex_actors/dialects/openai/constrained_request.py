@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import field_validator
 
-from cortex_actors.http.constraint_fields import (
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.openai.constraint_fields import (
     Choices,
     Regex,
     ResponseFormat,
@@ -14,8 +15,7 @@ from cortex_actors.http.constraint_fields import (
     constraints_of,
     schema_value,
 )
-from cortex_actors.http.errors import ApiError
-from cortex_actors.http.request_fields import RequestFields
+from cortex_actors.dialects.openai.request_fields import RequestFields
 from transports.schemas.generate import Constraint
 
 _NAMES = ("response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from cortex_actors.http.request_fields import bad, unsupported
+from cortex_actors.dialects.openai.request_fields import bad, unsupported
 
 #: Names are written into prompts and grammars: nothing that ends a word, a tag or a string.
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")

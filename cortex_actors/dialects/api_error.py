@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from cortex_actors.http.error_table import INVALID_REQUEST_ERROR, row_of
+from cortex_actors.dialects.error_table import INVALID_REQUEST_ERROR, row_of
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
 

@@ -10,11 +10,11 @@ from falcon import testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.openai.completion_encoder import CompletionEncoder
+from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http.app import create_gateway_app
-from cortex_actors.http.backend import GenerationEvent, Started
-from cortex_actors.http.completion_encoder import CompletionEncoder
-from cortex_actors.http.completion_request import CompletionRequest
-from cortex_actors.http.errors import ApiError
 from tests.unit.http.doubles import MODEL, ScriptedBackend
 from transports.schemas.generate import (
     Constraint,

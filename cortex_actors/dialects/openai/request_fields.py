@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from cortex_actors.http.errors import ApiError
+from cortex_actors.dialects.api_error import ApiError
 from transports.schemas.generate import SamplingOptions
 
 MAX_STOPS = 4
@@ -90,6 +90,11 @@ class RequestFields(BaseModel):
     user: str | None = None
 
     _body: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to be a stream."""
+        return bool(self.stream)
 
     @field_validator("stop", mode="before")
     @classmethod

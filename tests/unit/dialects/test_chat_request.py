@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_actors.http.chat_request import ChatRequest
-from cortex_actors.http.errors import ApiError
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.openai.chat_request import ChatRequest
 from transports.codec import encode_body
 from transports.schemas.generate import Constraint
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cortex_actors.http.error_table import ERROR_TABLE
-from cortex_actors.http.errors import ApiError
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.error_table import ERROR_TABLE
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
 

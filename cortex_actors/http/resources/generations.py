@@ -1,41 +1,40 @@
-"""POST /v1/chat/completions."""
+"""POST of a request for generated text, in any API."""
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, final
 
 import falcon
 
+from cortex_actors.dialects.request import GenerationRequest
 from cortex_actors.http.backend import Backend
-from cortex_actors.http.chat_encoder import ChatEncoder
-from cortex_actors.http.chat_request import ChatRequest
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from transports.clock import Clock, MonotonicClock
 
+Parse = Callable[[dict[str, Any]], GenerationRequest]
+
 
 @final
-class ChatCompletions:
+class Generations:
     """Streamed or whole; a client that leaves cancels its generation either way."""
 
-    def __init__(self, backend: Backend, body_limit: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self, backend: Backend, parse: Parse, body_limit: int, clock: Clock | None = None
+    ) -> None:
         self._backend = backend
+        self._parse = parse
         self._body_limit = body_limit
         self._clock = clock or MonotonicClock()
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Serve one chat completion."""
-        chat = ChatRequest.parse(read_json(req, self._body_limit))
+        """Serve one request."""
+        asked = self._parse(read_json(req, self._body_limit))
         id_ = unique_id(req)
-        encoder = ChatEncoder(
-            id_,
-            chat.model,
-            created_now(),
-            include_usage=chat.include_usage,
-            choices=chat.choices,
-        )
-        generation = self._backend.generate(chat.to_generate(id_))
-        if chat.stream:
+        encoder = asked.encoder(id_, created_now())
+        generation = self._backend.generate(asked.to_generate(id_))
+        if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:
             whole(req, resp, generation, encoder)

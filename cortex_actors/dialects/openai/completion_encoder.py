@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from cortex_actors.http.backend import GenerationEvent, Started
-from cortex_actors.http.encoder import finish_reason_of, finite, usage_of
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.openai.stream_form import OpenAIStream
+from cortex_actors.dialects.openai.usage import finish_reason_of, finite, usage_of
 from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
 
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
@@ -39,7 +40,7 @@ class _Choice:
 
 
 @final
-class CompletionEncoder:
+class CompletionEncoder(OpenAIStream):
     """One response's encoder; feed it every event in order, up to GenerateDone."""
 
     def __init__(

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from cortex_actors.http.chat_message import ChatMessage
-from cortex_actors.http.constrained_request import ConstrainedRequest
-from cortex_actors.http.errors import ApiError
-from cortex_actors.http.request_fields import MAX_LOGPROBS, Tokens, bad
-from cortex_actors.http.tool_fields import CHOICES, OfferedTool, chosen, distinct
+from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
+from cortex_actors.dialects.openai.chat_message import ChatMessage
+from cortex_actors.dialects.openai.constrained_request import ConstrainedRequest
+from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, Tokens, bad
+from cortex_actors.dialects.openai.tool_fields import CHOICES, OfferedTool, chosen, distinct
 from transports.schemas.generate import Generate
 
 #: What the server itself gives to a template.
@@ -52,6 +53,16 @@ class ChatRequest(ConstrainedRequest):
         if not names or self.tool_choice not in {*CHOICES, *names}:
             message = f"tool_choice: {self.tool_choice!r} needs a tool in tools to call"
             raise ApiError.invalid(message, "tool_choice", "invalid_value")
+
+    def encoder(self, request_id: str, created: int) -> ChatEncoder:
+        """Return the encoder of its response; ``created`` is the time of day in seconds."""
+        return ChatEncoder(
+            request_id,
+            self.model,
+            created,
+            include_usage=self.include_usage,
+            choices=self.choices,
+        )
 
     def to_generate(self, request_id: str) -> Generate:
         """Return the same request as the engine takes it."""

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from cortex_actors.http.constrained_request import ConstrainedRequest
-from cortex_actors.http.request_fields import MAX_LOGPROBS, bad, unsupported
+from cortex_actors.dialects.openai.completion_encoder import CompletionEncoder
+from cortex_actors.dialects.openai.constrained_request import ConstrainedRequest
+from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, bad, unsupported
 from transports.schemas.generate import Generate
 
 DEFAULT_MAX_TOKENS = 16
@@ -47,6 +48,16 @@ class CompletionRequest(ConstrainedRequest):
         if value:
             raise unsupported("adding to the text of a completion")
         return value
+
+    def encoder(self, request_id: str, created: int) -> CompletionEncoder:
+        """Return the encoder of its response; ``created`` is the time of day in seconds."""
+        return CompletionEncoder(
+            request_id,
+            self.model,
+            created,
+            include_usage=self.include_usage,
+            choices=self.choices,
+        )
 
     def to_generate(self, request_id: str) -> Generate:
         """Return the same request as the engine takes it."""

@@ -1,25 +1,12 @@
-"""What turns generation events into one API's objects."""
+"""The small parts that OpenAI's objects share."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
-from cortex_actors.http.backend import GenerationEvent
 from transports.schemas.generate import GenerateDone
 
 _LEAST_LOGPROB = -9999.0
-
-
-class GenerationEncoder(Protocol):
-    """One response's encoder; it is fed every event in order, either way but not both."""
-
-    def chunks(self, event: GenerationEvent) -> list[dict[str, Any]]:
-        """Return the objects of one event of a stream; most have one or none."""
-        ...
-
-    def gather(self, event: GenerationEvent) -> dict[str, Any] | None:
-        """Take the next event; return the whole object once it is the last."""
-        ...
 
 
 def usage_of(done: GenerateDone) -> dict[str, Any]:

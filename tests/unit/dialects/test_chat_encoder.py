@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_actors.http.backend import GenerationEvent, Started
-from cortex_actors.http.chat_encoder import ChatEncoder
+from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import (
     GenerateDone,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from cortex_actors.http.errors import ApiError
+from cortex_actors.dialects.api_error import ApiError
 from transports.schemas.generate import Embed
 
 MAX_INPUTS = 2048

@@ -1,0 +1,25 @@
+"""What every API's request for generated text offers once it is parsed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cortex_actors.dialects.encoder import GenerationEncoder
+from transports.schemas.generate import Generate
+
+
+class GenerationRequest(Protocol):
+    """One checked request."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to be a stream."""
+        ...
+
+    def to_generate(self, request_id: str) -> Generate:
+        """Return the same request as the engine takes it."""
+        ...
+
+    def encoder(self, request_id: str, created: int) -> GenerationEncoder:
+        """Return the encoder of its response; ``created`` is the time of day in seconds."""
+        ...
