@@ -1,8 +1,10 @@
 """How many tokens of prompts the next step may feed. Pure.
 
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
-that running streams see may become ``MOST_GAP`` times what it is without it. What the ranks have no
-memory for is not tried again.
+that running streams see may become ``MOST_GAP`` times what it is without it. With nobody to hold up, a
+step still takes about ``LONGEST_S`` at most: a prompt's first token waits for the step's end, and
+tokens of the prompts behind it would only make that later. What the ranks have no memory for is not
+tried again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import final
 
 MOST_GAP = 2.5
+LONGEST_S = 0.4
 _WEIGHT = 0.2
 _MOST_SURPRISE = 2.0
 
@@ -20,7 +23,8 @@ class StepBudget:
 
     Args:
         beside: Tokens of a step in which something decodes, at most.
-        alone: Tokens of a step in which nothing does, at most.
+        alone: Tokens of a step in which nothing does, at most; as few as ``beside`` until it is
+            known how long a token takes.
         least: The budget is never less.
     """
 
@@ -34,7 +38,7 @@ class StepBudget:
 
     def tokens(self, decoding: int) -> int:
         """Return how many prompt tokens a step may feed in which ``decoding`` sequences decode."""
-        budget = self._alone
+        budget = self._unhurried()
         if decoding:
             budget = min(self._beside - decoding, self._paced())
         if self._cap is not None:
@@ -60,6 +64,11 @@ class StepBudget:
     def reset(self) -> None:
         """The ranks are new."""
         self._cap = self._decode_s = self._token_s = None
+
+    def _unhurried(self) -> int:
+        if not self._token_s:
+            return min(self._alone, self._beside)
+        return min(self._alone, int(LONGEST_S / self._token_s))
 
     def _paced(self) -> int:
         if not self._decode_s or not self._token_s:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_runtime.engine.step_budget import MOST_GAP, StepBudget
+from neuron_runtime.engine.step_budget import LONGEST_S, MOST_GAP, StepBudget
 
 
 def budget() -> StepBudget:
@@ -10,7 +10,7 @@ def budget() -> StepBudget:
 
 
 def test_the_limits_hold_as_long_as_nothing_is_known() -> None:
-    assert budget().tokens(0) == 1024
+    assert budget().tokens(0) == 256
     assert budget().tokens(6) == 250
     assert StepBudget(beside=20, alone=1024, least=16).tokens(12) == 16
 
@@ -22,6 +22,13 @@ def test_a_prompt_may_widen_the_gap_of_those_that_decode_only_so_far() -> None:
 
     assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0001, abs=1)
     assert measured.tokens(0) == 1024
+
+
+def test_a_slow_device_finishes_one_prompt_before_it_feeds_the_next() -> None:
+    measured = budget()
+    measured.observe(1.0, 0, 600)
+
+    assert measured.tokens(0) == pytest.approx(600 * LONGEST_S, abs=1)
 
 
 def test_a_fast_device_is_bound_by_the_limit_alone() -> None:
@@ -60,4 +67,4 @@ def test_without_memory_the_budget_is_halved_down_to_one_block() -> None:
     assert tight.tokens(0) == 16
     assert not tight.shrink(16)
     tight.reset()
-    assert tight.tokens(0) == 1024
+    assert tight.tokens(0) == 256
