@@ -1,10 +1,10 @@
 """How many tokens of prompts the next step may feed. Pure.
 
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
-that running streams see may become ``MOST_GAP`` times what it is without it. With nobody to hold up,
-a step still takes about ``LONGEST_S`` at most: a prompt's first token waits for the step's end, and
-tokens of the prompts behind it would only make that later. What the ranks have no memory for is not
-tried again.
+that running streams see may become ``MOST_GAP`` times what it is without it. Even with nobody to
+hold up, a step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's
+end, and tokens of the prompts behind it would only make that later. What the ranks have no memory
+for is not tried again.
 """
 
 from __future__ import annotations
