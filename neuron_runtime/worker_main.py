@@ -58,7 +58,7 @@ def prepare(argv: Sequence[str]) -> None:
 
 
 def _add_backend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", choices=("torch", "fake"), default="torch")
+    parser.add_argument("--backend", choices=("torch", "fake", "script"), default="torch")
 
 
 def _create(name: str, faults: Faults) -> Backend:
@@ -66,6 +66,11 @@ def _create(name: str, faults: Faults) -> Backend:
         from neuron_runtime.backends.fake import FakeBackend  # noqa: PLC0415 - only when chosen
 
         return FakeBackend(on_collective=faults.in_collective)
+    if name == "script":
+        from neuron_runtime.backends.fake import FakeBackend  # noqa: PLC0415 - only when chosen
+        from neuron_runtime.backends.script import ScriptVoice  # noqa: PLC0415 - only when chosen
+
+        return FakeBackend(on_collective=faults.in_collective, voice=ScriptVoice())
     _import_torch()
     from neuron_runtime.torch_backend.rank import TorchRank  # noqa: PLC0415 - imports torch
 

@@ -46,7 +46,7 @@ from transports.schemas.link import Failure
 
 @final
 class NeuronTree(DaemonTree):
-    """Builds every actor of the neuron. ``backend`` is what ranks compute with: torch or fake."""
+    """Builds every actor of the neuron. Ranks compute with ``backend``: torch, fake or script."""
 
     service = "neuron"
     metrics_prefix = "neuron"

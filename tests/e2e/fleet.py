@@ -45,7 +45,7 @@ class Daemon:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - only calls prctl
+                preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
             )
 
     def family(self) -> list[psutil.Process]:
@@ -219,7 +219,7 @@ class Fleet:
         return path
 
 
-def _die_with_the_tests() -> None:
+def die_with_the_tests() -> None:
     """A test run that is killed has no time to stop its daemons."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
