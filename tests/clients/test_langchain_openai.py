@@ -8,6 +8,7 @@ import openai
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tests.clients.fleet import MODEL, ScriptedStack
 from tests.clients.questions import PIXEL, TIME_TOOL, WEATHER_TOOL, Person
@@ -19,7 +20,11 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 @pytest.fixture(scope="module")
 def chat(stack: ScriptedStack) -> Any:
     return ChatOpenAI(
-        base_url=f"{stack.url}/v1", api_key="none", model=MODEL, max_retries=0, stream_usage=True
+        base_url=f"{stack.url}/v1",
+        api_key=SecretStr("none"),
+        model=MODEL,
+        max_retries=0,
+        stream_usage=True,
     )
 
 

@@ -43,7 +43,7 @@ class Refusals:
 
 
 def ask_openai(url: str, note: Callable[[httpx.Response], None]) -> str:
-    http = httpx.Client(trust_env=False, event_hooks={"response": [note]})
+    http: Any = httpx.Client(trust_env=False, event_hooks={"response": [note]})
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", http_client=http) as client:
         answer: Any = client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "Hi"}]
