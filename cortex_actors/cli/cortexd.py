@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cortex_actors.cli import bench_coldload, bench_health, bench_serve, keygen, serving, top
+from cortex_actors.cli.conformance import command as conformance
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient, GatewayError
 from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
 from cortex_actors.cli.version import version
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         change.set_defaults(command=command)
 
     keygen.add_command(commands, _AFTER_KEYGEN)
+    conformance.add_command(commands)
     bench = commands.add_parser("bench", help="measure a running gateway")
     measures = bench.add_subparsers(metavar="WHAT", required=True)
     bench_coldload.add_command(measures, client)

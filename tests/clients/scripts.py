@@ -8,7 +8,7 @@ from typing import Any
 GREETING = "Hello there. How can I help you — today? 🌍"
 THOUGHT = "The user wants the answer. It is forty-two."
 ANSWER = "The answer is 42."
-WEATHER_CALL = {"name": "get_weather", "arguments": {"city": "Paris", "unit": "celsius"}}
+WEATHER_CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
 TIME_CALL = {"name": "get_time", "arguments": {"zone": "Europe/Paris"}}
 REPORT = "It is 21 degrees in Paris."
 PERSON = {"name": "Ada Lovelace", "age": 36}
@@ -50,6 +50,7 @@ RULES = {
     "meaning of life": f"<think>{THOUGHT}</think>{ANSWER}",
     "as JSON": json.dumps(PERSON),
     "Count": NUMBERS,
+    "Repeat: ": "naïve façade — 東京 🌍 Привет",
 }
 
 

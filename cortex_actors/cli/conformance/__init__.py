@@ -1,0 +1,1 @@
+"""``cortexd conformance``: whether a server keeps to the APIs that clients rely on."""
