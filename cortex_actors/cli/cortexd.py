@@ -10,7 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cortex_actors.cli import bench_coldload, bench_health, bench_serve, keygen, serving, top
+from cortex_actors.cli import (
+    bench_coldload,
+    bench_gateway,
+    bench_health,
+    bench_serve,
+    keygen,
+    serving,
+    top,
+)
 from cortex_actors.cli.conformance import command as conformance
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient, GatewayError
 from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
@@ -133,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure a running gateway")
     measures = bench.add_subparsers(metavar="WHAT", required=True)
     bench_coldload.add_command(measures, client)
+    bench_gateway.add_command(measures)
     bench_health.add_command(measures, client)
     bench_serve.add_command(measures, client)
     return parser

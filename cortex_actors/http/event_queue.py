@@ -3,6 +3,9 @@
 Bounded: when the reader lags, neighbouring text is merged, so a slow client costs no more memory
 than the text it has not read. The descriptor lets the reader wait for events and for its client
 to leave in a single poll.
+
+Waking the reader costs more than all else that is done for an event, so it is a step of its own:
+the reactor puts everything that it has got in one turn and wakes once.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import threading
 from collections import deque
 from typing import Final, final
 
-from cortex_actors.dialects.events import GenerationEvent
+from cortex_actors.dialects.events import GenerationEvent, Started
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
 
@@ -26,6 +29,8 @@ class EventQueue:
     def __init__(self) -> None:
         self._events: deque[GenerationEvent] = deque()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._due = False
+        self._signalled = False
         # SAFETY: a closed descriptor's number may be reused; the lock keeps a late put off it.
         self._lock = threading.Lock()
 
@@ -33,20 +38,36 @@ class EventQueue:
         """Return the descriptor that is readable while events wait; -1 when closed."""
         return self._fd
 
-    def put(self, event: GenerationEvent) -> None:
-        """Append an event; after ``close`` it goes nowhere."""
+    def put(self, event: GenerationEvent) -> bool:
+        """Append an event; after ``close`` it goes nowhere.
+
+        Returns:
+            Whether ``wake`` must be called for it. That an engine has started is nothing that a
+            reader could act on, so it waits for the next event.
+        """
         with self._lock:
             if self._fd < 0:
-                return
+                return False
             self._store(event)
-            os.eventfd_write(self._fd, 1)
+            if self._due or isinstance(event, Started):
+                return False
+            self._due = True
+            return True
+
+    def wake(self) -> None:
+        """Make the descriptor readable, unless everything has been taken already."""
+        with self._lock:
+            self._due = False
+            if self._fd >= 0 and self._events and not self._signalled:
+                self._signalled = True
+                os.eventfd_write(self._fd, 1)
 
     def take(self) -> tuple[GenerationEvent, ...]:
         """Return and remove everything that is there, in order."""
         with self._lock:
-            if not self._events:
-                return ()
-            os.eventfd_read(self._fd)
+            if self._signalled:
+                self._signalled = False
+                os.eventfd_read(self._fd)
             events = tuple(self._events)
             self._events.clear()
             return events
@@ -58,6 +79,7 @@ class EventQueue:
                 return
             os.close(self._fd)
             self._fd = -1
+            self._signalled = False
             self._events.clear()
 
     def _store(self, event: GenerationEvent) -> None:
@@ -68,11 +90,26 @@ class EventQueue:
             len(self._events) >= LIMIT
             and isinstance(event, TextDelta)
             and isinstance(last, TextDelta)
+            and _are_one_piece(last, event)
         ):
             self._events[-1] = TextDelta(
                 text=last.text + event.text,
                 index=last.index,
                 tokens=last.tokens + event.tokens,
+                choice=last.choice,
+                reasoning=last.reasoning + event.reasoning,
+                tool_calls=last.tool_calls + event.tool_calls,
+                logprobs=last.logprobs + event.logprobs,
             )
         else:
             self._events.append(event)
+
+
+def _are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
+    """Say whether the two can be merged; of mixed kinds the order would be lost."""
+    kinds = _kinds(delta)
+    return delta.choice == later.choice and kinds == _kinds(later) and sum(kinds) <= 1
+
+
+def _kinds(delta: TextDelta) -> tuple[bool, bool, bool]:
+    return bool(delta.text), bool(delta.reasoning), bool(delta.tool_calls)

@@ -128,7 +128,8 @@ class RoutedGeneration:
                 case CancelCall(reason):
                     self._cancel_call(reason)
                 case Emit(event):
-                    self._queue.put(event)
+                    if self._queue.put(event):
+                        self._routes.reactor.call_soon(self._queue.wake)
                 case Settle(settled):
                     self._settle(settled)
 

@@ -23,6 +23,7 @@ from typing import Any, Final, final
 from gunicorn.app.base import BaseApplication
 
 from cortex_actors.config.address import Address, parse_address
+from cortex_actors.http.accept_share import AcceptShare
 from cortex_actors.http.app import create_gateway_app, create_metrics_app, create_neuron_app
 from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
@@ -54,6 +55,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         self._metrics_port = _metrics_port(arguments, sockets)
         self._watch = watch
         self._dispatcher: Dispatcher | None = None
+        self._share = AcceptShare(arguments.workers)
         super().__init__()
 
     def load_config(self) -> None:
@@ -72,7 +74,9 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             "control_socket_disable": True,
             "proc_name": arguments.name,
             "when_ready": self._when_ready,
+            "pre_fork": self._pre_fork,
             "post_fork": self._post_fork,
+            "child_exit": self._child_exit,
             "post_worker_init": self._post_worker_init,
             "worker_exit": self._worker_exit,
         }
@@ -106,6 +110,17 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         _own_signals()
         self._watch.watch_daemon()
         _LOG.info("http service=%s listen=%s", self._arguments.service, self._arguments.listen)
+
+    def _pre_fork(self, arbiter: Any, worker: FrontEndWorker) -> None:
+        taken = {other.seat for other in arbiter.WORKERS.values()}
+        free = (seat for seat in range(self._arguments.workers) if seat not in taken)
+        seat = next(free, None)
+        if seat is not None:
+            worker.join_others(self._share, seat)
+
+    def _child_exit(self, _arbiter: Any, worker: FrontEndWorker) -> None:
+        if worker.seat is not None:
+            self._share.leave(worker.seat)
 
     def _post_fork(self, _arbiter: Any, _worker: Any) -> None:
         self._watch.watch_arbiter()

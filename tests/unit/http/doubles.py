@@ -30,6 +30,7 @@ class ScriptedGeneration:
         self.closed = 0
         for event in events:
             self.queue.put(event)
+            self.queue.wake()
 
     def fileno(self) -> int:
         return self.queue.fileno()

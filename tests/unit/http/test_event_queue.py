@@ -5,9 +5,15 @@ import select
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.event_queue import LIMIT, EventQueue
 from transports.schemas.fleet import ModelState
-from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
+
+
+def put(queue: EventQueue, event: GenerationEvent) -> None:
+    if queue.put(event):
+        queue.wake()
 
 
 def readable(queue: EventQueue) -> bool:
@@ -18,8 +24,8 @@ def readable(queue: EventQueue) -> bool:
 def test_its_descriptor_is_readable_exactly_while_events_wait() -> None:
     queue = EventQueue()
     assert not readable(queue)
-    queue.put(TextDelta("a", 0))
-    queue.put(TextDelta("b", 1))
+    put(queue, TextDelta("a", 0))
+    put(queue, TextDelta("b", 1))
     assert readable(queue)
     assert len(queue.take()) == 2
     assert not readable(queue)
@@ -31,9 +37,9 @@ def test_its_descriptor_is_readable_exactly_while_events_wait() -> None:
 def test_a_lagging_reader_gets_all_text_in_bounded_space(texts: list[str]) -> None:
     queue = EventQueue()
     for index, text in enumerate(texts):
-        queue.put(TextDelta(text, index, (index,)))
+        put(queue, TextDelta(text, index, (index,)))
     done = GenerateDone("stop", 1, len(texts))
-    queue.put(done)
+    put(queue, done)
     *deltas, last = queue.take()
     queue.close()
     assert last == done
@@ -46,8 +52,79 @@ def test_a_lagging_reader_gets_all_text_in_bounded_space(texts: list[str]) -> No
 def test_only_the_latest_progress_is_kept() -> None:
     queue = EventQueue()
     for percent in range(100):
-        queue.put(ModelState("tiny", "preparing", progress=percent / 100))
+        put(queue, ModelState("tiny", "preparing", progress=percent / 100))
     assert [getattr(event, "progress", None) for event in queue.take()] == [0.99]
+    queue.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.text(min_size=1, max_size=2))))
+def test_choices_reasoning_and_calls_stay_apart_however_far_the_reader_lags(
+    given: list[tuple[int, int, str]],
+) -> None:
+    queue = EventQueue()
+    for _ in range(LIMIT):
+        queue.put(ModelState("tiny", "preparing"))
+        queue.put(TextDelta("", 0))
+    for index, (choice, kind, text) in enumerate(given):
+        call = (ToolCallDelta(0, arguments=text),) if kind == 2 else ()
+        queue.put(
+            TextDelta(
+                text if kind == 0 else "",
+                index,
+                choice=choice,
+                reasoning=text if kind == 1 else "",
+                tool_calls=call,
+            )
+        )
+    taken = [event for event in queue.take() if isinstance(event, TextDelta)]
+    queue.close()
+
+    assert runs(joined(taken)) == runs(given)
+
+
+def joined(deltas: list[TextDelta]) -> list[tuple[int, int, str]]:
+    found = []
+    for delta in deltas:
+        calls = "".join(call.arguments for call in delta.tool_calls)
+        for kind, text in enumerate((delta.text, delta.reasoning, calls)):
+            if text:
+                found.append((delta.choice, kind, text))
+    return found
+
+
+def runs(pieces: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Join neighbours of one choice and kind."""
+    found: list[tuple[int, int, str]] = []
+    for choice, kind, text in pieces:
+        if found and found[-1][:2] == (choice, kind):
+            found[-1] = (choice, kind, found[-1][2] + text)
+        else:
+            found.append((choice, kind, text))
+    return found
+
+
+def test_the_reader_is_woken_once_for_all_that_came() -> None:
+    queue = EventQueue()
+    assert not queue.put(Started("tiny", "local"))
+    assert [queue.put(TextDelta("a", index)) for index in range(3)] == [True, False, False]
+    assert not readable(queue)
+    queue.wake()
+    assert readable(queue)
+    assert len(queue.take()) == 4
+    queue.wake()
+    assert not readable(queue)
+    queue.close()
+
+
+def test_what_was_taken_before_the_wake_is_not_told_again() -> None:
+    queue = EventQueue()
+    assert queue.put(TextDelta("a", 0))
+    assert len(queue.take()) == 1
+    queue.wake()
+    assert not readable(queue)
+    assert queue.put(TextDelta("b", 1))
+    queue.wake()
+    assert readable(queue)
     queue.close()
 
 
@@ -55,6 +132,6 @@ def test_a_put_after_close_goes_nowhere() -> None:
     queue = EventQueue()
     queue.close()
     queue.close()
-    queue.put(TextDelta("late", 0))
+    put(queue, TextDelta("late", 0))
     assert queue.fileno() == -1
     assert queue.take() == ()

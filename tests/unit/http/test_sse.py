@@ -79,6 +79,7 @@ def test_a_silent_stream_carries_a_comment_each_second() -> None:
         clock.advance(KEEP_ALIVE_S)
         assert next(stream) == b": ping\n\n"
     generation.queue.put(TextDelta("a", 0))
+    generation.queue.wake()
     assert b'"content":"a"' in next(stream)
 
 
