@@ -6,7 +6,7 @@ from typing import Annotated, Literal, final
 
 from pydantic import AfterValidator, Field
 
-from cortex_actors.config.fields import ModelId, Section
+from cortex_actors.config.fields import ModelId, Name, Seconds, Section
 from neuron_runtime.model_errors import SourceInvalid
 from neuron_runtime.model_source import ModelSource
 from transports.schemas.fleet import ModelSpec
@@ -21,7 +21,12 @@ def _source(text: str) -> str:
 
 @final
 class CatalogueEntry(Section):
-    """One model: what to load and what it takes."""
+    """One model: what to load, what it takes, and what becomes of it.
+
+    ``pinned_on`` names the only neurons that may hold it (none: any may). A model never makes room
+    for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
+    request (None: never); ``keep_load`` finishes a load that nobody waits for any more.
+    """
 
     id: ModelId
     source: Annotated[str, AfterValidator(_source)]
@@ -29,6 +34,12 @@ class CatalogueEntry(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     min_devices: Annotated[int, Field(ge=1, le=64)] = 1
     vram_mb: Annotated[int, Field(ge=0)] = 0
+    min_device_vram_mb: Annotated[int, Field(ge=0)] = 0
+    min_compute_capability: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
+    pinned_on: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    residency_priority: int = 100
+    keep_loaded_s: Seconds | None = None
+    keep_load: bool = False
 
     def spec(self) -> ModelSpec:
         """Return the entry as it travels to a neuron."""
@@ -39,6 +50,7 @@ class CatalogueEntry(Section):
             dtype=self.dtype,
             min_devices=self.min_devices,
             vram_mb=self.vram_mb,
+            min_device_vram_mb=self.min_device_vram_mb,
         )
 
 

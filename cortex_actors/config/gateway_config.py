@@ -49,7 +49,7 @@ class GatewaySettings(Section):
 class EvictionSettings(Section):
     """The ``eviction`` section: what to unload when a model needs room."""
 
-    strategy: Literal["lru"] = "lru"
+    strategy: Literal["cost", "lru", "priority"] = "cost"
     defrag_after_cycles: Annotated[int, Field(ge=0)] = 50
 
 

@@ -95,3 +95,24 @@ class OperatorUnload:
 
     model: str
     request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CancelLoadOn:
+    """Placement to a connection: nobody waits for this load; its ``LoadEnded`` still comes."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewOn:
+    """Placement to a connection: have the neuron replace its standing processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An operator wants this model never to be unloaded, or no longer so."""
+
+    model: str
+    pinned: bool
+    request: IncomingRequest

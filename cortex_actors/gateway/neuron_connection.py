@@ -14,6 +14,7 @@ from typing import final
 import msgspec
 
 from cortex_actors.gateway.messages import (
+    CancelLoadOn,
     LinkLost,
     LinkSuspect,
     LinkUp,
@@ -21,6 +22,7 @@ from cortex_actors.gateway.messages import (
     LoadOn,
     NeuronLost,
     NeuronSaid,
+    RenewOn,
     UnloadEnded,
     UnloadOn,
 )
@@ -34,6 +36,7 @@ from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import (
+    Call,
     CallEvent,
     Chunk,
     IncomingRequest,
@@ -44,7 +47,7 @@ from transports.link import (
 )
 from transports.reactor import Reactor
 from transports.schemas.body import Body
-from transports.schemas.fleet import LoadModel, NeuronState, UnloadModel
+from transports.schemas.fleet import LoadModel, NeuronState, RenewStandby, UnloadModel
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.neuron_connection")
@@ -82,6 +85,7 @@ class NeuronConnection(SupervisedActor):
         self._link: Link | None = None
         self._events: _Events | None = None
         self._state: NeuronState | None = None
+        self._loads: dict[str, Call] = {}
 
     def on_start(self) -> None:
         """Begin to connect; LinkUp or LinkLost follows."""
@@ -129,7 +133,20 @@ class NeuronConnection(SupervisedActor):
 
     @handles(LoadOn)
     def _load(self, message: LoadOn) -> None:
-        self._request(LoadModel(message.spec), self._reporting(LoadEnded, message.spec.id))
+        model = message.spec.id
+        call = self._request(LoadModel(message.spec), self._reporting(LoadEnded, model))
+        if call is not None:
+            self._loads[model] = call
+
+    @handles(CancelLoadOn)
+    def _cancel_load(self, message: CancelLoadOn) -> None:
+        call = self._loads.get(message.model)
+        if call is not None:
+            call.cancel("nobody waits for it any more")
+
+    @handles(RenewOn)
+    def _renew(self, _: RenewOn) -> None:
+        self._request(RenewStandby(), _ignore)
 
     @handles(UnloadOn)
     def _unload(self, message: UnloadOn) -> None:
@@ -144,14 +161,15 @@ class NeuronConnection(SupervisedActor):
 
         return on_event
 
-    def _request(self, body: Body, on_event: OnCallEvent) -> None:
+    def _request(self, body: Body, on_event: OnCallEvent) -> Call | None:
         if self._link is None:
             on_event(Lost("link_down", f"neuron '{self._name}' is not connected"))
-            return
+            return None
         try:
-            self._link.request(body, on_event, deadline_s=self._load_deadline_s)
+            return self._link.request(body, on_event, deadline_s=self._load_deadline_s)
         except TransportError as error:
             on_event(Lost(error.code, str(error)))
+            return None
 
     def _report(self, state: NeuronState) -> None:
         self._state = state
@@ -198,3 +216,8 @@ class _Events:
 def _renamed(state: NeuronState, name: str) -> NeuronState:
     models = tuple(msgspec.structs.replace(model, neuron=name) for model in state.models)
     return msgspec.structs.replace(state, name=name, models=models)
+
+
+def _ignore(event: CallEvent) -> None:
+    """A neuron that cannot renew its processes goes on with the ones it has."""
+    del event

@@ -1,28 +1,43 @@
 """The Placement actor: the only one in the gateway that has models loaded or unloaded.
 
-It also keeps the fleet's one snapshot, since every decision it makes is made on that.
+It also keeps the fleet's one snapshot, since every decision it makes is made on that. The rules are
+``PlacementMachine``'s; this carries out its effects.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import final
-
-import msgspec
+from dataclasses import dataclass
+from itertools import count
+from typing import Final, final
 
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.gateway.messages import (
+    CancelLoadOn,
     LoadEnded,
     LoadOn,
     NeuronLost,
     OperatorLoad,
     OperatorUnload,
+    RenewOn,
     UnloadEnded,
     UnloadOn,
 )
-from cortex_actors.gateway.placement_policy import RETRY_AFTER_S, place
+from cortex_actors.gateway.placement_effects import (
+    CancelLoad,
+    Effect,
+    Effects,
+    Loaded,
+    RenewWorkers,
+    StartLoad,
+    StartUnload,
+    Unloaded,
+    Waiter,
+)
+from cortex_actors.gateway.placement_machine import PlacementMachine
+from cortex_actors.gateway.refusals import RETRY_AFTER_S
+from cortex_actors.gateway.victims import Strategy
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
@@ -30,40 +45,33 @@ from cortex_actors.serving.messages import (
     EnsureLoaded,
     FleetChanged,
     LoadFinished,
+    LoadUnwanted,
     NeuronChanged,
+    ReplicaInUse,
+    Requested,
     Tick,
 )
-from cortex_actors.serving.routing import servable
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
-from transports.link import CallEvent, Completed, Failed, IncomingRequest, Lost
-from transports.schemas.fleet import ModelLoaded, ModelSpec, ModelUnloaded, NeuronState
+from transports.link import CallEvent, Completed, Failed, Lost
+from transports.schemas.fleet import ModelLoaded, ModelUnloaded, NeuronState
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.placement")
 
+TICK_S: Final = 1.0
+
 Find = Callable[[str], ActorRef | None]
+Answer = Callable[[Loaded | Unloaded], None]
 
 
-@dataclass(slots=True)
-class _Load:
-    """One load under way; everyone who wants the model attaches to it."""
+@dataclass(frozen=True, slots=True)
+class EvictionRules:
+    """What the configuration says of making room."""
 
-    neuron: str
-    connection: int
-    since: float
-    routers: dict[int, ActorRef] = field(default_factory=dict)
-    requests: list[IncomingRequest] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Unload:
-    """One model's unload; ``connections`` are those that have not answered yet."""
-
-    connections: set[int]
-    requests: list[IncomingRequest] = field(default_factory=list)
-    failure: Failure | None = None
+    strategy: Strategy = "cost"
+    defrag_after_cycles: int = 0
 
 
 @final
@@ -81,164 +89,162 @@ class Placement(SupervisedActor):
         publisher: ActorRef,
         find: Find,
         clock: Clock | None = None,
+        rules: EvictionRules | None = None,
     ) -> None:
         super().__init__()
+        rules = rules or EvictionRules()
         self._catalogue = catalogue
+        self._machine = PlacementMachine(catalogue, rules.strategy, rules.defrag_after_cycles)
         self._board = board
         self._publisher = publisher
         self._find = find
         self._clock = clock or MonotonicClock()
-        self._neurons: dict[str, NeuronState] = {}
-        self._loads: dict[str, _Load] = {}
-        self._unloads: dict[str, _Unload] = {}
+        self._answers: dict[Waiter, Answer] = {}
+        self._operators = count(1)
 
     def on_start(self) -> None:
         """Begin with no neuron: what an earlier incarnation knew holds no more."""
+        self.tell_every(TICK_S, Tick())
         self._announce()
 
     def summary(self) -> str:
         """Loads under way."""
-        loads = " ".join(f"{model}@{load.neuron}" for model, load in self._loads.items())
-        return f"neurons={len(self._neurons)} loading={loads or 'none'}"
+        jobs = self._machine.jobs().items()
+        shown = " ".join(
+            f"{model}@{neuron or '?'}:{phase.value}" for model, (phase, neuron) in jobs
+        )
+        return f"neurons={len(self._board.read())} jobs={shown or 'none'}"
+
+    # -- neurons --------------------------------------------------------------------------------
 
     @handles(NeuronChanged)
     def _neuron_changed(self, message: NeuronChanged) -> None:
-        self._neurons[message.state.name] = message.state
-        self._announce()
+        connection = self._find(connection_name(message.state.name))
+        if connection is not None:
+            now = self._clock.now()
+            self._carry_out(self._machine.reported(message.state, connection.inc, now))
 
     @handles(NeuronLost)
     def _neuron_lost(self, message: NeuronLost) -> None:
-        known = self._neurons.get(message.name)
-        if known is not None:
-            self._neurons[message.name] = msgspec.structs.replace(known, state="down", models=())
-            self._announce()
-        # What the dead connection did not get to send has no other end than this.
-        lost = Lost("link_down", "its connection ended")
-        for model in list(self._loads):
-            self._load_ended(LoadEnded(model, message.name, message.connection, lost))
-        for model in list(self._unloads):
-            self._unload_ended(UnloadEnded(model, message.name, message.connection, lost))
-
-    @handles(EnsureLoaded)
-    def _ensure_loaded(self, message: EnsureLoaded) -> None:
-        load = self._load(message.model)
-        if isinstance(load, _Load):
-            load.routers[message.reply_to.inc] = message.reply_to
-        else:
-            message.reply_to.notify(LoadFinished(message.model, load))
-
-    @handles(OperatorLoad)
-    def _operator_load(self, message: OperatorLoad) -> None:
-        model = self._catalogue.resolve(message.model)
-        load = self._load(model)
-        if isinstance(load, Failure):
-            message.request.fail(load)
-        elif load is None:
-            message.request.complete(ModelLoaded(model, 0.0))
-        else:
-            load.requests.append(message.request)
-
-    @handles(OperatorUnload)
-    def _operator_unload(self, message: OperatorUnload) -> None:
-        model = self._catalogue.resolve(message.model)
-        unload = self._unloads.get(model) or self._begin_unload(model)
-        if unload is None:
-            text = f"model '{message.model}' is not loaded on any neuron"
-            message.request.fail(Failure(FailureCode.MODEL_NOT_FOUND, text, param="model"))
-        else:
-            unload.requests.append(message.request)
-
-    @handles(UnloadEnded)
-    def _unload_ended(self, message: UnloadEnded) -> None:
-        unload = self._unloads.get(message.model)
-        if unload is None or message.connection not in unload.connections:
-            return
-        unload.connections.remove(message.connection)
-        unload.failure = unload.failure or _failure_of(message)
-        if unload.connections:
-            return
-        del self._unloads[message.model]
-        for request in unload.requests:
-            if unload.failure is None:
-                request.complete(ModelUnloaded(message.model))
-            else:
-                request.fail(unload.failure)
+        now = self._clock.now()
+        self._carry_out(self._machine.lost(message.name, message.connection, now))
 
     @handles(LoadEnded)
     def _load_ended(self, message: LoadEnded) -> None:
-        load = self._loads.get(message.model)
-        if load is None or load.connection != message.connection:
-            return
-        del self._loads[message.model]
-        failure = _failure_of(message)
-        for router in load.routers.values():
-            router.notify(LoadFinished(message.model, failure))
-        load_s = self._clock.now() - load.since
-        for request in load.requests:
-            if failure is None:
-                request.complete(ModelLoaded(message.model, load_s))
+        failure, now = _failure_of(message), self._clock.now()
+        self._carry_out(self._machine.load_ended(message.model, message.connection, failure, now))
+
+    @handles(UnloadEnded)
+    def _unload_ended(self, message: UnloadEnded) -> None:
+        failure, now = _failure_of(message), self._clock.now()
+        self._carry_out(self._machine.unload_ended(message.model, message.connection, failure, now))
+
+    # -- the router -----------------------------------------------------------------------------
+
+    @handles(EnsureLoaded)
+    def _ensure_loaded(self, message: EnsureLoaded) -> None:
+        router = message.reply_to
+
+        def answer(ended: Loaded | Unloaded) -> None:
+            router.notify(LoadFinished(message.model, ended.failure))
+
+        # The router asks again every second: one answer per model is what it counts on.
+        waiter = (message.model, router.inc)
+        self._answers[waiter] = answer
+        self._carry_out(self._machine.want(message.model, waiter, self._clock.now()))
+
+    @handles(LoadUnwanted)
+    def _load_unwanted(self, message: LoadUnwanted) -> None:
+        waiter = (message.model, message.reply_to.inc)
+        self._answers.pop(waiter, None)
+        self._carry_out(self._machine.unwanted(message.model, waiter, self._clock.now()))
+
+    @handles(ReplicaInUse)
+    def _replica_in_use(self, message: ReplicaInUse) -> None:
+        now = self._clock.now()
+        self._machine.fleet.in_use(message.model, message.neuron, message.leases, now)
+        if not message.leases:
+            self._carry_out(self._machine.idle(now))
+
+    @handles(Requested)
+    def _requested(self, message: Requested) -> None:
+        self._machine.demanded(message.requests, self._clock.now())
+
+    # -- operators ------------------------------------------------------------------------------
+
+    @handles(OperatorLoad)
+    def _operator_load(self, message: OperatorLoad) -> None:
+        request, model = message.request, self._catalogue.resolve(message.model)
+
+        def answer(ended: Loaded | Unloaded) -> None:
+            if isinstance(ended, Loaded) and ended.failure is None:
+                request.complete(ModelLoaded(model, ended.load_s))
+            elif ended.failure is not None:
+                request.fail(ended.failure)
+
+        waiter = self._operator(answer)
+        self._carry_out(self._machine.want(model, waiter, self._clock.now(), insist=True))
+
+    @handles(OperatorUnload)
+    def _operator_unload(self, message: OperatorUnload) -> None:
+        request, model = message.request, self._catalogue.resolve(message.model)
+
+        def answer(ended: Loaded | Unloaded) -> None:
+            if ended.failure is None:
+                request.complete(ModelUnloaded(model))
             else:
-                request.fail(failure)
+                request.fail(ended.failure)
 
-    def _load(self, model: str) -> _Load | Failure | None:
-        """The load under way or begun now; None when the model is ready already."""
-        entry = self._catalogue.find(model)
-        if entry is None:
-            text = f"model '{model}' is not in the catalogue"
-            return Failure(FailureCode.MODEL_NOT_FOUND, text, param="model")
-        if servable(entry.id, self._neurons.values()):
-            return None
-        return self._loads.get(entry.id) or self._begin(entry.spec())
+        self._carry_out(self._machine.unload(model, self._operator(answer)))
 
-    def _begin(self, spec: ModelSpec) -> _Load | Failure:
-        holder = self._coming(spec.id)
-        neuron = holder or place(spec, self._neurons.values())
-        if isinstance(neuron, Failure):
-            return neuron
-        connection = self._find(connection_name(neuron))
-        if connection is None:
-            text = f"neuron '{neuron}' reconnects"
-            return Failure(FailureCode.MODEL_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)
-        load = self._loads[spec.id] = _Load(neuron, connection.inc, self._clock.now())
-        _log.info("load model=%s neuron=%s", spec.id, neuron)
-        connection.notify(LoadOn(spec))
-        return load
+    @handles(Tick)
+    def _tick(self, _: Tick) -> None:
+        self._carry_out(self._machine.tick(self._clock.now()))
 
-    def _begin_unload(self, model: str) -> _Unload | None:
-        holders = [
-            self._find(connection_name(neuron.name))
-            for neuron in self._neurons.values()
-            if any(state.id == model for state in neuron.models)
-        ]
-        connections = [holder for holder in holders if holder is not None]
-        if not connections:
-            return None
-        for connection in connections:
-            connection.notify(UnloadOn(model))
-        unload = self._unloads[model] = _Unload({connection.inc for connection in connections})
-        return unload
+    # -- inside ---------------------------------------------------------------------------------
 
-    def _coming(self, model: str) -> str | None:
-        """The neuron on which the model is on its way already."""
-        return next(
-            (
-                neuron.name
-                for neuron in self._neurons.values()
-                for state in neuron.models
-                if state.id == model and state.state in _COMING
-            ),
-            None,
-        )
+    def _operator(self, answer: Answer) -> Waiter:
+        waiter = next(self._operators)
+        self._answers[waiter] = answer
+        return waiter
+
+    def _carry_out(self, effects: Effects) -> None:
+        for effect in effects:
+            self._perform(effect)
+        self._announce()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case StartLoad(neuron, connection, spec):
+                _log.info("load model=%s neuron=%s", spec.id, neuron)
+                self._tell(neuron, connection, LoadOn(spec))
+            case CancelLoad(neuron, connection, model):
+                _log.info("cancel load model=%s neuron=%s", model, neuron)
+                self._tell(neuron, connection, CancelLoadOn(model))
+            case StartUnload(neuron, connection, model):
+                _log.info("unload model=%s neuron=%s", model, neuron)
+                self._tell(neuron, connection, UnloadOn(model))
+            case RenewWorkers(neuron, connection):
+                _log.info("renew neuron=%s", neuron)
+                self._tell(neuron, connection, RenewOn())
+            case Loaded(waiter) | Unloaded(waiter):
+                answer = self._answers.pop(waiter, None)
+                if answer is not None:
+                    answer(effect)
+
+    def _tell(self, neuron: str, connection: int, message: object) -> None:
+        ref = self._find(connection_name(neuron))
+        if ref is not None and ref.inc == connection:
+            ref.notify(message)
+        else:
+            self.ref.notify(NeuronLost(neuron, connection))
 
     def _announce(self) -> None:
-        self._board.write(tuple(self._neurons.values()))
+        self._board.write(self._machine.fleet.states())
         self._publisher.notify(Tick())
         router = self._find("router")
         if router is not None:
             router.notify(FleetChanged())
-
-
-_COMING = frozenset({"preparing", "starting", "recovering"})
 
 
 def connection_name(neuron: str) -> str:
@@ -253,6 +259,9 @@ def _failure_of(ended: LoadEnded | UnloadEnded) -> Failure | None:
             return None
         case Failed(failure):
             return failure
+        case Lost("deadline", _):
+            text = f"neuron '{ended.neuron}' did not finish {doing} '{ended.model}' in time"
+            return Failure(FailureCode.DEADLINE_EXCEEDED, text)
         case other:
             text = f"neuron '{ended.neuron}' was lost while {doing} '{ended.model}'{_why(other)}"
             return Failure(FailureCode.LINK_LOST, text, retry_after_s=RETRY_AFTER_S)

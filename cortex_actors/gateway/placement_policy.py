@@ -1,36 +1,165 @@
-"""Which neuron should load a model. Pure.
+"""Which neuron should load a model, and which models must leave it first. Pure.
 
-Neurons that are up and have enough devices are candidates; the one with the most free device memory
-wins, and equal ones are told apart by name.
+Neurons are compared in this order: those where it fits freely, those where it fits once idle models
+have left, by what that costs; then the most free memory; then the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
 
-from transports.failures import FailureCode
-from transports.schemas.fleet import ModelSpec, NeuronState
-from transports.schemas.link import Failure
-
-RETRY_AFTER_S = 5.0
+from cortex_actors.gateway.room import Resident, Room
+from cortex_actors.gateway.victims import Strategy, cheapest, may_displace
+from transports.schemas.fleet import DeviceState, ModelSpec
 
 
-def place(spec: ModelSpec, neurons: Iterable[NeuronState]) -> str | Failure:
-    """Return the neuron's name, or why there is none."""
-    up = [neuron for neuron in neurons if neuron.state == "up"]
-    if not up:
-        return Failure(
-            FailureCode.MODEL_UNAVAILABLE, "no neuron is connected", retry_after_s=RETRY_AFTER_S
+class Verdict(Enum):
+    """What a neuron can do for a model, best first."""
+
+    FREE = "free"
+    EVICT = "evict"
+    WAIT = "wait"
+    """It could if models that are busy now were not."""
+    HELD = "held"
+    """It could if models were not there that must not leave for this one."""
+    DOWN = "down"
+    """It could if it were up."""
+    NEVER = "never"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model to be placed. ``memory_mb`` is over all devices; 0 is not known, and then fits."""
+
+    spec: ModelSpec
+    memory_mb: int
+    priority: int = 100
+    pinned_on: tuple[str, ...] = ()
+    min_compute_capability: str = ""
+
+    @property
+    def each_mb(self) -> int:
+        """What each of its devices must have."""
+        return -(-self.memory_mb // self.count)
+
+    @property
+    def count(self) -> int:
+        """How many devices it takes."""
+        return max(self.spec.min_devices, 1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What one neuron can do for one model; ``why`` is for people.
+
+    ``devices`` and ``victims`` are those it would use and unload, for FREE and EVICT.
+    """
+
+    neuron: str
+    verdict: Verdict
+    why: str
+    devices: tuple[str, ...] = ()
+    victims: tuple[Resident, ...] = ()
+    free_mb: int = 0
+    locked: bool = False
+
+    @property
+    def cost_s(self) -> float:
+        """What its evictions are expected to cost."""
+        return sum(each.cost_s for each in self.victims)
+
+
+def assess(wanted: Wanted, room: Room, strategy: Strategy) -> Assessment:
+    """Say what the neuron of ``room`` can do for the model."""
+    able = [device for device in room.devices if _is_able(wanted, device)]
+    reason = _never(wanted, room, able)
+    if reason:
+        return Assessment(room.neuron, Verdict.NEVER, reason)
+    if not room.up:
+        return Assessment(room.neuron, Verdict.DOWN, "it is not connected")
+    free_mb = sum(max(room.free_mb(device), 0) for device in room.devices)
+
+    def fits(without: frozenset[str]) -> bool:
+        return len(_fitting(wanted, room, able, without)) >= wanted.count
+
+    def found(verdict: Verdict, why: str, victims: tuple[Resident, ...] = ()) -> Assessment:
+        gone = frozenset(each.model for each in victims)
+        devices = _fitting(wanted, room, able, gone)[: wanted.count]
+        usable = verdict in {Verdict.FREE, Verdict.EVICT}
+        return Assessment(
+            room.neuron, verdict, why, devices if usable else (), victims, free_mb, room.locked
         )
-    able = [neuron for neuron in up if len(neuron.devices) >= spec.min_devices]
-    if not able:
-        most = max(len(neuron.devices) for neuron in up)
-        return Failure(
-            FailureCode.INSUFFICIENT_DEVICES,
-            f"model '{spec.id}' needs {spec.min_devices} devices; no neuron has more than {most}",
-        )
-    return min(able, key=lambda neuron: (-_free_mb(neuron), neuron.name)).name
+
+    displaceable = [each for each in room.residents if may_displace(wanted.priority, each)]
+    idle = [each for each in displaceable if not each.busy and each.settled]
+    victims = cheapest(idle, fits, strategy)
+    if victims == ():
+        return found(Verdict.FREE, "it fits beside what is there")
+    if victims is not None:
+        return found(Verdict.EVICT, f"it fits without {_listed(victims)}", victims)
+    if fits(frozenset(each.model for each in displaceable)):
+        return found(Verdict.WAIT, f"{_listed(displaceable)} must be idle first")
+    return found(Verdict.HELD, f"{_listed(room.residents)} must not leave for it")
 
 
-def _free_mb(neuron: NeuronState) -> int:
-    return sum(device.memory_free_mb for device in neuron.devices)
+def best(assessments: Sequence[Assessment]) -> Assessment | None:
+    """Return the assessment of the neuron to use now; None if there is none.
+
+    A locked one may be the best: then waiting for it is.
+    """
+    usable = [each for each in assessments if each.verdict in {Verdict.FREE, Verdict.EVICT}]
+    return min(usable, key=_rank, default=None)
+
+
+def _rank(each: Assessment) -> tuple[bool, float, int, str]:
+    return each.verdict is not Verdict.FREE, each.cost_s, -each.free_mb, each.neuron
+
+
+def _is_able(wanted: Wanted, device: DeviceState) -> bool:
+    least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)
+    return device.memory_total_mb >= least and _version(device.compute_capability) >= _version(
+        wanted.min_compute_capability
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else 0 for part in text.split(".")) if text else ()
+
+
+def _never(wanted: Wanted, room: Room, able: Sequence[DeviceState]) -> str:
+    """Why the neuron can never hold the model; empty if it can."""
+    if wanted.pinned_on and room.neuron not in wanted.pinned_on:
+        return f"it is pinned on {', '.join(wanted.pinned_on)}"
+    if len(able) >= wanted.count:
+        return ""
+    least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)
+    needs = f"{wanted.count} device(s) of at least {least} MB"
+    if wanted.min_compute_capability:
+        needs += f" and compute capability {wanted.min_compute_capability}"
+    has = ", ".join(f"{each.id} ({each.memory_total_mb} MB)" for each in room.devices) or "none"
+    return f"it needs {needs}; there are: {has}"
+
+
+def _fitting(
+    wanted: Wanted, room: Room, able: Sequence[DeviceState], without: frozenset[str]
+) -> tuple[str, ...]:
+    """The devices that have room, the freest first."""
+
+    def shareable(device: DeviceState) -> bool:
+        # Two groups whose collectives interleave on one device can wait for each other for ever.
+        tenants = room.tenants(device, without)
+        alone = wanted.count > 1 or any(len(each.devices) > 1 for each in tenants)
+        return not (alone and tenants)
+
+    free = {device.id: room.free_mb(device, without) for device in able if shareable(device)}
+    fitting = [device for device, free_mb in free.items() if free_mb >= wanted.each_mb]
+    return tuple(sorted(fitting, key=lambda device: -free[device]))
+
+
+def _listed(residents: Sequence[Resident]) -> str:
+    return ", ".join(sorted(each.model for each in residents)) or "nothing"

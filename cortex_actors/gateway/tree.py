@@ -10,7 +10,7 @@ from cortex_actors.config.gateway_config import GatewayConfig, NeuronEntry
 from cortex_actors.config.link_keys import client_keys
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
-from cortex_actors.gateway.placement import Placement, connection_name
+from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
@@ -80,8 +80,14 @@ class GatewayTree(DaemonTree):
 
     def _placement(self, name: str) -> ActorRef:
         publisher = self.registry.find("publisher")
+        eviction = self._config.eviction
         return Placement.start(
-            self._config.catalogue, self._board, publisher, self._find, name=name
+            self._config.catalogue,
+            self._board,
+            publisher,
+            self._find,
+            rules=EvictionRules(eviction.strategy, eviction.defrag_after_cycles),
+            name=name,
         )
 
     def _fleet(self, name: str) -> ActorRef:

@@ -23,7 +23,14 @@ from cortex_actors.neuron.messages import (
     UnloadAsked,
 )
 from cortex_actors.neuron.model_lifecycle import ModelPhase
-from cortex_actors.serving.messages import DrainStarted, EnsureLoaded, LoadFinished
+from cortex_actors.serving.messages import (
+    DrainStarted,
+    EnsureLoaded,
+    LoadFinished,
+    LoadUnwanted,
+    ReplicaInUse,
+    Requested,
+)
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
@@ -134,6 +141,18 @@ class Models(SupervisedActor):
             resident.ref.notify(Unload())
         elif resident.state.state == ModelPhase.FAILED:
             self._gone(message.model, "unloaded")
+
+    @handles(LoadUnwanted)
+    def _load_unwanted(self, message: LoadUnwanted) -> None:
+        """A load that was begun here is finished: nothing else wants the devices."""
+
+    @handles(ReplicaInUse)
+    def _replica_in_use(self, message: ReplicaInUse) -> None:
+        """Nothing is evicted here but by the gateway, which hears this from its own router."""
+
+    @handles(Requested)
+    def _requested(self, message: Requested) -> None:
+        """As above: demand decides about evictions."""
 
     @handles(DrainStarted)
     def _drain_started(self, message: DrainStarted) -> None:

@@ -6,6 +6,7 @@ Everything here is told, never asked: a question that came over a link carries i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cortex_actors.kit.ref import ActorRef
@@ -63,6 +64,30 @@ class EnsureLoaded:
 
     model: str
     reply_to: ActorRef
+
+
+@dataclass(frozen=True, slots=True)
+class LoadUnwanted:
+    """Router to loader: none of its requests waits for this model any more."""
+
+    model: str
+    reply_to: ActorRef
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInUse:
+    """Router to loader: so many leases are in force on this replica; told from and to zero."""
+
+    model: str
+    neuron: str
+    leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Router to loader: how many requests have come for each model since it told last."""
+
+    requests: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ and by its own deadline, and is answered when the loader is done or the fleet ch
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import final
 
@@ -13,7 +14,7 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.serving.lease_table import LeaseTable, holder_of
+from cortex_actors.serving.lease_table import Grant, LeaseTable, holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
@@ -22,6 +23,9 @@ from cortex_actors.serving.messages import (
     LeaseAsked,
     LeaseReturned,
     LoadFinished,
+    LoadUnwanted,
+    ReplicaInUse,
+    Requested,
     Tick,
     WaiterGone,
 )
@@ -67,6 +71,7 @@ class Router(SupervisedActor):
         self._fleet = fleet
         self._server_keys = dict(server_keys)
         self._parked: dict[str, list[LeaseAsked]] = {}
+        self._requested: Counter[str] = Counter()
         self._draining = False
 
     def on_start(self) -> None:
@@ -100,7 +105,12 @@ class Router(SupervisedActor):
         elif request.link.state is LinkState.DOWN:
             # Its HolderGone has overtaken it: a lease granted now would never be released.
             request.fail(Failure(FailureCode.LINK_LOST, "the asker is gone"))
-        elif not self._grant(model, message):
+        else:
+            self._requested[model] += 1
+            self._find_place(model, message)
+
+    def _find_place(self, model: str, message: LeaseAsked) -> None:
+        if not self._grant(model, message):
             self._park(model, message)
 
     @handles(LeaseReturned)
@@ -108,11 +118,13 @@ class Router(SupervisedActor):
         grant = self._leases.settle(message.holder, message.settled.lease)
         if grant is not None:
             self._metrics.settled(grant, message.settled)
+            self._tell_use(grant, 0)
 
     @handles(HolderGone)
     def _holder_gone(self, message: HolderGone) -> None:
         for grant in self._leases.release_all(message.holder):
             self._metrics.abandoned(grant)
+            self._tell_use(grant, 0)
 
     @handles(WaiterGone)
     def _waiter_gone(self, message: WaiterGone) -> None:
@@ -122,6 +134,7 @@ class Router(SupervisedActor):
                 message.asked.request.fail(Failure(FailureCode.CANCELLED, "no longer wanted"))
                 if not waiting:
                     del self._parked[model]
+                    self._loader.notify(LoadUnwanted(model, self.ref))
 
     @handles(LoadFinished)
     def _load_finished(self, message: LoadFinished) -> None:
@@ -134,6 +147,9 @@ class Router(SupervisedActor):
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
         now = self._clock.now()
+        if self._requested:
+            self._loader.notify(Requested(dict(self._requested)))
+            self._requested.clear()
         for model, waiting in list(self._parked.items()):
             for asked in [asked for asked in waiting if _is_late(asked, now)]:
                 waiting.remove(asked)
@@ -143,6 +159,7 @@ class Router(SupervisedActor):
                 self._loader.notify(EnsureLoaded(model, self.ref))
             else:
                 del self._parked[model]
+                self._loader.notify(LoadUnwanted(model, self.ref))
 
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
@@ -161,9 +178,15 @@ class Router(SupervisedActor):
             return False
         holder = holder_of(asked.request.link)
         grant = self._leases.grant(holder, asked.wanted.request_id, model, replica.neuron)
+        self._tell_use(grant, 1)
         key = self._server_keys.get(replica.neuron, "")
         asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
         return True
+
+    def _tell_use(self, grant: Grant, boundary: int) -> None:
+        """Tell the loader when a replica's leases have just come to be, or ceased to."""
+        if self._leases.outstanding(grant.model, grant.neuron) == boundary:
+            self._loader.notify(ReplicaInUse(grant.model, grant.neuron, boundary))
 
     def _park(self, model: str, asked: LeaseAsked) -> None:
         if self._parked_count() >= MAX_PARKED:

@@ -54,6 +54,8 @@ AnyBody = (
     | fleet.UnloadModel
     | fleet.ModelUnloaded
     | fleet.LoadModelById
+    | fleet.RenewStandby
+    | fleet.StandbyRenewed
     | fleet.QueryMetrics
     | fleet.MetricsText
     | fleet.QueryActors

@@ -164,6 +164,14 @@ class ModelUnloaded(Body, frozen=True):
     model: str
 
 
+class RenewStandby(Body, frozen=True):
+    """Gateway to neuron: replace the processes that stand by, when nothing is loading."""
+
+
+class StandbyRenewed(Body, frozen=True):
+    """The neuron's standing processes are new, or will be as soon as it is idle."""
+
+
 class LoadModelById(Body, frozen=True):
     """Operator to gateway or neuron: load a catalogue entry by its id."""
 

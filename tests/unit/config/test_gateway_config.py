@@ -14,7 +14,7 @@ def test_empty_file_gives_every_default(folder: ConfigFolder) -> None:
     assert str(config.gateway.listen) == "127.0.0.1:31313"
     assert str(config.gateway.metrics_listen) == "127.0.0.1:31314"
     assert (config.gateway.workers, config.gateway.max_body_mb) == (2, 32)
-    assert (config.eviction.strategy, config.eviction.defrag_after_cycles) == ("lru", 50)
+    assert (config.eviction.strategy, config.eviction.defrag_after_cycles) == ("cost", 50)
     assert config.neurons == ()
     assert config.catalogue.ids() == ("tiny", "large")
 

@@ -163,7 +163,7 @@ def test_one_load_serves_all_who_ask(scene: Scene) -> None:
     scene.load_ends(connection, DONE)
     assert [request.answer() for request in asked] == [ModelLoaded("m", 4.0)] * 2
     assert scene.router.heard(LoadFinished) == [LoadFinished("m", None)]
-    assert scene.placement.summary() == "neurons=1 loading=none"
+    assert scene.placement.summary() == "neurons=1 jobs=none"
 
 
 def test_a_load_that_fails_is_told_as_it_was_answered(scene: Scene) -> None:
@@ -240,7 +240,7 @@ def test_a_neuron_that_reconnects_is_tried_later(scene: Scene) -> None:
     del scene.actors["neuron/n1"]
     failure = scene.load().failure()
 
-    assert failure.code == FailureCode.MODEL_UNAVAILABLE
+    assert failure.code == FailureCode.LINK_LOST
     assert failure.retry_after_s
 
 

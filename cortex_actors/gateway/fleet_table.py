@@ -1,0 +1,268 @@
+"""Everything that is known of the neurons: what they said last, and what was decided since. Pure.
+
+Nothing that a neuron says can make room where the rest of the table knows of none: numbers below
+zero count as zero, models that nobody asked for count as residents, unknown states as busy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import msgspec
+
+from cortex_actors.gateway.room import Resident, Room
+from cortex_actors.serving.routing import servable
+from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
+
+TOGETHER_S: Final = 5.0
+FREEZE_S: Final = 30.0
+FRESH_S: Final = 5.0
+_LEAST_FOR_DOUBT: Final = 3
+_BYTES_A_SECOND_MB: Final = 200.0
+"""How fast a model of unknown speed is taken to load."""
+
+COMING: Final = frozenset({"preparing", "starting", "recovering"})
+_HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
+
+
+@dataclass(slots=True)
+class _Neuron:
+    """One neuron: ``changed`` since its last report, when memory may be on its way back.
+
+    What is ``reserved`` is so until the model is ``loaded`` and the neuron's own account has it.
+    """
+
+    state: NeuronState
+    connection: int
+    models: dict[str, ModelState]
+    went_at: float | None = None
+    leaving: set[str] = field(default_factory=set)
+    reserved: dict[str, Resident] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    changed: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the catalogue and the operators say of a model, and what it would cost to miss it."""
+
+    memory_mb: int = 0
+    priority: int = 100
+    pinned: bool = False
+    probability: float = 1.0
+
+
+@final
+class FleetTable:
+    """The neurons by name. ``connection`` is the incarnation of the actor that owns the link.
+
+    ``doubtful`` says that so many neurons went at once that the fault is likelier ours than theirs;
+    what they said last is kept for that time.
+    """
+
+    def __init__(self) -> None:
+        self.doubtful = False
+        self._neurons: dict[str, _Neuron] = {}
+        self._in_use: Counter[tuple[str, str]] = Counter()
+        self._used_at: dict[tuple[str, str], float] = {}
+        self._fresh: dict[tuple[str, str], float] = {}
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def reported(self, state: NeuronState, connection: int, now: float) -> None:
+        """A neuron has said this; a new connection's word replaces all that was known."""
+        known = self._neurons.get(state.name)
+        models = {model.id: model for model in state.models}
+        if known is None or known.connection != connection:
+            known = self._neurons[state.name] = _Neuron(state, connection, models)
+        known.state, known.models, known.changed = state, models, False
+        known.went_at = None if state.state == "up" else known.went_at or now
+        _settle(known)
+        for model in models:
+            self._used_at.setdefault((model, state.name), now)
+        self.look(now)
+
+    def lost(self, name: str, connection: int, now: float) -> None:
+        """The connection is over, and with it what the neuron said of its models."""
+        known = self._neurons.get(name)
+        if known is not None and known.connection == connection:
+            known.state = msgspec.structs.replace(known.state, state="down")
+            known.went_at = known.went_at or now
+            known.leaving.clear()
+            known.reserved.clear()
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Judge anew whether the neurons that are gone are gone indeed; call it every second."""
+        self.doubtful = self._is_doubtful(now)
+        self._fresh = {key: until for key, until in self._fresh.items() if until > now}
+
+    def loaded(self, model: str, neuron: str, now: float) -> None:
+        """A replica has become ready for somebody, who must have the time to use it."""
+        self._fresh[model, neuron] = now + FRESH_S
+        self._neurons[neuron].loaded.add(model)
+        _settle(self._neurons[neuron])
+
+    def in_use(self, model: str, neuron: str, leases: int, now: float) -> None:
+        """So many leases are in force on this replica now."""
+        self._in_use[model, neuron] = leases
+        self._fresh.pop((model, neuron), None)
+        self._used_at[model, neuron] = now
+
+    def reserve(self, neuron: str, resident: Resident) -> None:
+        """Promise a model its memory until the neuron's own account shows it."""
+        self._neurons[neuron].reserved[resident.model] = resident
+
+    def release(self, neuron: str, model: str) -> None:
+        """Take the promise back."""
+        known = self._neurons.get(neuron)
+        if known is not None and known.reserved.pop(model, None) is not None:
+            known.changed = True
+
+    def leaves(self, neuron: str, model: str) -> None:
+        """From now on nothing is routed to this replica."""
+        self._neurons[neuron].leaving.add(model)
+
+    def left(self, neuron: str, model: str, *, gone: bool) -> None:
+        """Its unload has ended; what the neuron said of a model that is ``gone`` is out of date."""
+        known = self._neurons.get(neuron)
+        if known is None:
+            return
+        known.leaving.discard(model)
+        known.changed = True
+        if gone:
+            known.models.pop(model, None)
+            models = tuple(each for each in known.state.models if each.id != model)
+            known.state = msgspec.structs.replace(known.state, models=models)
+
+    # -- what is known --------------------------------------------------------------------------
+
+    def states(self) -> tuple[NeuronState, ...]:
+        """What routing and people are shown."""
+        return tuple(self._shown(neuron) for neuron in self._neurons.values())
+
+    def connection(self, neuron: str) -> int | None:
+        """The neuron's connection if it is up."""
+        known = self._neurons.get(neuron)
+        return known.connection if known and known.state.state == "up" else None
+
+    def is_servable(self, model: str) -> bool:
+        """Whether any replica may be routed to."""
+        return bool(servable(model, self.states()))
+
+    def coming(self, model: str) -> str | None:
+        """The neuron that is up and on which the model is on its way already."""
+        for name, known in self._neurons.items():
+            state = known.models.get(model)
+            if known.state.state == "up" and state is not None and state.state in COMING:
+                return name
+        return None
+
+    def holders(self, model: str) -> list[str]:
+        """The neurons that are up and have the model, in whatever state."""
+        return [
+            name
+            for name, known in self._neurons.items()
+            if known.state.state == "up" and model in known.models
+        ]
+
+    def state_of(self, model: str, neuron: str) -> ModelState | None:
+        """What the neuron says of the model."""
+        known = self._neurons.get(neuron)
+        return known.models.get(model) if known else None
+
+    def record(self, model: str, neuron: str) -> ModelRecord:
+        """What the neuron has measured of the model."""
+        known = self._neurons.get(neuron)
+        records = known.state.records if known else ()
+        return next((each for each in records if each.model == model), ModelRecord(model))
+
+    def measured_mb(self, model: str) -> int:
+        """What the model takes as any neuron has measured it; 0 is not known."""
+        return max((self.record(model, name).memory_mb for name in self._neurons), default=0)
+
+    def is_idle(self, neuron: str) -> bool:
+        """Whether nothing runs, loads or leaves there."""
+        known = self._neurons[neuron]
+        quiet = not known.leaving and not known.reserved
+        return quiet and not any(
+            self._is_busy(state, neuron) or state.state in COMING for state in known.models.values()
+        )
+
+    def idle_replicas(self, now: float) -> Iterator[tuple[str, str, float]]:
+        """Yield model, neuron and seconds without a request of every ready replica."""
+        for name, known in self._neurons.items():
+            for model, state in known.models.items():
+                ready = known.state.state == "up" and state.state == "ready"
+                if ready and model not in known.leaving and not self._is_busy(state, name):
+                    yield model, name, now - self._used_at[model, name]
+
+    def rooms(self, standing: Callable[[str], Standing]) -> list[Room]:
+        """Return every neuron as the policy sees it; ``standing`` tells of each model."""
+        return [self._room(name, known, standing) for name, known in self._neurons.items()]
+
+    def _is_doubtful(self, now: float) -> bool:
+        gone = sorted(each.went_at for each in self._neurons.values() if each.went_at is not None)
+        if len(self._neurons) < _LEAST_FOR_DOUBT or 2 * len(gone) <= len(self._neurons):
+            return False
+        together = [at for at in gone if gone[-1] - at <= TOGETHER_S]
+        return 2 * len(together) > len(self._neurons) and now - gone[-1] <= FREEZE_S
+
+    def _room(self, name: str, known: _Neuron, standing: Callable[[str], Standing]) -> Room:
+        residents = dict(known.reserved)
+        for model, state in known.models.items():
+            if state.state not in _HOLDS_NOTHING:
+                residents[model] = self._resident(state, name, standing(model))
+        return Room(
+            name,
+            known.state.state == "up",
+            known.state.devices,
+            tuple(residents.values()),
+            locked=bool(known.leaving or known.reserved or known.changed)
+            or any(state.state in {*COMING, "unloading"} for state in known.models.values()),
+        )
+
+    def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:
+        record = self.record(state.id, neuron)
+        memory_mb = max(state.memory_mb, 0) or max(record.memory_mb, 0) or standing.memory_mb
+        reload_s = record.warm_load_s if record.warm else record.cold_load_s
+        reload_s = reload_s if reload_s > 0 else 1.0 + memory_mb / _BYTES_A_SECOND_MB
+        return Resident(
+            model=state.id,
+            devices=state.devices,
+            memory_mb=memory_mb,
+            settled=state.state == "ready",
+            busy=self._is_busy(state, neuron),
+            pinned=standing.pinned,
+            priority=standing.priority,
+            last_used=self._used_at[state.id, neuron],
+            cost_s=(standing.probability + 0.01) * reload_s,
+        )
+
+    def _is_busy(self, state: ModelState, neuron: str) -> bool:
+        key = state.id, neuron
+        return state.running > 0 or state.waiting > 0 or self._in_use[key] > 0 or key in self._fresh
+
+    def _shown(self, neuron: _Neuron) -> NeuronState:
+        if neuron.state.state == "down" and not self.doubtful:
+            return msgspec.structs.replace(neuron.state, models=())
+        if not neuron.leaving:
+            return neuron.state
+        models = tuple(
+            msgspec.structs.replace(model, state="unloading")
+            if model.id in neuron.leaving
+            else model
+            for model in neuron.state.models
+        )
+        return msgspec.structs.replace(neuron.state, models=models)
+
+
+def _settle(neuron: _Neuron) -> None:
+    for model in list(neuron.loaded):
+        if model in neuron.models and neuron.models[model].state not in COMING:
+            neuron.reserved.pop(model, None)
+            neuron.loaded.discard(model)
