@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from transports.schemas.fleet import ModelState
-from transports.schemas.generate import Embed, Generate, GenerateDone, TextDelta
+from transports.schemas.generate import CountTokens, Embed, Generate, GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 
@@ -27,8 +27,19 @@ class Embedded:
     completion_tokens: int = 0
 
 
-GenerationEvent = Started | ModelState | TextDelta | GenerateDone | Embedded | Failure
-"""A generation is any number of the first three, then exactly one of the last three."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many tokens a prompt has; nothing was generated."""
 
-Question = Generate | Embed
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+Answer = GenerateDone | Embedded | Counted
+"""How a generation ends well."""
+
+GenerationEvent = Started | ModelState | TextDelta | Answer | Failure
+"""A generation is any number of the first three, then exactly one Answer or Failure."""
+
+Question = Generate | Embed | CountTokens
 """What an engine is asked through a lease."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import falcon
 
+from cortex_actors.dialects.anthropic.messages_request import MessagesRequest
 from cortex_actors.dialects.openai.chat_request import ChatRequest
 from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
@@ -15,6 +16,7 @@ from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, WsgiApp
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
+from cortex_actors.http.resources.count_tokens import CountTokensOfMessages
 from cortex_actors.http.resources.embeddings import Embeddings
 from cortex_actors.http.resources.gateway_status import GatewayStatus
 from cortex_actors.http.resources.generations import Generations
@@ -64,6 +66,8 @@ def _common_routes(backend: Backend, body_limit: int) -> dict[str, object]:
     return {
         "/v1/chat/completions": Generations(backend, ChatRequest.parse, body_limit),
         "/v1/completions": Generations(backend, CompletionRequest.parse, body_limit),
+        "/v1/messages": Generations(backend, MessagesRequest.parse, body_limit),
+        "/v1/messages/count_tokens": CountTokensOfMessages(backend, body_limit),
         "/v1/embeddings": Embeddings(backend, body_limit),
         "/v1/models": ModelList(backend),
         "/v1/models/{model_id:path}": Model(backend),

@@ -40,7 +40,7 @@ class Backend(Protocol):
         ...
 
     def generate(self, question: Question) -> Generation:
-        """Start a generation; one of an Embed has no text and ends with Embedded.
+        """Start a generation; what is not a Generate has no text and one answer.
 
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.

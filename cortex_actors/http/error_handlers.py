@@ -8,6 +8,7 @@ from typing import Any
 import falcon
 import msgspec
 
+from cortex_actors.dialects.anthropic import errors as anthropic
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.error_table import CLIENT_CLOSED_REQUEST
 from cortex_actors.http.backend import BackendError
@@ -15,6 +16,8 @@ from cortex_actors.http.client_connection import ClientGoneError
 from cortex_actors.http.request_log import REQUEST_ID
 
 _LOG = logging.getLogger("cortex.http")
+
+_ANTHROPIC = "/v1/messages"
 
 
 def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
@@ -29,7 +32,11 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
 def _write(req: falcon.Request, resp: falcon.Response, error: ApiError) -> None:
     resp.status = error.status
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = msgspec.json.encode(error.envelope(req.env.get(REQUEST_ID, "")))
+    request_id = req.env.get(REQUEST_ID, "")
+    if req.path.startswith(_ANTHROPIC):
+        resp.data = msgspec.json.encode(anthropic.envelope(error, request_id))
+    else:
+        resp.data = msgspec.json.encode(error.envelope(request_id))
     resp.set_headers(error.headers())
 
 

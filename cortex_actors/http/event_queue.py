@@ -15,6 +15,8 @@ import threading
 from collections import deque
 from typing import Final, final
 
+import msgspec
+
 from cortex_actors.dialects.events import GenerationEvent, Started
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
@@ -92,11 +94,10 @@ class EventQueue:
             and isinstance(last, TextDelta)
             and _are_one_piece(last, event)
         ):
-            self._events[-1] = TextDelta(
+            self._events[-1] = msgspec.structs.replace(
+                last,
                 text=last.text + event.text,
-                index=last.index,
                 tokens=last.tokens + event.tokens,
-                choice=last.choice,
                 reasoning=last.reasoning + event.reasoning,
                 tool_calls=last.tool_calls + event.tool_calls,
                 logprobs=last.logprobs + event.logprobs,

@@ -14,7 +14,7 @@ from typing import final
 
 import msgspec
 
-from cortex_actors.dialects.events import Embedded, GenerationEvent, Question
+from cortex_actors.dialects.events import Counted, Embedded, GenerationEvent, Question
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue
@@ -35,7 +35,7 @@ from transports.link import Call, CallEvent, Chunk, Completed, Failed, Link, Los
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState
-from transports.schemas.generate import EmbedDone, GenerateDone
+from transports.schemas.generate import EmbedDone, GenerateDone, TokensCounted
 from transports.schemas.link import Failure
 
 _LOG = logging.getLogger("cortex.http")
@@ -196,6 +196,8 @@ class RoutedGeneration:
             case Completed(EmbedDone() as vectors, (rows,)):
                 embedded = Embedded(vectors.dimensions, vectors.prompt_tokens, rows)
                 self._apply(self._flow.done(embedded, self._now()))
+            case Completed(TokensCounted(prompt_tokens=tokens)):
+                self._apply(self._flow.done(Counted(tokens), self._now()))
             case _:
                 self._on_common_event(event)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from cortex_actors.dialects.events import Embedded, GenerationEvent, Started
+from cortex_actors.dialects.events import Answer, GenerationEvent, Started
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
-from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.generate import TextDelta
 from transports.schemas.link import Failure
 
 DEADLINE: Final = "deadline"
@@ -118,7 +118,7 @@ class GenerationFlow:
         self._tokens += len(delta.tokens)
         return self._emit(delta)
 
-    def done(self, done: GenerateDone | Embedded, now: float) -> Effects:
+    def done(self, done: Answer, now: float) -> Effects:
         """End well."""
         outcome = "cancelled" if self._cancelled else "completed"
         return (*self._emit_last(done), *self._end(outcome, now, done))
@@ -179,15 +179,11 @@ class GenerationFlow:
         self._told_the_end = True
         return last
 
-    def _end(
-        self, outcome: str, now: float, done: GenerateDone | Embedded | None = None
-    ) -> Effects:
+    def _end(self, outcome: str, now: float, done: Answer | None = None) -> Effects:
         self._phase = Phase.ENDED
         return self._settle("cancelled" if self._cancelled else outcome, now, done)
 
-    def _settle(
-        self, outcome: str, now: float, done: GenerateDone | Embedded | None = None
-    ) -> Effects:
+    def _settle(self, outcome: str, now: float, done: Answer | None = None) -> Effects:
         lease, self._lease = self._lease, None
         if lease is None:
             return ()

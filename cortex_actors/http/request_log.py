@@ -78,7 +78,9 @@ class RequestLog:
         def start(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             nonlocal status
             status = line.partition(" ")[0]
-            return start_response(line, [*headers, ("x-request-id", request_id)], *rest)
+            # Anthropic's clients look for the second.
+            ids = [("x-request-id", request_id), ("request-id", request_id)]
+            return start_response(line, [*headers, *ids], *rest)
 
         def report() -> None:
             level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO

@@ -17,7 +17,7 @@ from neuron_runtime.engine.output_constraint import ConstraintRefused, output_ma
 from neuron_runtime.engine.sequence import Sampling, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.failures import FailureCode
-from transports.schemas.generate import Generate, SamplingOptions
+from transports.schemas.generate import CountTokens, Generate, SamplingOptions
 from transports.schemas.link import Failure
 
 MAX_STOPS = 16
@@ -97,6 +97,15 @@ class Admission:
             for choice in range(question.n)
         )
 
+    def count(self, question: CountTokens) -> int:
+        """Return how many tokens the prompt has.
+
+        Raises:
+            Refused: It cannot be rendered.
+        """
+        _check(question.question)
+        return len(self._prompt(question.question))
+
     def _mask(self, question: Generate) -> GrammarMask | None:
         try:
             return output_mask(self._grammars, self._tokenizer, question)
@@ -108,7 +117,10 @@ class Admission:
             return self._bare_prompt(question.prompt)
         try:
             prompt = self._tokenizer.encode_chat(
-                question.messages, question.tools, question.template
+                question.messages,
+                question.tools,
+                question.template,
+                continue_final=question.continue_final,
             )
         except ChatTemplateError as error:
             raise _invalid(error.param, str(error)) from error

@@ -59,8 +59,12 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
+        continue_final: bool = False,
     ) -> str:
         """Return the prompt for ``messages`` and ``tools`` with further ``variables``.
+
+        With ``continue_final`` nothing comes after the last message's text, so that the answer goes
+        on from there; as transformers' ``continue_final_message``.
 
         Raises:
             ChatTemplateError: The template cannot render them, in its own words where it has some,
@@ -75,14 +79,26 @@ class ChatTemplate:
             "messages": [_prepared(message) for message in messages],
             "tools": list(tools) or None,
             "documents": None,
-            "add_generation_prompt": add_generation_prompt,
+            "add_generation_prompt": add_generation_prompt and not continue_final,
         }
         try:
-            return self._template.render(given)
+            prompt = self._template.render(given)
         except Exception as error:
             # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"
             raise ChatTemplateError(msg) from error
+        return _cut_after(prompt, messages[-1].get("content")) if continue_final else prompt
+
+
+def _cut_after(prompt: str, final: Any) -> str:
+    text = final if isinstance(final, str) else ""
+    at = prompt.rfind(text.strip())
+    if at < 0 or not text.strip():
+        msg = "the last message cannot be continued: the chat template does not show its text"
+        raise ChatTemplateError(msg)
+    # Some templates strip a message's end; then the prompt ends where they do.
+    whole = text.lstrip()
+    return prompt[: at + len(whole if prompt.startswith(whole, at) else text.strip())]
 
 
 def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:

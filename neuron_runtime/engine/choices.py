@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import msgspec
+
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.sequence import FinishReason, Sequence
 from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
@@ -29,6 +31,7 @@ class Choices:
     def __init__(self, choices: list[tuple[Sequence, OutputText]]) -> None:
         self._choices = {sequence.id: _Choice(sequence, text) for sequence, text in choices}
         self._unfinished = len(choices)
+        self._told_prompt = False
 
     @property
     def prompt_tokens(self) -> int:
@@ -51,7 +54,7 @@ class Choices:
 
     def push(self, sequence: int, token: int, logprob: TokenLogprob | None) -> TextDelta | None:
         """Take a choice's next token."""
-        return self._choices[sequence].text.push(token, logprob)
+        return self._introduced(self._choices[sequence].text.push(token, logprob))
 
     def is_stopped(self, sequence: int) -> bool:
         """Whether a choice's text is over, though its sequence goes on."""
@@ -66,7 +69,21 @@ class Choices:
         called = reason is FinishReason.STOP and choice.text.called_tools
         choice.finish_reason = _TOOL_CALLS if called else reason.value
         self._unfinished -= 1
-        return delta
+        return self._introduced(delta)
+
+    @property
+    def _cached_tokens(self) -> int:
+        first = next(iter(self._choices.values())).sequence
+        return min(first.reused or 0, self.prompt_tokens)
+
+    def _introduced(self, delta: TextDelta | None) -> TextDelta | None:
+        """Return the delta; the request's first one tells of the prompt."""
+        if delta is None or self._told_prompt:
+            return delta
+        self._told_prompt = True
+        return msgspec.structs.replace(
+            delta, prompt_tokens=self.prompt_tokens, cached_tokens=self._cached_tokens
+        )
 
     def done(self, now: float) -> GenerateDone:
         """Return the answer of a request whose choices have all finished."""
@@ -82,7 +99,8 @@ class Choices:
             queue_s=started - sequences[0].arrived,
             prefill_s=first - started,
             decode_s=now - first,
-            cached_tokens=min(sequences[0].reused or 0, self.prompt_tokens),
+            cached_tokens=self._cached_tokens,
             reasoning_tokens=sum(each.text.reasoning_tokens for each in choices),
             finish_reasons=reasons if len(reasons) > 1 else (),
+            stop_sequence=choices[0].text.stop_sequence,
         )

@@ -34,7 +34,7 @@ from transports.link import IncomingRequest, Link
 from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
-from transports.schemas.generate import Embed, Generate
+from transports.schemas.generate import CountTokens, Embed, Generate, TokensCounted
 from transports.schemas.group import ShardLoaded, Step, StepDone
 from transports.schemas.link import Failure
 
@@ -100,6 +100,9 @@ class Engine:
         question = request.body
         if isinstance(question, Embed):
             request.fail(ModelKind.GENERATION.refusal(question.model))
+            return
+        if isinstance(question, CountTokens):
+            self._count_tokens(request, question)
             return
         if not isinstance(question, Generate):
             message = f"an engine does not answer {type(question).__name__}"
@@ -172,6 +175,12 @@ class Engine:
         request.on_cancel(partial(self._cancel, stream))
         self._advance()
         return None
+
+    def _count_tokens(self, request: IncomingRequest, question: CountTokens) -> None:
+        try:
+            request.complete(TokensCounted(self._admission.count(question)))
+        except Refused as refused:
+            request.fail(refused.failure)
 
     def _text(self, question: Generate, sequence: Sequence, choice: int) -> OutputText:
         text = output_text_of(self._tokenizer, question, sequence.prompt, choice)

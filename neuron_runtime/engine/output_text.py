@@ -75,6 +75,11 @@ class OutputText:
         return self._stop.matched or self._second_call
 
     @property
+    def stop_sequence(self) -> str:
+        """The stop string that has come; empty if none has."""
+        return self._stop.which
+
+    @property
     def called_tools(self) -> bool:
         """Whether a tool call has come, which makes an output that stops end with tool_calls."""
         return self._calls > 0

@@ -10,16 +10,17 @@ from typing import final
 class StopMatcher:
     """Watches one output stream. What it returns is the same whatever the pieces it was given.
 
-    Of several stop strings the one that is complete first wins; of those complete at the same
-    character, the longest.
+    ``which`` is the stop string that ``matched``. Of several stop strings the one that is complete
+    first wins; of those complete at the same character, the longest.
     """
 
-    __slots__ = ("_held", "_stops", "matched")
+    __slots__ = ("_held", "_stops", "matched", "which")
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.matched = False
+        self.which = ""
 
     def push(self, text: str) -> str:
         """Take more text; return what can no longer be part of a stop string.
@@ -31,8 +32,9 @@ class StopMatcher:
         if not self._stops:
             return text
         text = self._held + text
-        start = self._first_match(text)
-        if start is not None:
+        found = self._first_match(text)
+        if found is not None:
+            start, self.which = found
             self.matched = True
             self._held = ""
             return text[:start]
@@ -45,9 +47,9 @@ class StopMatcher:
         held, self._held = self._held, ""
         return held
 
-    def _first_match(self, text: str) -> int | None:
-        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
-        return min(found)[1] if found else None
+    def _first_match(self, text: str) -> tuple[int, str] | None:
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        return min(found)[1:] if found else None
 
     def _possible_start(self, text: str) -> int:
         longest = max(len(stop) for stop in self._stops) - 1

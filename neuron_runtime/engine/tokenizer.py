@@ -89,10 +89,13 @@ class Tokenizer:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final: bool = False,
     ) -> tuple[int, ...]:
         """Render ``messages`` and ``tools`` for an answer and return the prompt's token ids.
 
-        ``variables`` are further ones for the template.
+        ``variables`` are further ones for the template. With ``continue_final`` the prompt ends
+        with the last message's text.
 
         Raises:
             ChatTemplateError: There is no template or it refuses the messages or the tools.
@@ -101,7 +104,10 @@ class Tokenizer:
         if template is None:
             msg = "the model has no chat template"
             raise ChatTemplateError(msg)
-        return self.encode(template.render(messages, tools=tools, variables=variables))
+        prompt = template.render(
+            messages, tools=tools, variables=variables, continue_final=continue_final
+        )
+        return self.encode(prompt)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text``; no special tokens are added to it."""

@@ -147,3 +147,62 @@ def test_metrics_count_what_was_served(fleet: Fleet) -> None:
     assert f'cortex_requests_total{{gen_ai_request_model="{MODEL}"' in text
     assert "gen_ai_server_time_to_first_token_seconds_count" in text
     assert "cortex_actor_restarts" in text
+
+
+def test_the_tokens_of_a_message_are_counted_as_they_are_used(fleet: Fleet) -> None:
+    prompt = {
+        "model": "small",
+        "system": [{"type": "text", "text": "Answer in one sentence."}],
+        "messages": [{"role": "user", "content": QUESTIONS[0]}],
+    }
+    counted = fleet.http.post("/v1/messages/count_tokens", json=prompt).json()
+    for _ in range(2):  # the second time, most of it is known already
+        answer = fleet.http.post("/v1/messages", json={**prompt, "max_tokens": 4}).json()
+        usage = answer["usage"]
+        assert usage["input_tokens"] + usage["cache_read_input_tokens"] == counted["input_tokens"]
+    assert usage["cache_read_input_tokens"] > 0
+    assert usage["output_tokens"] == 4
+    assert answer["stop_reason"] == "max_tokens"
+
+
+def test_a_message_goes_on_from_what_was_begun_and_names_the_stop_it_met(fleet: Fleet) -> None:
+    answer = fleet.http.post(
+        "/v1/messages",
+        json={
+            "model": MODEL,
+            "max_tokens": 24,
+            "temperature": 0,
+            "stop_sequences": ["."],
+            "messages": [
+                {"role": "user", "content": QUESTIONS[0]},
+                {"role": "assistant", "content": "The capital of France is"},
+            ],
+        },
+    ).json()
+
+    assert answer["content"] == [{"type": "text", "text": " Paris"}]
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", ".")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "kind"),
+    [
+        ("/v1/messages", {"model": "x", "messages": []}, 400, "invalid_request_error"),
+        (
+            "/v1/messages",
+            {"model": "nobody", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
+            404,
+            "not_found_error",
+        ),
+        ("/v1/messages/batches", {}, 404, "not_found_error"),
+    ],
+)
+def test_messages_fail_in_anthropics_own_words(
+    fleet: Fleet, path: str, body: dict[str, Any], status: int, kind: str
+) -> None:
+    """B04, B05; also where there is no such route."""
+    answer = fleet.http.post(path, json=body)
+
+    assert answer.status_code == status
+    assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", kind)
+    assert answer.json()["request_id"] == answer.headers["request-id"]

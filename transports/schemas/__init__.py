@@ -32,6 +32,8 @@ AnyBody = (
     | generate.Generate
     | generate.Embed
     | generate.EmbedDone
+    | generate.CountTokens
+    | generate.TokensCounted
     | generate.Chunks
     | generate.GenerateDone
     | daemon.GroupStart

@@ -42,7 +42,8 @@ class Generate(Body, frozen=True):
     """Generate ``n`` completions for a chat (``messages``, as OpenAI shapes them) or a ``prompt``.
 
     ``tools`` are OpenAI's objects; ``tool_choice`` is auto, none, required or a function's name.
-    ``template`` holds further variables for the chat template.
+    ``template`` holds further variables for the chat template. With ``continue_final`` the answer
+    goes on from the last message, which is the assistant's.
     """
 
     request_id: str
@@ -57,6 +58,7 @@ class Generate(Body, frozen=True):
     parallel_tool_calls: bool = True
     constraint: Constraint | None = None
     template: dict[str, Any] | None = None
+    continue_final: bool = False
 
 
 class ToolCallDelta(Body, frozen=True):
@@ -88,7 +90,8 @@ class TopLogprob(Body, frozen=True):
 class TextDelta(Body, frozen=True):
     """Newly visible output of one choice: text, reasoning, or pieces of tool calls.
 
-    ``index`` and ``tokens`` say which output tokens of the choice it covers.
+    ``index`` and ``tokens`` say which output tokens of the choice it covers. A request's first one
+    tells how many tokens the prompt has, and how many of these were known already.
     """
 
     text: str
@@ -98,12 +101,15 @@ class TextDelta(Body, frozen=True):
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class GenerateDone(Body, frozen=True):
     """The one terminal event of a successful generation.
 
-    ``finish_reasons`` are those of all choices, in order, if there are several.
+    ``finish_reasons`` are those of all choices, in order, if there are several. ``stop_sequence``
+    is the stop string that ended the first.
     """
 
     finish_reason: str
@@ -116,6 +122,21 @@ class GenerateDone(Body, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     finish_reasons: tuple[str, ...] = ()
+    stop_sequence: str = ""
+
+
+class CountTokens(Body, frozen=True):
+    """Say how many tokens the prompt of ``question`` has; nothing is generated."""
+
+    request_id: str
+    model: str
+    question: Generate
+
+
+class TokensCounted(Body, frozen=True):
+    """The prompt's length, by the model's own template and tokenizer."""
+
+    prompt_tokens: int
 
 
 class Embed(Body, frozen=True):

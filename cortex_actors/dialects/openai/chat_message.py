@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cortex_actors.dialects.openai.request_fields import bad, unsupported
+from cortex_actors.dialects.checked_request import bad, unsupported
 
 
 class CalledFunction(BaseModel):

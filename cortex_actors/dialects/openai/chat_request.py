@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.checked_request import bad
 from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
 from cortex_actors.dialects.openai.chat_message import ChatMessage
 from cortex_actors.dialects.openai.constrained_request import ConstrainedRequest
-from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, Tokens, bad
+from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, Tokens
 from cortex_actors.dialects.openai.tool_fields import CHOICES, OfferedTool, chosen, distinct
 from transports.schemas.generate import Generate
 

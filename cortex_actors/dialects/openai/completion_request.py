@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from cortex_actors.dialects.checked_request import bad, unsupported
 from cortex_actors.dialects.openai.completion_encoder import CompletionEncoder
 from cortex_actors.dialects.openai.constrained_request import ConstrainedRequest
-from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, bad, unsupported
+from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS
 from transports.schemas.generate import Generate
 
 DEFAULT_MAX_TOKENS = 16

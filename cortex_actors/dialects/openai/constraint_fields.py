@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cortex_actors.dialects.openai.request_fields import bad, unsupported
+from cortex_actors.dialects.checked_request import bad, unsupported
 from transports.schemas.generate import Constraint
 
 Regex = Annotated[str, Field(min_length=1, max_length=16384)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-import msgspec
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.checked_request import CheckedRequest, bad
 from transports.schemas.generate import SamplingOptions
 
 MAX_STOPS = 4
@@ -44,17 +43,6 @@ _NOT_HONOURED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def bad(message: str, at: str = "") -> PydanticCustomError:
-    """Return the error of a bad value; ``at`` says where inside the field, as ``.x`` or ``[2]``."""
-    return PydanticCustomError("bad", "{message}", {"message": message, "at": at})
-
-
-def unsupported(what: str, at: str = "") -> PydanticCustomError:
-    """Return the error of a value that would change the answer and is not honoured."""
-    context = {"what": what, "at": at}
-    return PydanticCustomError("unsupported", "{what} is not supported", context)
-
-
 class StreamOptions(BaseModel):
     """What a streamed response carries besides the text."""
 
@@ -63,13 +51,11 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class RequestFields(BaseModel):
+class RequestFields(CheckedRequest):
     """The common fields that are honoured. Unknown ones are accepted and have no effect.
 
     A field that would change the answer and cannot be honoured is refused, never ignored.
     """
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
@@ -84,12 +70,13 @@ class RequestFields(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: Annotated[int, Field(ge=-_SEED_RANGE, lt=_SEED_RANGE)] | None = None
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MAX_STOPS)] = []
+    stop: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(max_length=MAX_STOPS, default_factory=list),
+    ]
     ignore_eos: bool | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     user: str | None = None
-
-    _body: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def streamed(self) -> bool:
@@ -115,21 +102,15 @@ class RequestFields(BaseModel):
         return biases
 
     @classmethod
-    def parse(cls, body: dict[str, Any]) -> Self:
-        """Check a decoded body.
-
-        Raises:
-            ApiError: 400; ``param`` names the first field that cannot be accepted.
-        """
-        _refuse_not_honoured(body)
-        try:
-            request = cls.model_validate(body)
-        except ValidationError as ex:
-            raise _refusal(ex.errors(include_url=False)[0]) from ex
-        _refuse_unsendable(body)
-        request._body = body
-        request._check_together()
-        return request
+    def _refuse(cls, body: dict[str, Any]) -> None:
+        for name, harmless in _NOT_HONOURED.items():
+            value = body.get(name)
+            # By type as well: to Python, False is 0 and True is 1.
+            if value is None or any(
+                type(each) is type(value) and each == value for each in harmless
+            ):
+                continue
+            raise ApiError.invalid(f"{name}: is not supported", name, "unsupported_parameter")
 
     @property
     def include_usage(self) -> bool:
@@ -140,9 +121,6 @@ class RequestFields(BaseModel):
     def choices(self) -> int:
         """How many answers are wanted."""
         return self.n or 1
-
-    def _check_together(self) -> None:
-        """Check what several fields must agree on."""
 
     def _sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingOptions:
         biases = (self.logit_bias or {}).items()
@@ -161,37 +139,3 @@ class RequestFields(BaseModel):
             logprobs=logprobs,
             ignore_eos=bool(self.ignore_eos),
         )
-
-
-def _refuse_not_honoured(body: dict[str, Any]) -> None:
-    for name, harmless in _NOT_HONOURED.items():
-        value = body.get(name)
-        # By type as well: to Python, False is 0 and True is 1.
-        if value is None or any(type(each) is type(value) and each == value for each in harmless):
-            continue
-        raise ApiError.invalid(f"{name}: is not supported", name, "unsupported_parameter")
-
-
-def _refuse_unsendable(body: dict[str, Any]) -> None:
-    """Refuse what no message to an engine can hold, wherever it is in what passes through."""
-    for name, value in body.items():
-        try:
-            msgspec.msgpack.encode(value)
-        except (OverflowError, RecursionError) as ex:
-            message = f"{name}: holds a number that is too large, or is nested too deeply"
-            raise ApiError.invalid(message, name, "invalid_value") from ex
-
-
-def _refusal(error: ErrorDetails) -> ApiError:
-    param = _param(error["loc"]) + str(error.get("ctx", {}).get("at", ""))
-    if error["type"] == "missing":
-        return ApiError.invalid(f"{param} is required", param, "missing_required_parameter")
-    code = "unsupported_parameter" if error["type"] == "unsupported" else "invalid_value"
-    return ApiError.invalid(f"{param}: {error['msg']}", param, code)
-
-
-def _param(loc: tuple[int | str, ...]) -> str:
-    name = ""
-    for part in loc:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-    return name

@@ -7,11 +7,35 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from cortex_actors.dialects.openai.request_fields import bad, unsupported
+from cortex_actors.dialects.checked_request import bad, unsupported
 
 #: Names are written into prompts and grammars: nothing that ends a word, a tag or a string.
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 CHOICES = ("auto", "none", "required")
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a tool.
+
+    Raises:
+        PydanticCustomError: It has letters that a prompt or a grammar could take for others.
+    """
+    if not _NAME.fullmatch(name):
+        raise bad("must be 1 to 128 letters, digits or any of _ - . : /")
+    return name
+
+
+def object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the JSON schema of a tool's arguments.
+
+    Raises:
+        PydanticCustomError: It is not that of an object.
+    """
+    if schema is not None and schema.get("type", "object") != "object":
+        raise bad("must be the schema of an object", ".type")
+    if not isinstance((schema or {}).get("properties", {}), dict):
+        raise bad("must be an object", ".properties")
+    return schema
 
 
 class OfferedFunction(BaseModel):
@@ -24,22 +48,8 @@ class OfferedFunction(BaseModel):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise bad("must be 1 to 128 letters, digits or any of _ - . : /")
-        return name
-
-    @field_validator("parameters")
-    @classmethod
-    def _of_an_object(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-        if parameters is not None and parameters.get("type", "object") != "object":
-            raise bad("must be the schema of an object", ".type")
-        properties = (parameters or {}).get("properties", {})
-        if not isinstance(properties, dict):
-            raise bad("must be an object", ".properties")
-        return parameters
+    _plain_name = field_validator("name")(plain_name)
+    _of_an_object = field_validator("parameters")(object_schema)
 
 
 class OfferedTool(BaseModel):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import falcon
 import msgspec
 
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.encoder import GenerationEncoder
+from cortex_actors.dialects.events import Counted, Embedded, Started
 from cortex_actors.http.backend import Generation
 from cortex_actors.http.client_connection import ClientConnection
 from cortex_actors.http.request_log import REQUEST_ID
@@ -20,6 +22,8 @@ from transports.schemas.link import Failure
 
 _POLL_S = 1.0
 
+T = TypeVar("T", bound=Embedded | Counted)
+
 
 def unique_id(req: falcon.Request) -> str:
     """Return an id for one generation.
@@ -27,6 +31,31 @@ def unique_id(req: falcon.Request) -> str:
     Clients and proxies repeat their own request id when they retry; ours must be unique.
     """
     return f"{req.env[REQUEST_ID]}.{secrets.token_hex(4)}"
+
+
+def single_answer(req: falcon.Request, generation: Generation, kind: type[T]) -> tuple[T, str]:
+    """Wait for the one answer of a question without text; return it with the concrete model's id.
+
+    Raises:
+        ApiError: The question failed.
+        ClientGoneError: The client left.
+    """
+    client, model = ClientConnection(req.env), ""
+    try:
+        while True:
+            client.wait_for(generation.fileno(), _POLL_S)
+            for event in generation.take():
+                if isinstance(event, kind):
+                    return event, model
+                match event:
+                    case Started():
+                        model = event.model
+                    case Failure():
+                        raise ApiError.from_failure(event)
+                    case _:
+                        pass
+    finally:
+        generation.close()
 
 
 def created_now() -> int:

@@ -237,3 +237,24 @@ def test_the_templates_own_words_reach_the_user() -> None:
 def test_a_broken_template_is_refused_when_it_is_compiled() -> None:
     with pytest.raises(ChatTemplateError, match="not valid"):
         ChatTemplate("{% for %}", {})
+
+
+@pytest.mark.parametrize("begun", ["The answer is", " padded \n", "one\n\ntwo"])
+@pytest.mark.parametrize("name", ["smollm2", "qwen", "llama"])
+def test_an_answer_that_was_begun_is_continued_as_transformers_does(
+    name: str, begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_dir = make_model_dir(tmp_path, template=realistic(name))
+    theirs = transformers_tokenizer(model_dir, monkeypatch)
+    messages = [*HELLO, {"role": "assistant", "content": begun}]
+
+    ids = theirs.apply_chat_template(messages, continue_final_message=True, return_dict=False)
+
+    ours = Tokenizer.load(model_dir).encode_chat(messages, continue_final=True)
+    assert ours == tuple(ids)
+
+
+def test_what_a_template_does_not_show_cannot_be_continued() -> None:
+    template = ChatTemplate("{{ messages | length }}", {})
+    with pytest.raises(ChatTemplateError, match="cannot be continued"):
+        template.render([{"role": "assistant", "content": "begun"}], continue_final=True)

@@ -60,4 +60,4 @@ def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureF
         "request id=id-1 client=127.0.0.1 method=GET path=/x status=201 duration_ms=250.0"
     ]
     assert closed == [True]
-    assert headers == [("x-request-id", "id-1")]
+    assert headers == [("x-request-id", "id-1"), ("request-id", "id-1")]
