@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import msgspec
@@ -28,6 +29,7 @@ from cortex_actors.http.generation_flow import (
     Phase,
     Settle,
 )
+from cortex_actors.http.retry_budget import RetryBudget
 from transports.clock import Clock
 from transports.errors import Backpressure, TransportError
 from transports.failures import FailureCode
@@ -35,7 +37,7 @@ from transports.link import Call, CallEvent, Chunk, Completed, Failed, Link, Los
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState
-from transports.schemas.generate import EmbedDone, GenerateDone, TokensCounted
+from transports.schemas.generate import EmbedDone, Generate, GenerateDone, TokensCounted
 from transports.schemas.link import Failure
 
 _LOG = logging.getLogger("cortex.http")
@@ -52,6 +54,7 @@ class Routes:
     daemon: DaemonLink
     engines: EngineLinks
     clock: Clock
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,18 @@ class RoutedGeneration:
         self, question: Question, routes: Routes, deadlines: Deadlines, on_close: Callable[[], None]
     ) -> None:
         now = routes.clock.now()
-        self._question = question
+        self._question = _seeded(question)
         self._routes = routes
         self._lease_s = deadlines.lease_s
         self._deadline = now + deadlines.request_s
         self._on_close = on_close
-        self._flow = GenerationFlow(question.model, now)
+        routes.retries.deposit()
+        self._flow = GenerationFlow(
+            question.model,
+            now,
+            resumable=isinstance(question, Generate) and question.n == 1,
+            may_retry=routes.retries.withdraw,
+        )
         self._queue = EventQueue()
         self._trace = _trace_of(question.request_id)
         self._call: Call | None = None
@@ -122,9 +131,9 @@ class RoutedGeneration:
         for effect in effects:
             match effect:
                 case AskLease():
-                    self._ask_lease()
-                case AskEngine(lease):
-                    self._find_engine(lease)
+                    self._ask_lease(effect)
+                case AskEngine():
+                    self._find_engine(effect)
                 case CancelCall(reason):
                     self._cancel_call(reason)
                 case Emit(event):
@@ -133,8 +142,9 @@ class RoutedGeneration:
                 case Settle(settled):
                     self._settle(settled)
 
-    def _ask_lease(self) -> None:
-        body = LeaseRequest(self._question.request_id, self._question.model)
+    def _ask_lease(self, asked: AskLease) -> None:
+        question = self._question
+        body = LeaseRequest(question.request_id, question.model, avoid=asked.avoid, wait=asked.wait)
         deadline_s = min(self._lease_s, self._remaining_s())
         try:
             self._lease_link, self._call = self._routes.daemon.request(
@@ -145,19 +155,21 @@ class RoutedGeneration:
         except TransportError:
             self._fail(FailureCode.MODEL_UNAVAILABLE, "the daemon is not reachable; try again")
 
-    def _find_engine(self, lease: Lease) -> None:
+    def _find_engine(self, asked: AskEngine) -> None:
         self._call = None
         self._routes.engines.use(
-            lease.endpoint,
-            lease.server_key,
-            lambda link: self._ask_engine(link, lease),
+            asked.lease.endpoint,
+            asked.lease.server_key,
+            lambda link: self._ask_engine(link, asked),
             self._engine_unreachable,
         )
 
-    def _ask_engine(self, link: Link, lease: Lease) -> None:
+    def _ask_engine(self, link: Link, asked: AskEngine) -> None:
         if self.ended:
             return
-        question = msgspec.structs.replace(self._question, model=lease.model)
+        question = msgspec.structs.replace(self._question, model=asked.lease.model)
+        if isinstance(question, Generate) and asked.resume:
+            question = msgspec.structs.replace(question, resume=asked.resume)
         try:
             self._call = link.request(
                 question,
@@ -234,6 +246,14 @@ class RoutedGeneration:
 
     def _remaining_s(self) -> float:
         return max(0.001, self._deadline - self._now())
+
+
+def _seeded(question: Question) -> Question:
+    """Return the question with a seed, so that any engine would go on as the first began."""
+    if not isinstance(question, Generate) or question.sampling.seed is not None:
+        return question
+    sampling = msgspec.structs.replace(question.sampling, seed=secrets.randbits(63))
+    return msgspec.structs.replace(question, sampling=sampling)
 
 
 def _trace_of(request_id: str) -> int:

@@ -1,15 +1,23 @@
 """The rules of one generation: lease, engine, events, settlement. Pure.
 
 Whatever happens in whatever order: the client gets at most one terminal event, and exactly one
-unless it left; every lease that was granted is settled exactly once; an engine whose link is lost
-before anything was produced is replaced once, through a new lease, without the client noticing.
+unless it left; every lease that was granted is settled exactly once; no output token is told twice
+or left out.
+
+A request that an engine refuses or loses before its first output is tried elsewhere, through a new
+lease, without the client noticing. One whose engine dies later goes on elsewhere after the tokens
+that the client has, if it has a single choice.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
+
+import msgspec
 
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
 from transports.failures import FailureCode
@@ -20,19 +28,41 @@ from transports.schemas.link import Failure
 DEADLINE: Final = "deadline"
 """The reason of ``transports.link.Lost`` when it was the call's own time that ran out."""
 
-MAX_RETRIES: Final = 1
+MAX_RETRIES: Final = 3
+
+_DEATHS: Final = frozenset(
+    {
+        FailureCode.LINK_LOST,
+        FailureCode.WORKER_DIED,
+        FailureCode.DEVICE_LOST,
+        FailureCode.SHUTTING_DOWN,
+    }
+)
+"""Failures of an engine, not of the request: it can go on elsewhere, whatever it has come to."""
+
+_REFUSALS: Final = frozenset(
+    {FailureCode.OVERLOADED, FailureCode.MODEL_UNAVAILABLE, FailureCode.OUT_OF_MEMORY}
+)
+"""What another replica need not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskLease:
-    """Send a LeaseRequest to the daemon."""
+    """Send a LeaseRequest to the daemon, rather not for the engines to ``avoid``."""
+
+    avoid: tuple[str, ...] = ()
+    wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AskEngine:
-    """Connect to the lease's engine, unless that is done, and send it the Generate."""
+    """Connect to the lease's engine, unless that is done, and send it the question.
+
+    The client has the output tokens of ``resume`` already.
+    """
 
     lease: Lease
+    resume: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +100,33 @@ class Phase(Enum):
 
 @final
 class GenerationFlow:
-    """One generation's state. ``now`` is monotonic seconds throughout."""
+    """One generation's state. ``now`` is monotonic seconds throughout.
 
-    def __init__(self, model: str, now: float) -> None:
+    One that is ``resumable`` has a single choice. ``may_retry`` is asked for each new try.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        now: float,
+        *,
+        resumable: bool = False,
+        may_retry: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._model = model
+        self._resumable = resumable
+        self._budget = may_retry
         self._began = now
         self._phase = Phase.LEASING
         self._lease: Lease | None = None
-        self._retries = 0
+        self._tried: list[str] = []
+        self._refusal: Failure | None = None
+        self._next: Counter[int] = Counter()
+        self._output: list[int] = []
+        self._settled_tokens = 0
         self._loading: ModelState | None = None
         self._started = False
         self._first_token_s = 0.0
-        self._tokens = 0
         self._told_the_end = False
         self._cancelled = False
 
@@ -109,13 +154,18 @@ class GenerationFlow:
         if not self._started:
             self._started = True
             started = self._emit(Started(lease.model, lease.neuron))
-        return (*started, AskEngine(lease))
+        return (*started, AskEngine(lease, tuple(self._output)))
 
     def piece(self, delta: TextDelta, now: float) -> Effects:
-        """Pass text on."""
+        """Pass text on; an engine that repeats or leaves out a token is not believed."""
         if not self._first_token_s:
             self._first_token_s = now - self._began
-        self._tokens += len(delta.tokens)
+        if delta.index != self._next[delta.choice]:
+            text = "the model's engine repeated output or left some out"
+            return self.cancel(Failure(FailureCode.INTERNAL, text))
+        self._next[delta.choice] += len(delta.tokens)
+        if self._resumable:
+            self._output += delta.tokens
         return self._emit(delta)
 
     def done(self, done: Answer, now: float) -> Effects:
@@ -124,18 +174,17 @@ class GenerationFlow:
         return (*self._emit_last(done), *self._end(outcome, now, done))
 
     def failed(self, failure: Failure, now: float) -> Effects:
-        """End with what the daemon or the engine answered."""
+        """Try elsewhere what another engine may do, or end with what was answered."""
+        if self._may_go_elsewhere(failure.code):
+            return self._go_elsewhere(failure, now)
+        if self._phase is Phase.LEASING and self._refusal is not None:
+            # Nobody else could take it: what the first one said is what helps the client.
+            failure = self._refusal
         return (*self._emit_last(failure), *self._end(failure.code, now))
 
     def lost(self, reason: str, detail: str, now: float) -> Effects:
         """Take it that no answer will come: try another lease, or end with the right words."""
-        failure = self._why_lost(reason, detail)
-        if self._may_retry(reason):
-            self._retries += 1
-            settled = self._settle(failure.code, now)
-            self._phase = Phase.LEASING
-            return (*settled, AskLease())
-        return self.failed(failure, now)
+        return self.failed(self._why_lost(reason, detail), now)
 
     def cancel(self, failure: Failure | None) -> Effects:
         """Stop it. The client is told ``failure``; None when it is the client who left."""
@@ -147,14 +196,28 @@ class GenerationFlow:
         reason = "client_gone" if failure is None else failure.code
         return (*told, CancelCall(reason))
 
-    def _may_retry(self, reason: str) -> bool:
+    def _may_go_elsewhere(self, code: str) -> bool:
+        begun = bool(self._first_token_s)
         return (
             self._phase is Phase.GENERATING
-            and not self._first_token_s
             and not self._cancelled
-            and self._retries < MAX_RETRIES
-            and reason != DEADLINE
+            and (code in _DEATHS or (code in _REFUSALS and not begun))
+            and (self._resumable or not begun)
+            and len(self._tried) < MAX_RETRIES
+            and self._budget()
         )
+
+    def _go_elsewhere(self, failure: Failure, now: float) -> Effects:
+        if self._lease is not None:
+            self._tried.append(self._lease.endpoint)
+        if failure.code == FailureCode.OVERLOADED:
+            known = self._refusal.retry_after_s if self._refusal else None
+            longest = max(failure.retry_after_s or 0.0, known or 0.0) or None
+            self._refusal = msgspec.structs.replace(failure, retry_after_s=longest)
+        settled = self._settle(failure.code, now)
+        self._phase = Phase.LEASING
+        wait = failure.code != FailureCode.OVERLOADED
+        return (*settled, AskLease(tuple(self._tried), wait))
 
     def _why_lost(self, reason: str, detail: str) -> Failure:
         facts = {"reason": reason, "detail": detail} if detail else {"reason": reason}
@@ -187,13 +250,16 @@ class GenerationFlow:
         lease, self._lease = self._lease, None
         if lease is None:
             return ()
+        told = sum(self._next.values())
+        total = done.completion_tokens if done else told
+        tokens, self._settled_tokens = total - self._settled_tokens, total
         return (
             Settle(
                 LeaseSettled(
                     lease=lease.lease,
                     outcome=str(outcome),
                     prompt_tokens=done.prompt_tokens if done else 0,
-                    completion_tokens=done.completion_tokens if done else self._tokens,
+                    completion_tokens=max(tokens, 0),
                     first_token_s=self._first_token_s,
                     duration_s=now - self._began,
                 )

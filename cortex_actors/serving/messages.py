@@ -30,10 +30,11 @@ class FleetChanged:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAsked:
-    """A front end wants to know where a request goes."""
+    """A front end wants to know where a request goes; ``since`` when it waits, monotonic."""
 
     request: IncomingRequest
     wanted: LeaseRequest
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import final
 
 from cortex_actors.kit.actor import SupervisedActor
@@ -40,6 +41,7 @@ from transports.schemas.link import Failure
 MAX_PARKED = 512
 RETRY_AFTER_S = 5.0
 LOOK_INTERVAL_S = 1.0
+AVOID_S = 2.0
 LATE_S = LOOK_INTERVAL_S + 0.5
 """So long before its deadline a waiter is told, lest the answer cross the asker's giving up."""
 
@@ -110,8 +112,14 @@ class Router(SupervisedActor):
             self._find_place(model, message)
 
     def _find_place(self, model: str, message: LeaseAsked) -> None:
-        if not self._grant(model, message):
+        message = replace(message, since=self._clock.now())
+        if self._grant(model, message):
+            return
+        if message.wanted.wait:
             self._park(model, message)
+        else:
+            text = f"no other replica of '{model}' can take the request now"
+            message.request.fail(Failure(FailureCode.MODEL_UNAVAILABLE, text))
 
     @handles(LeaseReturned)
     def _lease_returned(self, message: LeaseReturned) -> None:
@@ -173,7 +181,12 @@ class Router(SupervisedActor):
         self._parked.clear()
 
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
-        replica = choose(servable(model, self._fleet()), self._leases.outstanding)
+        candidates = servable(model, self._fleet())
+        # What has failed it may be the only one there is, and well again.
+        if self._clock.now() - asked.since < AVOID_S:
+            avoid = asked.wanted.avoid
+            candidates = tuple(each for each in candidates if each.endpoint not in avoid)
+        replica = choose(candidates, self._leases.outstanding)
         if replica is None:
             return False
         holder = holder_of(asked.request.link)

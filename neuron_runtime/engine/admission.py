@@ -93,6 +93,7 @@ class Admission:
                 principal=question.principal,
                 ignore_eos=question.sampling.ignore_eos,
                 mask=self._mask(question),
+                output=list(question.resume),
             )
             for choice in range(question.n)
         )
@@ -157,6 +158,8 @@ def _check(question: Generate) -> None:
     if not question.messages and question.prompt is None:
         raise _invalid("messages", "must hold at least one message")
     _check_range("n", question.n, 1, MAX_CHOICES)
+    if question.resume and (question.n > 1 or min(question.resume) < 0):
+        raise _invalid("resume", "must be the token ids of a single choice")
     _check_range("max_tokens", asked.max_tokens, 1, math.inf)
     _check_range("temperature", asked.temperature, 0, math.inf)
     _check_range("top_p", asked.top_p, 0, 1)

@@ -52,6 +52,20 @@ class Choices:
         """Return the sequences that have not finished."""
         return [each for each, choice in self._choices.items() if not choice.finish_reason]
 
+    def replay(self) -> bool:
+        """Take the output that the client has already, without telling it again.
+
+        Returns:
+            Whether the constraint allows it.
+        """
+        for choice in self._choices.values():
+            mask = choice.sequence.mask
+            for token in choice.sequence.output:
+                if mask is not None and not mask.accept(token):
+                    return False
+                choice.text.push(token)
+        return True
+
     def push(self, sequence: int, token: int, logprob: TokenLogprob | None) -> TextDelta | None:
         """Take a choice's next token."""
         return self._introduced(self._choices[sequence].text.push(token, logprob))

@@ -156,12 +156,19 @@ class Engine:
             sequences = self._admission.admit(question, self._loop.now(), request.deadline)
         except Refused as refused:
             return refused.failure
-        refusal = self._scheduler.submit(*sequences)
-        if refusal is not None:
-            return refusal
         choices = Choices(
             [(each, self._text(question, each, place)) for place, each in enumerate(sequences)]
         )
+        if question.resume:
+            if not choices.replay():
+                message = "resume: holds a token that the constraint forbids"
+                return Failure(FailureCode.INVALID_REQUEST, message, param="resume")
+            if self._scheduler.is_full(sequences[0]) or choices.is_stopped(sequences[0].id):
+                self._answer_resumed(request, sequences[0].id, choices)
+                return None
+        refusal = self._scheduler.submit(*sequences)
+        if refusal is not None:
+            return refusal
         stream = _Stream(request, choices)
         self._streams |= dict.fromkeys((each.id for each in sequences), stream)
         _log.info(
@@ -181,6 +188,14 @@ class Engine:
             request.complete(TokensCounted(self._admission.count(question)))
         except Refused as refused:
             request.fail(refused.failure)
+
+    def _answer_resumed(self, request: IncomingRequest, sequence: int, choices: Choices) -> None:
+        """Only the end was lost with the former engine."""
+        delta = choices.finish(sequence, FinishReason.LENGTH)
+        if delta is not None:
+            self._publisher.piece(request, delta)
+        self._publisher.answer(request, choices.done(self._loop.now()))
+        self._publisher.flush()
 
     def _text(self, question: Generate, sequence: Sequence, choice: int) -> OutputText:
         text = output_text_of(self._tokenizer, question, sequence.prompt, choice)

@@ -151,6 +151,12 @@ class Scheduler:
             retry_after_s=self._retry_after_s(),
         )
 
+    def is_full(self, sequence: Sequence) -> bool:
+        """Whether a sequence has all the output that it may have."""
+        if sequence.max_tokens is not None and len(sequence.output) >= sequence.max_tokens:
+            return True
+        return self.context_length is not None and sequence.length >= self.context_length
+
     def submit(self, *sequences: Sequence) -> Failure | None:
         """Accept all of ``sequences``, or say why not; a refused one gets no event."""
         refusal = self.refusal(len(sequences))
@@ -334,14 +340,9 @@ class Scheduler:
             message = f"the model's workers drew token {token}, which the constraint forbids"
             return self.end(sequence.id, Failure(FailureCode.INTERNAL, message))
         event = Drawn(sequence, len(sequence.output) - 1, token, drawn.logprob, drawn.top)
-        if self._is_full(sequence):
+        if self.is_full(sequence):
             return (event, *self.end(sequence.id, FinishReason.LENGTH))
         return (event,)
-
-    def _is_full(self, sequence: Sequence) -> bool:
-        if sequence.max_tokens is not None and len(sequence.output) >= sequence.max_tokens:
-            return True
-        return self.context_length is not None and sequence.length >= self.context_length
 
     def _too_long(self, sequence: Sequence) -> Failure | None:
         if self.context_length is None or sequence.length < self.context_length:

@@ -80,7 +80,7 @@ def test_failures_reach_the_client_as_its_own_error_types(
 
     def fail_midway(request: IncomingRequest) -> None:
         say(request, 0, "Hel")
-        request.fail(Failure("worker_died", "rank 0 is gone"))
+        request.fail(Failure("step_failed", "rank 0 is gone"))
 
     fleet.engine.on_generate = fail_midway
     seen: list[str] = []

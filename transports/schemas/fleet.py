@@ -108,11 +108,17 @@ class ServiceState(Body, frozen=True):
 
 
 class LeaseRequest(Body, frozen=True):
-    """Front end to router: where does this request go? Loads the model when it must."""
+    """Front end to router: where does this request go? Loads the model when it must.
+
+    The engines at the endpoints of ``avoid`` have failed it already: others go first. Without
+    ``wait`` it is refused when no other can take it at once.
+    """
 
     request_id: str
     model: str
     principal: str = ""
+    avoid: tuple[str, ...] = ()
+    wait: bool = True
 
 
 class Lease(Body, frozen=True):

@@ -43,7 +43,9 @@ class Generate(Body, frozen=True):
 
     ``tools`` are OpenAI's objects; ``tool_choice`` is auto, none, required or a function's name.
     ``template`` holds further variables for the chat template. With ``continue_final`` the answer
-    goes on from the last message, which is the assistant's.
+    goes on from the last message, which is the assistant's. ``resume`` are output tokens that the
+    client has already, from an engine that was lost: the answer goes on after them, and the first
+    delta has their number as its index.
     """
 
     request_id: str
@@ -59,6 +61,7 @@ class Generate(Body, frozen=True):
     constraint: Constraint | None = None
     template: dict[str, Any] | None = None
     continue_final: bool = False
+    resume: tuple[int, ...] = ()
 
 
 class ToolCallDelta(Body, frozen=True):

@@ -12,7 +12,7 @@ from cortex_actors.dialects.events import GenerationEvent, Started
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 ARGUMENTS = st.sampled_from(("{}", '{"city": "Paris"}', '{"a": [1, 2.5, null], "ü": "\\n"}'))
 
 
@@ -60,8 +60,10 @@ def cuttings(draw: st.DrawFn, output: Output) -> list[GenerationEvent]:
     return [*events, output.done]
 
 
-def _deltas(draw: st.DrawFn, output: Output) -> list[dict[str, Any]]:
-    deltas = [{"reasoning": piece} for piece in _pieces(draw, output.reasoning)]
+def _deltas(draw: Any, output: Output) -> list[dict[str, Any]]:
+    deltas: list[dict[str, Any]] = [
+        {"reasoning": piece} for piece in _pieces(draw, output.reasoning)
+    ]
     texts: list[dict[str, Any]] = [{"text": piece} for piece in _pieces(draw, output.text)]
     if deltas and texts and draw(st.booleans()):
         deltas[-1] |= texts.pop(0)
@@ -76,7 +78,7 @@ def _deltas(draw: st.DrawFn, output: Output) -> list[dict[str, Any]]:
     return deltas
 
 
-def _pieces(draw: st.DrawFn, text: str) -> list[str]:
+def _pieces(draw: Any, text: str) -> list[str]:
     cuts = sorted(draw(st.sets(st.integers(1, max(len(text) - 1, 1)), max_size=3)))
     bounds = [0, *(cut for cut in cuts if cut < len(text)), len(text)]
     return [text[a:b] for a, b in pairwise(bounds) if a < b]

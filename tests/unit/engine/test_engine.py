@@ -307,3 +307,36 @@ def test_the_default_is_the_models_own(model_dir: Path) -> None:
 
     assert answer.text == bench.right_text(8)
     assert GREEDY.max_tokens == 8
+
+
+@pytest.mark.parametrize("had", [1, 5, 7])
+def test_an_answer_goes_on_after_what_another_engine_has_told(bench: EngineBench, had: int) -> None:
+    bench.start_group()
+    client, _ = bench.client()
+    tokens = bench.right_tokens(8)
+
+    answer = bench.ask(client, resume=tuple(tokens[:had]))
+
+    assert [token for delta in answer.deltas for token in delta.tokens] == tokens[had:]
+    assert [delta.index for delta in answer.deltas] == list(range(had, 8))
+    assert bench.right_text(8).endswith(answer.text)
+    assert answer.done.completion_tokens == 8
+    assert answer.done.finish_reason == "length"
+
+
+def test_an_answer_of_which_only_the_end_was_lost_ends(bench: EngineBench) -> None:
+    bench.start_group()
+    client, _ = bench.client()
+
+    answer = bench.ask(client, resume=tuple(bench.right_tokens(8)))
+
+    assert answer.deltas == []
+    assert (answer.done.finish_reason, answer.done.completion_tokens) == ("length", 8)
+
+
+def test_only_a_single_choice_can_be_resumed(bench: EngineBench) -> None:
+    bench.start_group()
+    client, _ = bench.client()
+
+    assert bench.ask(client, resume=(1,), n=2).failure.param == "resume"
+    assert bench.ask(client, resume=(-1,)).failure.param == "resume"

@@ -10,11 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import Phase as Phase_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.generation_flow import (
+    MAX_RETRIES,
     AskEngine,
     AskLease,
     CancelCall,
@@ -28,7 +30,10 @@ from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
-MOVES = ("leased", "loading", "piece", "done", "failed", "lost", "deadline", "cancel", "drain")
+MOVES = (
+    *("leased", "loading", "piece", "done", "failed", "lost", "deadline", "cancel", "drain"),
+    *("gap", "busy", "died"),
+)
 LIKELY = (*MOVES, "leased", "leased", "piece", "piece", "lost")
 TERMINAL = (GenerateDone, Failure)
 
@@ -45,18 +50,22 @@ class Driver:
     emitted: list[GenerationEvent] = field(default_factory=list)
     settled: list[LeaseSettled] = field(default_factory=list)
     client_left: bool = False
+    told: list[int] = field(default_factory=list)
+    sent: int = 0
 
     def take(self, effects: Effects) -> None:
         for effect in effects:
             match effect:
                 case AskLease():
                     self.asked_leases += 1
-                case AskEngine():
-                    assert not any(isinstance(event, TextDelta) for event in self.emitted)
+                case AskEngine(_, resume):
+                    assert list(resume) == self.told, "an engine must go on where the last ended"
                     self.asked_engines += 1
                 case Emit(event):
                     assert not self.ended_for_client, "an event after the end"
                     self.emitted.append(event)
+                    if isinstance(event, TextDelta):
+                        self.told += event.tokens
                 case Settle(settled):
                     self.settled.append(settled)
                 case CancelCall():
@@ -68,28 +77,50 @@ class Driver:
 
     def move(self, name: str) -> None:
         self.now += 1.0
-        flow, leasing = self.flow, self.flow.phase is Phase.LEASING
+        if self.flow.phase is Phase.LEASING:
+            self._move_leasing(name)
+        else:
+            self._move_generating(name)
         match name:
-            case "leased" if leasing:
-                self.leases += 1
-                self.take(flow.leased(Lease(self.leases, "tiny", "local", "tcp://x"), self.now))
-            case "loading" if leasing:
-                self.take(flow.loading(ModelState("tiny", "starting", progress=0.5)))
-            case "piece" if not leasing:
-                self.take(flow.piece(TextDelta("x", 0, (1,)), self.now))
-            case "done" if not leasing:
-                self.take(flow.done(GenerateDone("stop", 3, 4), self.now))
             case "failed":
-                self.take(flow.failed(Failure("step_failed", "no"), self.now))
+                self.take(self.flow.failed(Failure("step_failed", "no"), self.now))
             case "lost":
-                self.take(flow.lost("silent", "", self.now))
+                self.take(self.flow.lost("silent", "", self.now))
             case "deadline":
-                self.take(flow.lost("deadline", "", self.now))
+                self.take(self.flow.lost("deadline", "", self.now))
             case "cancel":
                 self.client_left = True
-                self.take(flow.cancel(None))
+                self.take(self.flow.cancel(None))
             case "drain":
-                self.take(flow.cancel(Failure("shutting_down", "bye")))
+                self.take(self.flow.cancel(Failure("shutting_down", "bye")))
+            case _:
+                pass
+
+    def _move_leasing(self, name: str) -> None:
+        match name:
+            case "leased":
+                self.leases += 1
+                lease = Lease(self.leases, "tiny", "local", "tcp://x")
+                self.take(self.flow.leased(lease, self.now))
+            case "loading":
+                self.take(self.flow.loading(ModelState("tiny", "starting", progress=0.5)))
+            case _:
+                pass
+
+    def _move_generating(self, name: str) -> None:
+        flow, next_ = self.flow, len(self.told)
+        match name:
+            case "piece":
+                self.sent += 1
+                self.take(flow.piece(TextDelta("x", next_, (self.sent,)), self.now))
+            case "gap":
+                self.take(flow.piece(TextDelta("x", next_ + 1, (0,)), self.now))
+            case "done":
+                self.take(flow.done(GenerateDone("stop", 3, 4), self.now))
+            case "busy":
+                self.take(flow.failed(Failure("overloaded", "full", retry_after_s=2.0), self.now))
+            case "died":
+                self.take(flow.failed(Failure("worker_died", "gone"), self.now))
             case _:
                 pass
 
@@ -104,7 +135,9 @@ def play(flow: GenerationFlow, moves: list[str]) -> Driver:
     assert flow.phase is Phase.ENDED
     by_lease = Counter(settled.lease for settled in driver.settled)
     assert by_lease == Counter(range(1, driver.leases + 1))
-    assert driver.asked_leases <= 2
+    assert driver.asked_leases <= 1 + MAX_RETRIES
+    told = [event for event in driver.emitted if isinstance(event, TextDelta)]
+    assert [delta.index for delta in told] == list(range(len(told)))
     assert sum(isinstance(event, Started) for event in driver.emitted) <= 1
     if not driver.client_left:
         assert driver.ended_for_client, "the client was never told the end"
@@ -112,10 +145,13 @@ def play(flow: GenerationFlow, moves: list[str]) -> Driver:
 
 
 def play_many(make: type[GenerationFlow]) -> None:
-    @settings(max_examples=1000, database=None)
-    @given(st.lists(st.sampled_from(LIKELY), max_size=10))
-    def run(moves: list[str]) -> None:
-        play(make("tiny", 0.0), moves)
+    @settings(max_examples=1000, database=None, phases=[Phase_.generate])
+    @given(
+        st.sampled_from(((), ("leased",), ("leased", "piece"), ("leased", "piece", "lost"))),
+        st.lists(st.sampled_from(LIKELY), max_size=10),
+    )
+    def run(first: tuple[str, ...], moves: list[str]) -> None:
+        play(make("tiny", 0.0, resumable=True), [*first, *moves])
 
     run()
 
@@ -144,15 +180,49 @@ def test_an_engine_lost_before_the_first_text_is_replaced_unnoticed() -> None:
     assert not any(isinstance(event, Failure) for event in driver.emitted)
 
 
-def test_it_is_replaced_only_once() -> None:
-    driver = play(GenerationFlow("tiny", 0.0), ["leased", "lost", "leased", "lost"])
+def test_it_is_replaced_only_so_often() -> None:
+    driver = play(GenerationFlow("tiny", 0.0), ["leased", "lost"] * (MAX_RETRIES + 1))
     last = driver.emitted[-1]
     assert isinstance(last, Failure)
     assert last.code == "link_lost"
-    assert driver.asked_leases == 2
+    assert driver.asked_leases == 1 + MAX_RETRIES
 
 
-def test_an_engine_lost_after_the_first_text_ends_the_stream() -> None:
+def test_without_budget_nothing_is_tried_again() -> None:
+    flow = GenerationFlow("tiny", 0.0, may_retry=lambda: False)
+    assert play(flow, ["leased", "lost"]).asked_leases == 1
+
+
+def test_a_replica_that_is_full_is_passed_over_and_others_are_not_waited_for() -> None:
+    flow = GenerationFlow("tiny", 0.0)
+    driver = Driver(flow)
+    driver.move("leased")
+    full = Failure("overloaded", "full", retry_after_s=9.0)
+    effects = flow.failed(full, 1.0)
+    assert effects[-1] == AskLease(avoid=("tcp://x",), wait=False)
+
+    driver.take(flow.failed(Failure("model_unavailable", "no other"), 2.0))
+    assert driver.emitted[-1] == full
+
+
+def test_a_stream_goes_on_elsewhere_after_the_tokens_that_the_client_has() -> None:
+    flow = GenerationFlow("tiny", 0.0, resumable=True)
+    moves = ["leased", "piece", "piece", "lost", "leased", "piece", "done"]
+    driver = play(flow, moves)
+    assert driver.told == [1, 2, 3]
+    assert isinstance(driver.emitted[-1], GenerateDone)
+    assert [settled.outcome for settled in driver.settled] == ["link_lost", "completed"]
+    assert [settled.completion_tokens for settled in driver.settled] == [2, 2]
+
+
+def test_a_gap_in_the_output_is_an_error_and_not_passed_on() -> None:
+    driver = play(GenerationFlow("tiny", 0.0, resumable=True), ["leased", "piece", "gap", "failed"])
+    last = driver.emitted[-1]
+    assert isinstance(last, Failure)
+    assert last.code == "internal"
+
+
+def test_an_engine_lost_after_the_first_text_of_several_choices_ends_the_stream() -> None:
     driver = play(GenerationFlow("tiny", 0.0), ["leased", "piece", "lost"])
     last = driver.emitted[-1]
     assert isinstance(last, Failure)
@@ -216,9 +286,21 @@ class TellsTheEndTwice(GenerationFlow):  # type: ignore[misc]
         return (Emit(event),)
 
 
-class RetriesAfterText(GenerationFlow):  # type: ignore[misc]
-    def _may_retry(self, reason: str) -> bool:
-        return self.phase is Phase.GENERATING and self._retries == 0
+class BeginsAnewAfterText(GenerationFlow):  # type: ignore[misc]
+    def _go_elsewhere(self, failure: Failure, now: float) -> Effects:
+        self._output.clear()
+        return super()._go_elsewhere(failure, now)
+
+
+class PassesGapsOn(GenerationFlow):  # type: ignore[misc]
+    def piece(self, delta: TextDelta, now: float) -> Effects:
+        self._next[delta.choice] = delta.index
+        return super().piece(delta, now)
+
+
+class TriesForEver(GenerationFlow):  # type: ignore[misc]
+    def _may_go_elsewhere(self, code: str) -> bool:
+        return self.phase is Phase.GENERATING and not self._cancelled
 
 
 class NeverTellsTheEnd(GenerationFlow):  # type: ignore[misc]
@@ -233,7 +315,9 @@ class NeverTellsTheEnd(GenerationFlow):  # type: ignore[misc]
         ForgetsTheLeaseOfAnAbandonedRequest,
         SettlesAgainOnCancel,
         TellsTheEndTwice,
-        RetriesAfterText,
+        BeginsAnewAfterText,
+        PassesGapsOn,
+        TriesForEver,
         NeverTellsTheEnd,
     ],
 )

@@ -18,10 +18,12 @@ from cortex_actors.serving.messages import (
     LeaseAsked,
     LeaseReturned,
     LoadFinished,
+    LoadUnwanted,
+    ReplicaInUse,
     Tick,
 )
 from cortex_actors.serving.request_metrics import RequestMetrics
-from cortex_actors.serving.router import LATE_S, Router
+from cortex_actors.serving.router import AVOID_S, LATE_S, Router
 from cortex_actors.serving.state_board import StateBoard
 from tests.eventually import eventually
 from tests.unit.serving.doubles import (
@@ -248,3 +250,50 @@ def test_a_dead_loader_does_not_take_the_router_along(scene: Scene) -> None:
 
     assert scene.summary == "leases=0 parked=1"
     assert request.answers == []
+
+
+def test_an_engine_that_failed_a_request_is_passed_over_until_it_has_had_time(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    wanted = LeaseRequest("id", "m", avoid=("tcp://127.0.0.1:7",))
+    request = FakeRequest(wanted)
+    scene.router.tell(LeaseAsked(request, wanted))
+    assert scene.summary == "leases=0 parked=1"
+
+    scene.clock.advance(AVOID_S)
+    scene.show(model_state("m"))
+    assert isinstance(request.answer(), Lease)
+
+
+def test_a_restarted_engine_is_another(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    wanted = LeaseRequest("id", "m", avoid=("tcp://127.0.0.1:6",))
+    request = FakeRequest(wanted)
+    scene.router.tell(LeaseAsked(request, wanted))
+    assert isinstance(request.answer(), Lease)
+
+
+def test_who_does_not_wait_is_refused_when_no_other_replica_is_there(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    wanted = LeaseRequest("id", "m", avoid=("tcp://127.0.0.1:7",), wait=False)
+    request = FakeRequest(wanted)
+    scene.router.tell(LeaseAsked(request, wanted))
+    assert request.failure().code == FailureCode.MODEL_UNAVAILABLE
+    assert scene.summary == "leases=0 parked=0"
+
+
+def test_the_loader_hears_when_a_replica_is_in_use_and_when_no_more(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    leases = [scene.ask(link=link).answer() for _ in range(2)]
+    for lease in leases:
+        assert isinstance(lease, Lease)
+        scene.router.tell(LeaseReturned(holder_of(link), LeaseSettled(lease.lease, "completed")))
+    settle(scene.router)
+    heard = scene.loader.heard(ReplicaInUse)
+    assert heard == [ReplicaInUse("m", "n1", 1), ReplicaInUse("m", "n1", 0)]
+
+
+def test_the_loader_hears_when_nobody_waits_any_more(scene: Scene) -> None:
+    request = scene.park()
+    request.cancel("client_gone")
+    assert scene.loader.next(LoadUnwanted).model == "m"
