@@ -21,6 +21,7 @@ from cortex_actors.config.fields import (
     Seconds,
     Section,
 )
+from cortex_actors.config.stored_responses import StoredResponses
 
 
 @final
@@ -35,6 +36,7 @@ class GatewaySettings(Section):
     max_body_mb: Count = 32
     load_deadline_s: Seconds = 600.0
     drain_s: Seconds = 5.0
+    stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     log_level: LogLevel = "info"
 

@@ -24,6 +24,7 @@ from cortex_actors.config.fields import (
     Section,
 )
 from cortex_actors.config.restart_settings import RestartSettings
+from cortex_actors.config.stored_responses import StoredResponses
 
 
 @final
@@ -46,6 +47,7 @@ class NeuronSettings(Section):
     load_deadline_s: Seconds = 600.0
     standby: Annotated[int, Field(ge=0, le=64)] = 1
     drain_s: Seconds = 5.0
+    stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     chaos: bool = False
     log_level: LogLevel = "info"

@@ -25,16 +25,25 @@ from cortex_actors.http.resources.metrics import Metrics
 from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
 from cortex_actors.http.resources.models import Model, ModelList
 from cortex_actors.http.resources.neuron_status import Discovery, NeuronModels
+from cortex_actors.http.resources.responses import (
+    CancelResponse,
+    InputItems,
+    Responses,
+    StoredResponses,
+)
 from cortex_actors.http.resources.version import Version
+from cortex_actors.http.response_store import ResponseStore
 
 FalconApp = falcon.App[falcon.Request, falcon.Response]
 
 
-def create_gateway_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT) -> WsgiApp:
+def create_gateway_app(
+    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     return _create(
         {
-            **_common_routes(backend, body_limit),
+            **_common_routes(backend, body_limit, store),
             "/admin/load": LoadModel(backend, body_limit),
             "/admin/unload": UnloadModel(backend, body_limit),
             "/admin/status": GatewayStatus(backend),
@@ -42,11 +51,13 @@ def create_gateway_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT
     )
 
 
-def create_neuron_app(backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT) -> WsgiApp:
+def create_neuron_app(
+    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
     return _create(
         {
-            **_common_routes(backend, body_limit),
+            **_common_routes(backend, body_limit, store),
             "/discovery": Discovery(backend),
             "/models": NeuronModels(backend),
             "/models/load": LoadModel(backend, body_limit),
@@ -62,13 +73,19 @@ def create_metrics_app(backend: Backend) -> WsgiApp:
     return _create({"/metrics": Metrics(backend), "/health": Health()})
 
 
-def _common_routes(backend: Backend, body_limit: int) -> dict[str, object]:
+def _common_routes(
+    backend: Backend, body_limit: int, store: ResponseStore | None
+) -> dict[str, object]:
     return {
         "/v1/chat/completions": Generations(backend, ChatRequest.parse, body_limit),
         "/v1/completions": Generations(backend, CompletionRequest.parse, body_limit),
         "/v1/messages": Generations(backend, MessagesRequest.parse, body_limit),
         "/v1/messages/count_tokens": CountTokensOfMessages(backend, body_limit),
         "/v1/embeddings": Embeddings(backend, body_limit),
+        "/v1/responses": Responses(backend, store, body_limit),
+        "/v1/responses/{response_id}": StoredResponses(store),
+        "/v1/responses/{response_id}/input_items": InputItems(store),
+        "/v1/responses/{response_id}/cancel": CancelResponse(store),
         "/v1/models": ModelList(backend),
         "/v1/models/{model_id:path}": Model(backend),
         "/health": Health(),

@@ -32,6 +32,7 @@ from cortex_actors.http.generation import Deadlines
 from cortex_actors.http.gunicorn_log import GunicornLog
 from cortex_actors.http.listening import ListenError, listen
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
+from cortex_actors.http.response_store import ResponseStore, StoreLimits
 from neuron_runtime.exit_codes import ExitCode
 
 _LOG = logging.getLogger("cortex.http")
@@ -96,7 +97,11 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         )
         dispatcher.start()
         create = _APPS[arguments.service]
-        app = create(dispatcher, body_limit=arguments.max_body_mb * 1024 * 1024)
+        app = create(
+            dispatcher,
+            body_limit=arguments.max_body_mb * 1024 * 1024,
+            store=_response_store(arguments),
+        )
         if self._metrics_port is None:
             return app
         return _ByPort(app, self._metrics_port, create_metrics_app(dispatcher))
@@ -152,6 +157,17 @@ def _metrics_port(arguments: argparse.Namespace, sockets: list[socket.socket]) -
     return None if arguments.metrics_listen is None else str(sockets[-1].getsockname()[1])
 
 
+def _response_store(arguments: argparse.Namespace) -> ResponseStore | None:
+    if arguments.responses_file is None or not arguments.responses_max_count:
+        return None
+    limits = StoreLimits(
+        max_count=arguments.responses_max_count,
+        max_bytes=arguments.responses_max_mb * 2**20,
+        max_age_s=arguments.responses_max_age_h * 3600.0,
+    )
+    return ResponseStore(arguments.responses_file, limits)
+
+
 def _own_signals() -> None:
     # Ctrl-C reaches the whole process group; the daemon alone decides what follows from it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -174,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-body-mb", type=int, default=32)
+    parser.add_argument("--responses-file", type=Path)
+    parser.add_argument("--responses-max-count", type=int, default=10_000)
+    parser.add_argument("--responses-max-mb", type=int, default=512)
+    parser.add_argument("--responses-max-age-h", type=int, default=720)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)

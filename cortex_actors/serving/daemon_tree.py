@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.address import Address
+from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.process_actor import ProcessSource
@@ -52,6 +53,7 @@ class ServingSettings(Protocol):
     load_deadline_s: float
     drain_s: float
     key_file: Path | None
+    stored_responses: StoredResponses
 
     @property
     def log_level(self) -> str:
@@ -143,6 +145,7 @@ class DaemonTree:
 
     def _start_front_end(self, name: str, metrics_listen: Address | None) -> ActorRef:
         serving = self._serving
+        stored = serving.stored_responses
         settings = FrontEndSettings(
             service=self.service,
             listen=str(serving.listen),
@@ -155,5 +158,7 @@ class DaemonTree:
             drain_s=serving.drain_s,
             log_level=serving.log_level,
             key_file=serving.key_file,
+            responses_file=stored.file or self._ground.runtime_dir / "responses.sqlite",
+            stored_responses=stored,
         )
         return FrontEnd.start(settings, self._ground.source, name=name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
 
 
@@ -24,6 +25,8 @@ class FrontEndSettings:
     drain_s: float
     log_level: str
     key_file: Path | None
+    responses_file: Path
+    stored_responses: StoredResponses
 
 
 @final
@@ -50,6 +53,10 @@ class FrontEnd(ProcessActor):
             f"--load-deadline-s={settings.load_deadline_s}",
             f"--drain-s={settings.drain_s}",
             f"--log-level={settings.log_level}",
+            f"--responses-file={settings.responses_file}",
+            f"--responses-max-count={settings.stored_responses.max_count}",
+            f"--responses-max-mb={settings.stored_responses.max_mb}",
+            f"--responses-max-age-h={settings.stored_responses.max_age_h}",
         )
         if settings.key_file is not None:
             args += (f"--key-file={settings.key_file}",)

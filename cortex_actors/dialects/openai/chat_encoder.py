@@ -42,7 +42,7 @@ class _Choice:
             else:
                 self.calls[call.index]["function"]["arguments"] += call.arguments
         if _is_visible(delta):
-            self.logprobs += map(_logprob, delta.logprobs)
+            self.logprobs += map(logprob_of, delta.logprobs)
 
     def message(self) -> dict[str, Any]:
         other = self.reasoning or self.calls
@@ -124,7 +124,7 @@ class ChatEncoder(OpenAIStream):
             parts.append({"content": delta.text})
         if delta.tool_calls:
             parts.append({"tool_calls": [_call_delta(call) for call in delta.tool_calls]})
-        logprobs = _logprobs([_logprob(each) for each in delta.logprobs])
+        logprobs = _logprobs([logprob_of(each) for each in delta.logprobs])
         chunks = [self._chunk(delta.choice, part) for part in parts]
         chunks[0]["choices"][0]["logprobs"] = logprobs
         return [*self._role(delta.choice, "" if "content" in parts[0] else None), *chunks]
@@ -179,7 +179,8 @@ def _logprobs(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"content": entries, "refusal": None} if entries else None
 
 
-def _logprob(token: TokenLogprob) -> dict[str, Any]:
+def logprob_of(token: TokenLogprob) -> dict[str, Any]:
+    """Return OpenAI's object for one token."""
     return {**_alternative(token), "top_logprobs": [_alternative(each) for each in token.top]}
 
 
