@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=0, help="per rank; 0: any number")
     parser.add_argument("--max-running", type=int, default=16)
     parser.add_argument("--max-queued", type=int, default=64)
+    parser.add_argument("--kv-mb", type=int, default=0, help="per rank; 0: by free memory")
     return parser
 
 
@@ -212,6 +213,7 @@ class _Process:
             threads=arguments.threads,
             quant=arguments.quant,
             block_tokens=BLOCK_TOKENS,
+            kv_bytes=arguments.kv_mb << 20,
         )
 
 

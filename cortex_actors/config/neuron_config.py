@@ -29,7 +29,11 @@ from cortex_actors.config.stored_responses import StoredResponses
 
 @final
 class NeuronSettings(Section):
-    """The ``neuron`` section. Durations in seconds, ``max_body_mb`` in MiB, limits per model."""
+    """The ``neuron`` section. Durations in seconds, ``..._mb`` in MiB, limits per model.
+
+    ``memory_mb`` caps what each device offers; None is all that it has.
+    ``kv_mb`` is for the keys and values of each model, per device; None is by what is free.
+    """
 
     name: Name = "local"
     listen: ListenAddress = Field(default="127.0.0.1:13131", validate_default=True)
@@ -37,6 +41,8 @@ class NeuronSettings(Section):
     key_file: OptionalFilePath = None
     gateway_keys: OptionalFilePath = None
     devices: Devices = Field(default="auto", validate_default=True)
+    memory_mb: Count | None = None
+    kv_mb: Count | None = None
     cache_dir: FilePath = Field(default="~/.cache/cortex", validate_default=True)
     models: FilePath = Field(default="models.yaml", validate_default=True)
     workers: Annotated[int, Field(ge=1, le=64)] = 1

@@ -53,6 +53,7 @@ class EngineSettings:
     threads: int
     max_running: int
     max_queued: int
+    kv_mb: int
     start_s: float
     key_file: Path | None
     allowed_keys: Path | None
@@ -96,6 +97,7 @@ class EngineProcess(ProcessActor):
             f"--threads={settings.threads}",
             f"--max-running={settings.max_running}",
             f"--max-queued={settings.max_queued}",
+            f"--kv-mb={settings.kv_mb}",
         )
         if settings.key_file is not None and settings.allowed_keys is not None:
             args += (

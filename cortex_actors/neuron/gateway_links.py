@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import final
 
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.neuron.messages import LoadAsked, UnloadAsked
+from cortex_actors.neuron.messages import LoadAsked, RenewAsked, UnloadAsked
 from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.fleet import LoadModel, UnloadModel
+from transports.schemas.fleet import LoadModel, RenewStandby, StandbyRenewed, UnloadModel
 from transports.schemas.link import Failure
 
 
@@ -18,9 +18,10 @@ from transports.schemas.link import Failure
 class GatewayLinks:
     """A ``LinkHandler``: subscribes each gateway to the neuron's state and takes its commands."""
 
-    def __init__(self, publisher: ActorRef, models: ActorRef) -> None:
+    def __init__(self, publisher: ActorRef, models: ActorRef, standby: ActorRef) -> None:
         self._publisher = publisher
         self._models = models
+        self._standby = standby
 
     def on_up(self, link: Link) -> None:
         """Start to push the state to the newcomer."""
@@ -33,6 +34,9 @@ class GatewayLinks:
                 self._models.notify(LoadAsked(spec, request))
             case UnloadModel(model=model):
                 self._models.notify(UnloadAsked(model, request))
+            case RenewStandby():
+                self._standby.notify(RenewAsked())
+                request.complete(StandbyRenewed())
             case other:
                 name = type(other).__name__
                 request.fail(Failure(FailureCode.INVALID_REQUEST, f"a neuron answers no {name}"))

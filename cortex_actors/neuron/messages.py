@@ -172,6 +172,18 @@ class DevicesMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewAsked:
+    """Replace what stands by as soon as no model is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class CyclesCounted:
+    """How many loads have begun since what stands by was last renewed."""
+
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsChanged:
     """The states of all resident models."""
 

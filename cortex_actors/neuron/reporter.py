@@ -12,10 +12,11 @@ import msgspec
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.neuron.messages import DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.memory_cap import less_used
+from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
 from cortex_actors.serving.messages import FleetChanged, Tick
 from cortex_actors.serving.state_board import StateBoard
-from transports.schemas.fleet import NeuronState
+from transports.schemas.fleet import DeviceState, NeuronState
 
 
 def first_state(name: str, boot: int) -> NeuronState:
@@ -40,19 +41,32 @@ class Reporter(SupervisedActor):
         board: StateBoard[NeuronState],
         publishers: Sequence[ActorRef],
         find: Callable[[str], ActorRef | None],
+        cap_mb: int | None = None,
     ) -> None:
         super().__init__()
         self._board = board
         self._publishers = tuple(publishers)
         self._find = find
+        self._cap_mb = cap_mb
+        self._measured: tuple[DeviceState, ...] = ()
 
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
-        self._write(msgspec.structs.replace(self._board.read(), devices=message.devices))
+        self._measured = message.devices
+        self._write(self._with_devices(self._board.read()))
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
-        self._write(msgspec.structs.replace(self._board.read(), models=message.models))
+        state = msgspec.structs.replace(self._board.read(), models=message.models)
+        self._write(self._with_devices(state))
+
+    @handles(CyclesCounted)
+    def _cycles_counted(self, message: CyclesCounted) -> None:
+        self._write(msgspec.structs.replace(self._board.read(), cycles=message.cycles))
+
+    def _with_devices(self, state: NeuronState) -> NeuronState:
+        devices = less_used(self._measured, state.models, self._cap_mb)
+        return msgspec.structs.replace(state, devices=devices)
 
     def _write(self, state: NeuronState) -> None:
         self._board.write(state)

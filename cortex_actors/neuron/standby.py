@@ -11,7 +11,8 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.process_actor import KILL_WAIT_S
 from cortex_actors.kit.reasons import ExitReason
-from cortex_actors.neuron.messages import ModelsChanged
+from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.messages import CyclesCounted, ModelsChanged, RenewAsked
 from cortex_actors.neuron.model_lifecycle import ModelPhase
 from cortex_actors.neuron.model_processes import WORKER_NICE
 from neuron_runtime.exit_codes import ExitKind
@@ -24,6 +25,9 @@ RETRY_S: Final = 60.0
 _BUSY = frozenset(
     {ModelPhase.PREPARING, ModelPhase.STARTING, ModelPhase.RECOVERING, ModelPhase.UNLOADING}
 )
+
+# What a load is until it has taken the processes that stood by.
+_LOADING = frozenset({ModelPhase.PREPARING, ModelPhase.STARTING})
 
 MakeSpecs = Callable[[OnExit], tuple[StandbySpec, ...]]
 
@@ -61,13 +65,20 @@ class Standby(SupervisedActor):
     when we are.
     """
 
-    def __init__(self, specs: MakeSpecs, launcher: Launcher) -> None:
+    def __init__(
+        self, specs: MakeSpecs, launcher: Launcher, reporter: ActorRef | None = None
+    ) -> None:
         super().__init__()
         self._make_specs = specs
         self._launcher = launcher
         self._specs: tuple[StandbySpec, ...] = ()
+        self._reporter = reporter
         self._busy = False
         self._waits = False
+        self._renew_wanted = False
+        self._renewed: set[int] = set()
+        self._loading: frozenset[str] = frozenset()
+        self._cycles = 0
 
     def on_start(self) -> None:
         """Prepare the first."""
@@ -92,10 +103,24 @@ class Standby(SupervisedActor):
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         self._busy = any(model.state in _BUSY for model in message.models)
+        loading = frozenset(model.id for model in message.models if model.state in _LOADING)
+        begun, self._loading = loading - self._loading, loading
+        if begun:
+            self._count(self._cycles + len(begun))
+        self._renew()
         self._prepare()
+
+    @handles(RenewAsked)
+    def _renew_asked(self, _: RenewAsked) -> None:
+        self._renew_wanted = True
+        self._renew()
 
     @handles(_Ended)
     def _ended(self, message: _Ended) -> None:
+        if message.exit.pid in self._renewed:
+            self._renewed.discard(message.exit.pid)
+            self._prepare()
+            return
         _log.warning("standby ended pid=%d: %s", message.exit.pid, message.exit.exit_reason)
         if not self._waits:
             self._waits = True
@@ -105,6 +130,20 @@ class Standby(SupervisedActor):
     def _retry(self, _: _Retry) -> None:
         self._waits = False
         self._prepare()
+
+    def _renew(self) -> None:
+        if self._busy or not self._renew_wanted:
+            return
+        self._renew_wanted = False
+        for handle in self._launcher.standbys:
+            self._renewed.add(handle.pid)
+            handle.kill(ExitKind.SHUTDOWN)
+        self._count(0)
+
+    def _count(self, cycles: int) -> None:
+        self._cycles = cycles
+        if self._reporter is not None:
+            self._reporter.notify(CyclesCounted(cycles))
 
     def _prepare(self) -> None:
         if self._busy or self._waits:

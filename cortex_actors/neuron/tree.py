@@ -22,6 +22,7 @@ from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
 from cortex_actors.neuron.gateway_links import GatewayLinks
+from cortex_actors.neuron.memory_cap import capped
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
 from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
@@ -126,7 +127,9 @@ class NeuronTree(DaemonTree):
             self.registry.find("publisher/front_ends"),
             self.registry.find("publisher/gateways"),
         ]
-        return Reporter.start(self._board, publishers, self._find, name=name)
+        return Reporter.start(
+            self._board, publishers, self._find, self._settings.memory_mb, name=name
+        )
 
     def _device_monitor(self, name: str) -> ActorRef:
         reporter = self.registry.find("reporter")
@@ -136,13 +139,15 @@ class NeuronTree(DaemonTree):
                 if listener is not None:
                     listener.notify(DevicesMeasured(devices))
 
-        measure = partial(measure_devices, self._devices)
+        def measure() -> tuple[DeviceState, ...]:
+            return capped(measure_devices(self._devices), self._settings.memory_mb)
+
         return DeviceMonitor.start(self._devices, measure, on_measured, name=name)
 
     @cached_property
     def _devices(self) -> tuple[DeviceState, ...]:
         """What this neuron offers; found once, so that a loss cannot change the numbering."""
-        return find_devices(self._settings.devices)
+        return capped(find_devices(self._settings.devices), self._settings.memory_mb)
 
     def _children_listener(self, name: str) -> ActorRef:
         me = process_identity("neuron", self._settings.name)
@@ -161,7 +166,9 @@ class NeuronTree(DaemonTree):
 
     def _standby(self, name: str) -> ActorRef:
         specs = partial(standby_specs, self._backend, self._settings.standby)
-        return Standby.start(specs, self._ground.source.launcher, name=name)
+        return Standby.start(
+            specs, self._ground.source.launcher, self.registry.find("reporter"), name=name
+        )
 
     def _models(self, name: str) -> ActorRef:
         reporter, standby = self.registry.find("reporter"), self.registry.find("standby")
@@ -257,7 +264,9 @@ class NeuronTree(DaemonTree):
 
     def _gateway_links(self, name: str) -> ActorRef:
         handler = GatewayLinks(
-            self.registry.find("publisher/gateways"), self.registry.find("models")
+            self.registry.find("publisher/gateways"),
+            self.registry.find("models"),
+            self.registry.find("standby"),
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(

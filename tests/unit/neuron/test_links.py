@@ -9,14 +9,28 @@ import pytest
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.gateway_links import GatewayLinks
-from cortex_actors.neuron.messages import ChildDown, ChildNote, ChildUp, LoadAsked, UnloadAsked
+from cortex_actors.neuron.messages import (
+    ChildDown,
+    ChildNote,
+    ChildUp,
+    LoadAsked,
+    RenewAsked,
+    UnloadAsked,
+)
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
 from tests.unit.serving.doubles import Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.link import Identity
 from transports.schemas.daemon import EngineReady
-from transports.schemas.fleet import LoadModel, ModelSpec, QueryState, UnloadModel
+from transports.schemas.fleet import (
+    LoadModel,
+    ModelSpec,
+    QueryState,
+    RenewStandby,
+    StandbyRenewed,
+    UnloadModel,
+)
 from transports.schemas.link import Hello, LinkDrops
 
 Start = Callable[..., ActorRef]
@@ -89,7 +103,7 @@ def test_children_are_answered_nothing() -> None:
 
 def test_a_gateway_is_subscribed_and_commands(start: Start) -> None:
     publisher, models = Audience(start(Recorder)), Audience(start(Recorder))
-    links, link = GatewayLinks(publisher.ref, models.ref), FakeLink()
+    links, link = GatewayLinks(publisher.ref, models.ref, models.ref), FakeLink()
     spec = ModelSpec("m", "file:///m.gguf")
     load, unload = FakeRequest(LoadModel(spec)), FakeRequest(UnloadModel("m"))
     links.on_up(link)
@@ -105,10 +119,19 @@ def test_a_gateway_is_subscribed_and_commands(start: Start) -> None:
     assert publisher.next(SubscriberGone) == SubscriberGone(link)
 
 
+def test_a_gateway_has_what_stands_by_renewed(start: Start) -> None:
+    standby, other = Audience(start(Recorder)), start(Recorder)
+    request = FakeRequest(RenewStandby())
+    GatewayLinks(other, other, standby.ref).on_request(request)
+
+    assert standby.next(RenewAsked) == RenewAsked()
+    assert request.answer() == StandbyRenewed()
+
+
 def test_a_gateway_that_asks_for_something_else_is_refused(start: Start) -> None:
     publisher, models = start(Recorder), start(Recorder)
     request = FakeRequest(QueryState())
-    GatewayLinks(publisher, models).on_request(request)
+    GatewayLinks(publisher, models, models).on_request(request)
 
     assert request.failure().code == FailureCode.INVALID_REQUEST
     assert "QueryState" in request.failure().message

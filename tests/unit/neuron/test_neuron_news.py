@@ -10,7 +10,7 @@ from cortex_actors.config.devices import DeviceError
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.device_monitor import DeviceMonitor
-from cortex_actors.neuron.messages import DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
 from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.serving.messages import EnsureLoaded, FleetChanged, LoadFinished, Tick
 from cortex_actors.serving.state_board import StateBoard
@@ -22,7 +22,7 @@ from tests.unit.serving.doubles import (
     settle,
 )
 from transports.failures import FailureCode
-from transports.schemas.fleet import DeviceState
+from transports.schemas.fleet import DeviceState, ModelState
 from transports.schemas.link import Failure
 
 Start = Callable[..., ActorRef]
@@ -45,6 +45,21 @@ def test_the_board_is_written_before_anyone_is_told(start: Start) -> None:
     assert (state.devices, state.models) == (DEVICES, (model_state("m"),))
     assert router.heard(FleetChanged) == [FleetChanged()] * 2
     assert [publisher.heard(Tick) for publisher in publishers] == [[Tick()] * 2] * 2
+
+
+def test_under_a_cap_the_models_of_this_neuron_are_what_takes_memory(start: Start) -> None:
+    board = StateBoard(first_state("n1", 7))
+    reporter = start(Reporter, board, (), {}.get, 1000)
+    reporter.notify(DevicesMeasured((DeviceState("cpu:0", "cpu", "", 1000, 1000),)))
+    taken = ModelState("m", "ready", devices=("cpu:0",), memory_mb=400)
+    reporter.notify(ModelsChanged((taken,)))
+    settle(reporter)
+    assert board.read().devices[0].memory_free_mb == 600
+
+    reporter.notify(ModelsChanged(()))
+    reporter.notify(CyclesCounted(3))
+    settle(reporter)
+    assert (board.read().devices[0].memory_free_mb, board.read().cycles) == (1000, 3)
 
 
 def test_a_router_that_is_not_there_is_not_told(start: Start) -> None:

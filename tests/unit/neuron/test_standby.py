@@ -11,7 +11,7 @@ import pytest
 
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron import standby
-from cortex_actors.neuron.messages import ModelsChanged
+from cortex_actors.neuron.messages import CyclesCounted, ModelsChanged, RenewAsked
 from cortex_actors.neuron.model_lifecycle import ModelPhase
 from cortex_actors.neuron.model_processes import WORKER_NICE
 from cortex_actors.neuron.standby import Standby, standby_specs
@@ -19,6 +19,7 @@ from neuron_runtime.launcher import Launcher, OnExit, ProcessSpec, StandbySpec
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
 from tests.unit.neuron.stub_processes import REAP_S
+from tests.unit.serving.doubles import Audience, Recorder
 from transports.schemas.fleet import ModelState
 
 pytestmark = pytest.mark.process
@@ -110,3 +111,23 @@ def test_a_rank_and_an_engine_are_what_a_load_needs() -> None:
     assert not rank.fits(spec("neuron_runtime.worker_main", args[:2], nice=WORKER_NICE))
     assert engine.fits(spec("neuron_runtime.engine_main", ("--boot=1",)))
     assert standby_specs("torch", 0, lambda _: None) == ()
+
+
+def test_renewal_replaces_what_stands_by_when_no_model_is_on_its_way(
+    start: Start, real: Launcher
+) -> None:
+    reporter = Audience(start(Recorder))
+    ref = start(Standby, stub_specs, real, reporter.ref, name="standby")
+    eventually(lambda: len(pids(real)) == 1, REAP_S)
+    (old,) = pids(real)
+    ref.notify(changed(ModelPhase.PREPARING))
+    ref.notify(changed(ModelPhase.STARTING))
+    ref.notify(RenewAsked())
+    eventually(lambda: ref.handled == 3, REAP_S)
+    assert pids(real) == [old]
+    assert reporter.next(CyclesCounted) == CyclesCounted(1)
+
+    ref.notify(changed(ModelPhase.READY))
+    assert reporter.next(CyclesCounted) == CyclesCounted(0)
+    eventually(lambda: len(pids(real)) == 1 and pids(real) != [old], REAP_S)
+    assert process_state(old) == ""

@@ -1,0 +1,52 @@
+"""A neuron that offers less memory than its devices have (``neuron.memory_mb``). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from transports.schemas.fleet import DeviceState, ModelState
+
+
+def capped(devices: Sequence[DeviceState], cap_mb: int | None) -> tuple[DeviceState, ...]:
+    """Return the devices as they are offered: with at most ``cap_mb`` each; None is no cap."""
+    if cap_mb is None:
+        return tuple(devices)
+    return tuple(
+        msgspec.structs.replace(
+            device,
+            memory_total_mb=min(device.memory_total_mb, cap_mb),
+            memory_free_mb=min(device.memory_free_mb, cap_mb),
+        )
+        for device in devices
+    )
+
+
+def less_used(
+    devices: Sequence[DeviceState], models: Sequence[ModelState], cap_mb: int | None
+) -> tuple[DeviceState, ...]:
+    """Return capped devices less what the models on them take, each an even share per device.
+
+    Under a cap the host's free memory says nothing of ours: others share it. Without one, the
+    measured figures hold the models already.
+    """
+    if cap_mb is None:
+        return tuple(devices)
+    return tuple(
+        msgspec.structs.replace(
+            device,
+            memory_free_mb=max(
+                0, min(device.memory_free_mb, device.memory_total_mb - _used_mb(device, models))
+            ),
+        )
+        for device in devices
+    )
+
+
+def _used_mb(device: DeviceState, models: Sequence[ModelState]) -> int:
+    return sum(
+        -(-model.memory_mb // len(model.devices))
+        for model in models
+        if device.id in model.devices and model.state not in ("failed", "unloaded")
+    )
