@@ -43,6 +43,8 @@ class ChatTemplate:
             ChatTemplateError: It is not a valid template.
         """
         self._special_tokens = dict(special_tokens)
+        # Its role is what system used to be; templates that do not know it refuse it, or worse.
+        self._has_developers = "developer" in source
         environment = _environment()
         try:
             names = environment.parse(source).find_all(nodes.Name)
@@ -76,7 +78,7 @@ class ChatTemplate:
         given = {
             **self._special_tokens,
             **(variables or {}),
-            "messages": [_prepared(message) for message in messages],
+            "messages": [self._prepared(message) for message in messages],
             "tools": list(tools) or None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt and not continue_final,
@@ -88,6 +90,12 @@ class ChatTemplate:
             msg = f"the model's chat template cannot render these messages: {error}"
             raise ChatTemplateError(msg) from error
         return _cut_after(prompt, messages[-1].get("content")) if continue_final else prompt
+
+    def _prepared(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        prepared = _prepared(message)
+        if prepared.get("role") == "developer" and not self._has_developers:
+            prepared["role"] = "system"
+        return prepared
 
 
 def _cut_after(prompt: str, final: Any) -> str:

@@ -15,6 +15,7 @@ from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.responses.responses_encoder import ResponsesEncoder
 from cortex_actors.dialects.responses.responses_request import ResponsesRequest
+from tests.unit.dialects.generation_events import cuttings, outputs
 from tests.unit.dialects.response_client import ResponseClient
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import (
@@ -287,3 +288,15 @@ def test_codes_that_clients_act_upon(code: str, told: str) -> None:
     error = failed[-1]["response"]["error"]
     assert error["code"] == told
     assert (error["reason"], error["request_id"]) == (code, "req-9")
+
+
+@given(st.data())
+def test_one_content_is_one_response_however_the_engine_tells_it(data: st.DataObject) -> None:
+    output = data.draw(outputs())
+    one, other = data.draw(cuttings(output)), data.draw(cuttings(output))
+    whole = gathered(one)
+    assert gathered(other) == whole
+    assert read(streamed(other)).final == whole
+    kinds = [item["type"] for item in whole["output"]]
+    expected = ["reasoning"] * bool(output.reasoning) + ["message"] * bool(output.text)
+    assert kinds == [*expected, *["function_call"] * len(output.calls)]

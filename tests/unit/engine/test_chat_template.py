@@ -258,3 +258,14 @@ def test_what_a_template_does_not_show_cannot_be_continued() -> None:
     template = ChatTemplate("{{ messages | length }}", {})
     with pytest.raises(ChatTemplateError, match="cannot be continued"):
         template.render([{"role": "assistant", "content": "begun"}], continue_final=True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_developer_is_the_system_to_templates_that_know_none(known: bool) -> None:
+    source = "{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}"
+    if known:
+        source = "{# developer #}" + source
+    messages = [{"role": "user", "content": "Hi"}, {"role": "developer", "content": "Be brief."}]
+    role = "developer" if known else "system"
+    assert ChatTemplate(source, {}).render(messages) == f"user: Hi;{role}: Be brief.;"
+    assert messages[1]["role"] == "developer"
