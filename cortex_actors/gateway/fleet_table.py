@@ -73,9 +73,14 @@ class FleetTable:
 
     # -- what happens ---------------------------------------------------------------------------
 
-    def reported(self, state: NeuronState, connection: int, now: float) -> None:
-        """A neuron has said this; a new connection's word replaces all that was known."""
+    def reported(self, state: NeuronState, connection: int, now: float) -> bool:
+        """A neuron has said this; a new connection's word replaces all that was known.
+
+        Returns:
+            Whether it matters to routing, which need not look at every figure that moves.
+        """
         known = self._neurons.get(state.name)
+        before = None if known is None else _routed(known.state)
         models = {model.id: model for model in state.models}
         if known is None or known.connection != connection:
             known = self._neurons[state.name] = _Neuron(state, connection, models)
@@ -85,6 +90,7 @@ class FleetTable:
         for model in models:
             self._used_at.setdefault((model, state.name), now)
         self.look(now)
+        return before != _routed(state)
 
     def lost(self, name: str, connection: int, now: float) -> None:
         """The connection is over, and with it what the neuron said of its models."""
@@ -259,6 +265,11 @@ class FleetTable:
             for model in neuron.state.models
         )
         return msgspec.structs.replace(neuron.state, models=models)
+
+
+def _routed(state: NeuronState) -> object:
+    models = [(each.id, each.state, each.endpoint, each.capacity) for each in state.models]
+    return state.state, state.boot, models
 
 
 def _settle(neuron: _Neuron) -> None:

@@ -122,7 +122,10 @@ class Placement(SupervisedActor):
         connection = self._find(connection_name(message.state.name))
         if connection is not None:
             now = self._clock.now()
-            self._carry_out(self._machine.reported(message.state, connection.inc, now))
+            effects = self._machine.reported(message.state, connection.inc, now)
+            # Figures that merely move are passed on every second, with the tick.
+            if effects or self._machine.news:
+                self._carry_out(effects)
 
     @handles(NeuronLost)
     def _neuron_lost(self, message: NeuronLost) -> None:
@@ -240,6 +243,7 @@ class Placement(SupervisedActor):
             self.ref.notify(NeuronLost(neuron, connection))
 
     def _announce(self) -> None:
+        self._machine.news = False
         self._board.write(self._machine.fleet.states())
         self._publisher.notify(Tick())
         router = self._find("router")

@@ -74,7 +74,10 @@ class _Job:
 
 @final
 class PlacementMachine:
-    """All jobs. Times are monotonic seconds."""
+    """All jobs. Times are monotonic seconds.
+
+    ``news`` says that a report has changed what matters to routing; whoever passes it on resets it.
+    """
 
     def __init__(
         self, catalogue: Catalogue, strategy: Strategy = "cost", defrag_after_cycles: int = 0
@@ -83,6 +86,7 @@ class PlacementMachine:
         self.demand = Demand()
         self.failures = LoadFailures()
         self.pins: set[str] = set()
+        self.news = False
         self._catalogue = catalogue
         self._strategy: Strategy = strategy
         self._jobs: dict[str, _Job] = {}
@@ -149,7 +153,7 @@ class PlacementMachine:
 
     def reported(self, state: NeuronState, connection: int, now: float) -> Effects:
         """A neuron has said this over this connection."""
-        self.fleet.reported(state, connection, now)
+        self.news = self.fleet.reported(state, connection, now) or self.news
         self._upkeep.reported(state.name, now)
         return self._verify(now) + self._drive(now)
 

@@ -29,6 +29,7 @@ from cortex_actors.http.generation_flow import (
     Phase,
     Settle,
 )
+from cortex_actors.http.prompt_prefix import expected_tokens, prefix_hashes, prompt_bytes
 from cortex_actors.http.retry_budget import RetryBudget
 from transports.clock import Clock
 from transports.errors import Backpressure, TransportError
@@ -37,7 +38,14 @@ from transports.link import Call, CallEvent, Chunk, Completed, Failed, Link, Los
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState
-from transports.schemas.generate import EmbedDone, Generate, GenerateDone, TokensCounted
+from transports.schemas.generate import (
+    CountTokens,
+    Embed,
+    EmbedDone,
+    Generate,
+    GenerateDone,
+    TokensCounted,
+)
 from transports.schemas.link import Failure
 
 _LOG = logging.getLogger("cortex.http")
@@ -78,6 +86,7 @@ class RoutedGeneration:
         self._lease_s = deadlines.lease_s
         self._deadline = now + deadlines.request_s
         self._on_close = on_close
+        self._tokens, self._prefix = _cost_and_prefix(question)
         routes.retries.deposit()
         self._flow = GenerationFlow(
             question.model,
@@ -144,7 +153,14 @@ class RoutedGeneration:
 
     def _ask_lease(self, asked: AskLease) -> None:
         question = self._question
-        body = LeaseRequest(question.request_id, question.model, avoid=asked.avoid, wait=asked.wait)
+        body = LeaseRequest(
+            question.request_id,
+            question.model,
+            avoid=asked.avoid,
+            wait=asked.wait,
+            tokens=self._tokens,
+            prefix=self._prefix,
+        )
         deadline_s = min(self._lease_s, self._remaining_s())
         try:
             self._lease_link, self._call = self._routes.daemon.request(
@@ -246,6 +262,17 @@ class RoutedGeneration:
 
     def _remaining_s(self) -> float:
         return max(0.001, self._deadline - self._now())
+
+
+def _cost_and_prefix(question: Question) -> tuple[int, tuple[int, ...]]:
+    match question:
+        case Generate():
+            prompt = prompt_bytes(question)
+            return expected_tokens(question, prompt), prefix_hashes(prompt)
+        case Embed():
+            return expected_tokens(question, b""), ()
+        case CountTokens():
+            return 1, ()
 
 
 def _seeded(question: Question) -> Question:

@@ -25,6 +25,7 @@ class Grant:
     request_id: str
     model: str
     neuron: str
+    tokens: int = 1
 
 
 @final
@@ -35,12 +36,16 @@ class LeaseTable:
         self._ids = count(1)
         self._grants: dict[int, Grant] = {}
         self._outstanding: Counter[tuple[str, str]] = Counter()
+        self._tokens: Counter[tuple[str, str]] = Counter()
 
-    def grant(self, holder: Holder, request_id: str, model: str, neuron: str) -> Grant:
-        """Record a new lease and return it."""
-        grant = Grant(next(self._ids), holder, request_id, model, neuron)
+    def grant(
+        self, holder: Holder, request_id: str, model: str, neuron: str, tokens: int = 1
+    ) -> Grant:
+        """Record a new lease, of a request that will cost about ``tokens``, and return it."""
+        grant = Grant(next(self._ids), holder, request_id, model, neuron, max(tokens, 1))
         self._grants[grant.lease] = grant
         self._outstanding[model, neuron] += 1
+        self._tokens[model, neuron] += grant.tokens
         return grant
 
     def settle(self, holder: Holder, lease: int) -> Grant | None:
@@ -59,6 +64,10 @@ class LeaseTable:
         """How many leases on ``model`` at ``neuron`` are in force."""
         return self._outstanding[model, neuron]
 
+    def tokens(self, model: str, neuron: str) -> int:
+        """How many tokens the leases on ``model`` at ``neuron`` are expected to cost."""
+        return self._tokens[model, neuron]
+
     def __len__(self) -> int:
         return len(self._grants)
 
@@ -66,8 +75,9 @@ class LeaseTable:
         del self._grants[grant.lease]
         key = grant.model, grant.neuron
         self._outstanding[key] -= 1
+        self._tokens[key] -= grant.tokens
         if not self._outstanding[key]:
-            del self._outstanding[key]
+            del self._outstanding[key], self._tokens[key]
         return grant
 
 

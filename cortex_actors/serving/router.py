@@ -30,8 +30,8 @@ from cortex_actors.serving.messages import (
     Tick,
     WaiterGone,
 )
+from cortex_actors.serving.replica_choice import ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
-from cortex_actors.serving.routing import choose, servable
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
@@ -70,6 +70,7 @@ class Router(SupervisedActor):
         self._metrics = metrics
         self._clock = clock or MonotonicClock()
         self._leases = LeaseTable()
+        self._replicas = ReplicaChoice(self._leases.tokens)
         self._fleet = fleet
         self._server_keys = dict(server_keys)
         self._parked: dict[str, list[LeaseAsked]] = {}
@@ -181,23 +182,23 @@ class Router(SupervisedActor):
         self._parked.clear()
 
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
-        candidates = servable(model, self._fleet())
+        wanted = asked.wanted
         # What has failed it may be the only one there is, and well again.
-        if self._clock.now() - asked.since < AVOID_S:
-            avoid = asked.wanted.avoid
-            candidates = tuple(each for each in candidates if each.endpoint not in avoid)
-        replica = choose(candidates, self._leases.outstanding)
-        if replica is None:
+        avoid = wanted.avoid if self._clock.now() - asked.since < AVOID_S else ()
+        self._replicas.see(self._fleet())
+        chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
+        if chosen is None:
             return False
-        holder = holder_of(asked.request.link)
-        grant = self._leases.grant(holder, asked.wanted.request_id, model, replica.neuron)
+        replica, holder = chosen.replica, holder_of(asked.request.link)
+        grant = self._leases.grant(holder, wanted.request_id, model, replica.neuron, wanted.tokens)
         self._tell_use(grant, 1)
         key = self._server_keys.get(replica.neuron, "")
         asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
         return True
 
     def _tell_use(self, grant: Grant, boundary: int) -> None:
-        """Tell the loader when a replica's leases have just come to be, or ceased to."""
+        """A replica's leases have changed; the loader hears of the first and the last."""
+        self._replicas.changed(grant.model, grant.neuron)
         if self._leases.outstanding(grant.model, grant.neuron) == boundary:
             self._loader.notify(ReplicaInUse(grant.model, grant.neuron, boundary))
 

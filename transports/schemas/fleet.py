@@ -111,7 +111,8 @@ class LeaseRequest(Body, frozen=True):
     """Front end to router: where does this request go? Loads the model when it must.
 
     The engines at the endpoints of ``avoid`` have failed it already: others go first. Without
-    ``wait`` it is refused when no other can take it at once.
+    ``wait`` it is refused when no other can take it at once. ``tokens`` is about what it will cost;
+    ``prefix`` are hashes of the prompt's leading blocks, each over all before the block's end.
     """
 
     request_id: str
@@ -119,6 +120,8 @@ class LeaseRequest(Body, frozen=True):
     principal: str = ""
     avoid: tuple[str, ...] = ()
     wait: bool = True
+    tokens: int = 1
+    prefix: tuple[int, ...] = ()
 
 
 class Lease(Body, frozen=True):
