@@ -38,6 +38,7 @@ class MockStack:
         self._running = ExitStack()
         self._gateway: subprocess.Popen[bytes] | None = None
         self.gateway_port, self.bare_port = 0, 0
+        self.front_endpoint = ""
 
     def __enter__(self) -> Self:
         """Start all of it.
@@ -67,6 +68,7 @@ class MockStack:
                     "neurons": [{"name": "mock", "endpoint": endpoints[0]}],
                 },
             )
+            self.front_endpoint = f"ipc://{folder}/cortexd-{self.gateway_port}/front.ipc"
             self._spawn("cortex_actors.cli.bench.mock_http", "--port", str(self.bare_port))
             mock = "cortex_actors.cli.bench.mock_neuron"
             self._spawn(mock, "--link", endpoints[0], "--engine", endpoints[1])
