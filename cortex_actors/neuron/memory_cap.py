@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from cortex_actors.neuron.model_lifecycle import ModelPhase
 from transports.schemas.fleet import DeviceState, ModelState
+
+# As on a device that is measured: a model that is starting has not taken its memory yet, and one
+# that recovers has given it back. Gateways count on that.
+_HOLDING = frozenset({ModelPhase.READY, ModelPhase.UNLOADING})
 
 
 def capped(devices: Sequence[DeviceState], cap_mb: int | None) -> tuple[DeviceState, ...]:
@@ -48,5 +53,5 @@ def _used_mb(device: DeviceState, models: Sequence[ModelState]) -> int:
     return sum(
         -(-model.memory_mb // len(model.devices))
         for model in models
-        if device.id in model.devices and model.state not in ("failed", "unloaded")
+        if device.id in model.devices and model.state in _HOLDING
     )

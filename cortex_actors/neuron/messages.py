@@ -136,6 +136,14 @@ class LoadAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadCancelled:
+    """Whoever asked for this model no longer waits for it."""
+
+    model: str
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
 class UnloadAsked:
     """Drain and unload this model; ``request`` is answered with ModelUnloaded or a Failure."""
 

@@ -45,6 +45,7 @@ from transports.schemas.link import Failure
 _log = logging.getLogger("cortex.model")
 
 DRAIN_SLACK_S = 1.0
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Model(SupervisedActor):
         self._stop_reason: ExitReason | None = None
         self._progress = 0.0
         self._restarts = -1
+        self._memory_mb = placement.spec.vram_mb
         # Wall clock: clients are shown it as OpenAI's "created".
         self._created = int(time.time())
 
@@ -146,6 +148,8 @@ class Model(SupervisedActor):
         self._restarts += 1
         self._broken = None
         self._life.group_ready()
+        held = message.ready.weight_bytes + message.ready.kv_bytes
+        self._memory_mb = -(-held // _MIB) or self._memory_mb
         _log.info(
             "group ready model=%s epoch=%d load_s=%.2f",
             self._placement.spec.id,
@@ -262,5 +266,6 @@ class Model(SupervisedActor):
             restarts=max(self._restarts, 0),
             error="" if self._failure is None else self._failure.message,
             created=self._created,
+            memory_mb=self._memory_mb,
         )
         self._models.notify(ModelChanged(state, self._failure))

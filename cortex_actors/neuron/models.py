@@ -18,6 +18,7 @@ from cortex_actors.neuron.messages import (
     DeviceLost,
     DevicesMeasured,
     LoadAsked,
+    LoadCancelled,
     ModelChanged,
     Unload,
     UnloadAsked,
@@ -33,7 +34,7 @@ from cortex_actors.serving.messages import (
 )
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
-from transports.link import IncomingRequest
+from transports.link import IncomingRequest, LinkState
 from transports.schemas.fleet import ModelLoaded, ModelSpec, ModelState, ModelUnloaded
 from transports.schemas.link import Failure
 
@@ -57,6 +58,7 @@ class _Resident:
     failure: Failure | None = None
     asked: list[IncomingRequest] = field(default_factory=list)
     unload_asked: list[IncomingRequest] = field(default_factory=list)
+    unwanted: bool = False
 
 
 StartModel = Callable[[ModelSpec, Placed, ActorRef], Future[ActorRef]]
@@ -123,6 +125,24 @@ class Models(SupervisedActor):
             message.request.complete(ModelLoaded(message.spec.id, 0.0))
         else:
             resident.asked.append(message.request)
+            me, cancelled = self.ref, LoadCancelled(message.spec.id, message.request)
+            message.request.on_cancel(lambda _reason: me.notify(cancelled))
+
+    @handles(LoadCancelled)
+    def _load_cancelled(self, message: LoadCancelled) -> None:
+        resident = self._residents.get(message.model)
+        if resident is None or message.request not in resident.asked:
+            return
+        resident.asked.remove(message.request)
+        # A link that is lost is no change of mind: its gateway comes back and looks what there is.
+        if message.request.link.state is LinkState.DOWN:
+            return
+        coming = resident.state.state in (ModelPhase.PREPARING, ModelPhase.STARTING)
+        if coming and not resident.asked and not self._waiting.get(message.model):
+            _log.info("load cancelled model=%s", message.model)
+            resident.unwanted = True
+            if resident.ref is not None:
+                resident.ref.notify(Unload())
 
     @handles(UnloadAsked)
     def _unload_asked(self, message: UnloadAsked) -> None:
@@ -229,17 +249,17 @@ class Models(SupervisedActor):
             return
         resident.ref = started.result()
         self.monitor(resident.ref)
-        if resident.unload_asked:
+        if resident.unload_asked or resident.unwanted:
             resident.ref.notify(Unload())
 
     def _refusal(self, resident: _Resident) -> Failure | None:
-        if resident.state.state == ModelPhase.UNLOADING:
+        failed = resident.state.state == ModelPhase.FAILED
+        if resident.state.state == ModelPhase.UNLOADING or (resident.unwanted and not failed):
             return Failure(
                 FailureCode.MODEL_UNAVAILABLE,
                 f"model '{resident.spec.id}' is being unloaded",
                 retry_after_s=RETRY_UNLOADING_AFTER_S,
             )
-        failed = resident.state.state == ModelPhase.FAILED
         lately = self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
         return resident.failure if failed and (lately or resident.ref is not None) else None
 

@@ -14,8 +14,11 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.memory_cap import less_used
 from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.model_history import ModelHistory, Timeline
+from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.serving.messages import FleetChanged, Tick
 from cortex_actors.serving.state_board import StateBoard
+from transports.clock import Clock, MonotonicClock
 from transports.schemas.fleet import DeviceState, NeuronState
 
 
@@ -34,7 +37,10 @@ def first_state(name: str, boot: int) -> NeuronState:
 
 @final
 class Reporter(SupervisedActor):
-    """The only writer of ``board``. ``publishers`` push on every change; the router looks again."""
+    """The only writer of ``board`` and ``timeline``.
+
+    ``publishers`` push on every change; the router looks again.
+    """
 
     def __init__(
         self,
@@ -42,13 +48,29 @@ class Reporter(SupervisedActor):
         publishers: Sequence[ActorRef],
         find: Callable[[str], ActorRef | None],
         cap_mb: int | None = None,
+        *,
+        timeline: StateBoard[Timeline] | None = None,
+        record_file: RecordFile | None = None,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()
         self._board = board
         self._publishers = tuple(publishers)
         self._find = find
         self._cap_mb = cap_mb
+        self._timeline = timeline
+        self._record_file = record_file
+        self._clock = clock or MonotonicClock()
+        self._history = ModelHistory()
         self._measured: tuple[DeviceState, ...] = ()
+
+    def on_start(self) -> None:
+        """Read what earlier runs have measured."""
+        if self._record_file is not None:
+            self._history = ModelHistory(self._record_file.read())
+            self._board.write(
+                msgspec.structs.replace(self._board.read(), records=self._history.records)
+            )
 
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
@@ -57,7 +79,13 @@ class Reporter(SupervisedActor):
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
-        state = msgspec.structs.replace(self._board.read(), models=message.models)
+        if self._history.observe(message.models, self._clock.now()) and self._record_file:
+            self._record_file.write(self._history.records)
+        if self._timeline is not None:
+            self._timeline.write(self._history.timeline)
+        state = msgspec.structs.replace(
+            self._board.read(), models=message.models, records=self._history.records
+        )
         self._write(self._with_devices(state))
 
     @handles(CyclesCounted)

@@ -25,8 +25,10 @@ from cortex_actors.neuron.gateway_links import GatewayLinks
 from cortex_actors.neuron.memory_cap import capped
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
 from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
+from cortex_actors.neuron.model_history import Timeline
 from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesses, Workplace
 from cortex_actors.neuron.models import Models
+from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.neuron.standby import Standby, standby_specs
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
@@ -36,6 +38,7 @@ from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router, unknown_model
 from cortex_actors.serving.service_state import merged_models, names
 from cortex_actors.serving.state_board import StateBoard
+from transports.clock import MonotonicClock
 from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest
@@ -62,6 +65,8 @@ class NeuronTree(DaemonTree):
         boot = ground.source.mint.boot
         self._links = ChildLinks(boot, self.drops)
         self._board = StateBoard(first_state(self._settings.name, boot))
+        self._timeline = StateBoard(Timeline())
+        self._clock = MonotonicClock()
 
     def start(self) -> ActorRef:
         """Start Root; its ``ready`` tells when all is up."""
@@ -91,7 +96,9 @@ class NeuronTree(DaemonTree):
 
     def neuron_state(self) -> NeuronState:
         """The snapshot that gateways are pushed."""
-        return msgspec.structs.replace(self._board.read(), uptime_s=self._uptime_s())
+        state = self._board.read()
+        models = self._timeline.read().at(state.models, self._clock.now())
+        return msgspec.structs.replace(state, uptime_s=self._uptime_s(), models=models)
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
@@ -128,7 +135,13 @@ class NeuronTree(DaemonTree):
             self.registry.find("publisher/gateways"),
         ]
         return Reporter.start(
-            self._board, publishers, self._find, self._settings.memory_mb, name=name
+            self._board,
+            publishers,
+            self._find,
+            self._settings.memory_mb,
+            timeline=self._timeline,
+            record_file=RecordFile(self._settings.cache_dir / "records.json"),
+            name=name,
         )
 
     def _device_monitor(self, name: str) -> ActorRef:

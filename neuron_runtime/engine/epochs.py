@@ -175,9 +175,10 @@ class Epochs:
             return  # a failed load breaks the epoch, and that is told by _on_broken
         loaded = tuple(each for each in outcome.results if isinstance(each, ShardLoaded))
         weight_bytes = sum(each.weight_bytes for each in loaded)
+        kv_bytes = sum(each.kv_bytes for each in loaded)
         load_s = self._loop.now() - began
         _log.info("group ready epoch=%d load_s=%.2f bytes=%d", group.epoch, load_s, weight_bytes)
-        self._tell(GroupReady(group.epoch, load_s, weight_bytes))
+        self._tell(GroupReady(group.epoch, load_s, weight_bytes, kv_bytes))
         self._user.group_ready(loaded)
 
     def _on_broken(self, epoch: int, code: str, message: str) -> None:

@@ -78,6 +78,7 @@ class TorchBackend:
             context_length=model.context_length,
             eos_token_ids=eos,
             kv_blocks=model.cache.blocks,
+            kv_bytes=model.cache.held_bytes,
         )
 
     def step(self, step: Step, masks: bytes = b"") -> StepDone:

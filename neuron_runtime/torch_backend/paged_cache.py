@@ -52,6 +52,11 @@ class PagedCache:
             _zeros((blocks, s.kv_heads, block_tokens, s.dim), dtype, device) for s in shapes
         ]
 
+    @property
+    def held_bytes(self) -> int:
+        """What all blocks take once they are used."""
+        return sum(each.nbytes for each in (*self.keys, *self.values))
+
     @classmethod
     def sized(
         cls,

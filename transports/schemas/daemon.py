@@ -25,11 +25,12 @@ class GroupStart(Body, frozen=True):
 
 
 class GroupReady(Body, frozen=True):
-    """Engine to daemon: every rank of the epoch has loaded."""
+    """Engine to daemon: every rank of the epoch has loaded; bytes are over all ranks."""
 
     epoch: int
     load_s: float
     weight_bytes: int
+    kv_bytes: int = 0
 
 
 class GroupBroken(Body, frozen=True):

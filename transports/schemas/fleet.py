@@ -38,8 +38,9 @@ class ModelState(Body, frozen=True):
 
     ``state`` is one of: unloaded, preparing, starting, ready, recovering, unloading, failed.
     ``endpoint`` is the engine's data-plane address when ready. ``memory_mb`` is what it takes as
-    measured, over all of its devices; ``idle_s`` how long it has had no request; ``eta_s`` how
-    long its load will still take, as far as earlier loads tell. 0 is not known, for all three.
+    measured, over all of its devices, and until then as the catalogue says; ``idle_s`` how long it
+    has had no request; ``eta_s`` how long its load will still take, as far as earlier loads tell.
+    0 is not known, for all three.
     """
 
     id: str

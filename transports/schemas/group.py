@@ -30,7 +30,8 @@ class LoadShard(Body, frozen=True):
 class ShardLoaded(Body, frozen=True):
     """This rank is ready to step.
 
-    ``kv_blocks`` is how many blocks of keys and values it holds, numbered from 0.
+    ``kv_blocks`` is how many blocks of keys and values it holds, numbered from 0, and ``kv_bytes``
+    what they take.
     """
 
     rank: int
@@ -39,6 +40,7 @@ class ShardLoaded(Body, frozen=True):
     context_length: int
     eos_token_ids: tuple[int, ...] = ()
     kv_blocks: int = 0
+    kv_bytes: int = 0
 
 
 class SampleParams(Body, frozen=True):

@@ -33,7 +33,7 @@ def test_what_models_take_is_not_free_under_a_cap() -> None:
     models = (
         model(500, "cpu:0"),
         model(301, "cpu:0", "cpu:1"),
-        model(900, "cpu:0", state="failed"),
+        *(model(900, "cpu:0", state=each) for each in ("failed", "starting", "recovering")),
     )
     assert figures(less_used(capped((CPU,), 1500), models, 1500)) == [(1500, 849)]
 

@@ -83,7 +83,10 @@ class Scene:
         self.processes = Processes(start, cached)
         self.models = Audience(start(Recorder, name="models"))
         placement = Placement(
-            ModelSpec("m", "file:///m.gguf"), ("cpu:0", "cpu:1"), "local", drain_s=2.0
+            ModelSpec("m", "file:///m.gguf", vram_mb=70),
+            ("cpu:0", "cpu:1"),
+            "local",
+            drain_s=2.0,
         )
         self.model = start(Model, placement, self.models.ref, self.processes, name="model/m")
         self.model.ready.wait(SOON_S)
@@ -115,6 +118,13 @@ def test_cached_files_are_started_from_at_once(scene: Scene) -> None:
     ready = scene.be_ready().state
     assert (ready.state, ready.endpoint, ready.devices) == ("ready", ENGINE, ("cpu:0", "cpu:1"))
     assert (ready.progress, ready.restarts, ready.neuron) == (1.0, 0, "local")
+
+
+def test_what_a_model_takes_is_what_its_ranks_have_measured(scene: Scene) -> None:
+    assert scene.tell(EngineUp(ENGINE)).state.memory_mb == 70
+
+    measured = GroupReady(1, 0.5, weight_bytes=3 << 20, kv_bytes=(2 << 20) + 1)
+    assert scene.tell(EpochReady(measured)).state.memory_mb == 6
 
 
 def test_files_are_prepared_first_when_they_must_be(start: Start) -> None:

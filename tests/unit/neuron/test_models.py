@@ -286,3 +286,68 @@ def test_news_of_a_model_that_is_gone_are_ignored(scene: Scene) -> None:
 
     assert scene.shown == {}
     assert scene.models.summary() == "empty"
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_given_up(scene: Scene) -> None:
+    first, second = scene.load(), scene.load()
+    actor = scene.actors[-1]
+    first.cancel()
+    settle(scene.models)
+    assert actor.heard(Unload) == []
+
+    second.cancel()
+    assert actor.next(Unload) == Unload()
+    assert scene.load().failure().code == FailureCode.MODEL_UNAVAILABLE
+    scene.become("unloaded")
+    scene.end()
+    assert scene.shown == {}
+    scene.load()
+    assert len(scene.placed) == 2
+
+
+def test_a_load_that_this_neurons_own_router_waits_for_goes_on(scene: Scene) -> None:
+    request = scene.load()
+    scene.models.notify(EnsureLoaded("small", scene.router.ref))
+    request.cancel()
+    settle(scene.models)
+
+    assert scene.actors[-1].heard(Unload) == []
+
+
+def test_a_gateway_that_is_lost_has_not_changed_its_mind(scene: Scene) -> None:
+    request = scene.load()
+    request.link.close("down")
+    request.cancel("link_down")
+    settle(scene.models)
+
+    assert scene.actors[-1].heard(Unload) == []
+
+
+def test_a_model_that_is_ready_stays_when_its_load_is_cancelled_too_late(scene: Scene) -> None:
+    request = scene.load()
+    scene.become("ready")
+    request.cancel()
+    settle(scene.models)
+
+    assert scene.actors[-1].heard(Unload) == []
+
+
+def test_a_load_that_is_cancelled_before_its_actor_is_there_ends_with_it(scene: Scene) -> None:
+    scene.held = []
+    scene.load().cancel()
+    settle(scene.models)
+    scene.held[0].resolve(scene.start_actor("small"))
+
+    assert scene.actors[-1].next(Unload) == Unload()
+
+
+def test_a_cancelled_load_that_fails_can_be_tried_again(scene: Scene) -> None:
+    scene.load().cancel()
+    settle(scene.models)
+    scene.become("failed", BROKEN)
+    scene.end()
+    assert scene.load().failure() == BROKEN
+    scene.clock.advance(RETRY_FAILED_AFTER_S)
+    scene.load()
+
+    assert len(scene.placed) == 2
