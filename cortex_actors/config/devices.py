@@ -23,11 +23,10 @@ _CHOICE = re.compile(
     r"auto|cpu(:(?P<cpus>\d{1,3}))?|cuda(:(?P<cudas>\d{1,2}(,\d{1,2})*))?", re.ASCII
 )
 _MAX_CPUS = 64
-_NVIDIA_SMI = (
-    "nvidia-smi",
-    "--query-gpu=index,uuid,name,memory.total,memory.free",
-    "--format=csv,noheader,nounits",
-)
+_FIELDS = "index,uuid,name,memory.total,memory.free"
+# Drivers before 470 refuse the whole question for a field that they do not know.
+_QUESTIONS = (f"{_FIELDS},compute_cap", _FIELDS)
+_CAPABILITY = re.compile(r"\d{1,3}\.\d{1,3}", re.ASCII)
 _NVIDIA_SMI_TIMEOUT_S = 10.0
 # "No devices were found" and "a GPU is lost" are answers too. Other codes (no driver, one that was
 # just updated) say nothing about devices that processes already use.
@@ -126,22 +125,24 @@ def list_cuda_devices() -> tuple[DeviceState, ...]:
 
 
 def _ask_nvidia_smi() -> tuple[DeviceState, ...]:
-    try:
-        answer = subprocess.run(
-            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise DeviceError(f"nvidia-smi: {error}") from error
-    if answer.returncode not in _ANSWERED:
-        said = (answer.stderr or answer.stdout).strip()
-        raise DeviceError(f"nvidia-smi ended with {answer.returncode}: {said}")
-    return parse_nvidia_smi(answer.stdout, os.environ)
+    for fields in _QUESTIONS:
+        command = ("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+        try:
+            answer = subprocess.run(
+                command, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=False
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise DeviceError(f"nvidia-smi: {error}") from error
+        if answer.returncode in _ANSWERED:
+            return parse_nvidia_smi(answer.stdout, os.environ)
+    said = (answer.stderr or answer.stdout).strip()
+    raise DeviceError(f"nvidia-smi ended with {answer.returncode}: {said}")
 
 
 def parse_nvidia_smi(text: str, environ: Mapping[str, str]) -> tuple[DeviceState, ...]:
     """Turn nvidia-smi's CSV into devices, numbered as ``CUDA_VISIBLE_DEVICES`` renumbers them."""
     rows = [[field.strip() for field in row] for row in csv.reader(text.splitlines())]
-    rows = [row for row in rows if len(row) == 5 and row[3].isdecimal() and row[4].isdecimal()]
+    rows = [row for row in rows if len(row) in (5, 6) and row[3].isdecimal() and row[4].isdecimal()]
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         by_name = {name: row for row in rows for name in row[:2]}
@@ -151,9 +152,13 @@ def parse_nvidia_smi(text: str, environ: Mapping[str, str]) -> tuple[DeviceState
         # Not counted: the others keep their numbers when a device is lost.
         numbered = [(row[0], row) for row in rows]
     return tuple(
-        DeviceState(f"cuda:{number}", "cuda", row[2], int(row[3]), int(row[4]))
+        DeviceState(f"cuda:{number}", "cuda", row[2], int(row[3]), int(row[4]), _capability(row))
         for number, row in numbered
     )
+
+
+def _capability(row: Sequence[str]) -> str:
+    return row[5] if len(row) > 5 and _CAPABILITY.fullmatch(row[5]) else ""
 
 
 def _torch_is_cpu_only() -> bool:

@@ -9,12 +9,16 @@ from typing import final
 from cortex_actors.config.devices import DeviceError
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
+from cortex_actors.neuron.messages import ModelsChanged
+from cortex_actors.neuron.model_lifecycle import ModelPhase
 from cortex_actors.serving.messages import Tick
 from transports.schemas.fleet import DeviceState
 
 _log = logging.getLogger("cortex.devices")
 
 INTERVAL_S = 5.0
+# A driver may give the memory of a process that has ended back a little later.
+AGAIN_S = 1.0
 
 
 @final
@@ -22,8 +26,9 @@ class DeviceMonitor(SupervisedActor):
     """Calls ``measure`` and passes the devices that are there to ``on_measured``.
 
     A device is gone when two measurements in a row lack it; until then its last figures stand. One
-    that is measured again is there again. ``measure`` may take long (nvidia-smi); that is why it
-    has an actor of its own.
+    that is measured again is there again. When a model has left, its memory should be back: that is
+    measured at once, and once more a little later, because a placement waits for it. ``measure``
+    may take long (nvidia-smi); that is why it has an actor of its own.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class DeviceMonitor(SupervisedActor):
         self._on_measured = on_measured
         self._missing: frozenset[str] = frozenset()
         self._gone: frozenset[str] = frozenset()
+        self._resident: frozenset[str] = frozenset()
 
     def on_start(self) -> None:
         """Measure now and then regularly."""
@@ -52,6 +58,16 @@ class DeviceMonitor(SupervisedActor):
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
         self._look()
+
+    @handles(ModelsChanged)
+    def _models_changed(self, message: ModelsChanged) -> None:
+        before = self._resident
+        self._resident = frozenset(
+            model.id for model in message.models if model.state != ModelPhase.FAILED
+        )
+        if before - self._resident:
+            self._look()
+            self.tell_later(AGAIN_S, Tick())
 
     def _look(self) -> None:
         try:

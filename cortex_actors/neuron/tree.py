@@ -184,11 +184,11 @@ class NeuronTree(DaemonTree):
         )
 
     def _models(self, name: str) -> ActorRef:
-        reporter, standby = self.registry.find("reporter"), self.registry.find("standby")
+        listeners = [self.registry.find(each) for each in ("reporter", "standby", "devices")]
         devices = {device.id: device.memory_total_mb for device in self._devices}
 
         def on_states(states: tuple[ModelState, ...]) -> None:
-            for listener in (reporter, standby):
+            for listener in listeners:
                 listener.notify(ModelsChanged(states))
 
         table = DeviceTable(devices)

@@ -83,6 +83,29 @@ def test_nvidia_smi_rows_become_devices() -> None:
     assert second.id == "cuda:1"
 
 
+@pytest.mark.parametrize(("said", "shown"), [("9.0", "9.0"), ("[N/A]", ""), ("", "")])
+def test_the_compute_capability_is_shown_where_the_driver_tells_it(said: str, shown: str) -> None:
+    (device,) = parse_nvidia_smi(f"0, GPU-aaaa, NVIDIA H200, 143771, 143000, {said}\n", {})
+    assert (device.memory_free_mb, device.compute_capability) == (143000, shown)
+
+
+_OLD_SMI = """#!/bin/sh
+case "$1" in *compute_cap*) echo 'Field "compute_cap" is not a valid field to query.'; exit 2;; esac
+printf '%s\\n' '0, GPU-aaaa, NVIDIA H200, 143771, 143000'
+"""
+
+
+def test_a_driver_that_knows_no_compute_capability_still_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(_OLD_SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    assert [device.memory_free_mb for device in measure_devices(_gpus(1))] == [143000]
+
+
 @pytest.mark.parametrize(
     ("visible", "free"),
     [("1,0", [90000, 143000]), ("GPU-bbbb", [90000]), ("", []), ("7", []), ("1", [90000])],

@@ -117,6 +117,21 @@ def test_a_device_that_is_measured_again_is_back(start: Start) -> None:
     assert Meter(start).measure("a", "a", "ab", "a") == ["ab", "ab", "a", "ab", "ab"]
 
 
+@pytest.mark.parametrize("left", [(), (model_state("m", "failed"),)])
+def test_devices_are_measured_at_once_when_a_model_has_left(
+    start: Start, left: tuple[ModelState, ...]
+) -> None:
+    meter = Meter(start)
+    meter.monitor.notify(ModelsChanged((model_state("m", "starting"),)))
+    meter.monitor.notify(ModelsChanged((model_state("m", "unloading"),)))
+    settle(meter.monitor)
+    assert meter.told == ["ab"]
+
+    meter.monitor.notify(ModelsChanged(left))
+    settle(meter.monitor)
+    assert meter.told == ["ab", "ab"]
+
+
 def test_all_devices_may_be_gone(start: Start) -> None:
     assert Meter(start).measure("", "")[-1] == ""
 
