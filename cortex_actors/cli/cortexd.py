@@ -15,6 +15,7 @@ from cortex_actors.cli import (
     bench_gateway,
     bench_health,
     bench_serve,
+    explain,
     keygen,
     serving,
     top,
@@ -129,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[client], help="show neurons and models")
     status.set_defaults(command=_status)
     top.add_command(commands, client)
+    explain.add_command(commands, client)
     models = commands.add_parser("models", parents=[client], help="list the catalogue")
     models.set_defaults(command=_models)
     for name, command in (("load", _load), ("unload", _unload)):

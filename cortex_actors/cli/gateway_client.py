@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, final
+from urllib.parse import quote
 
 import httpx
 
@@ -78,6 +79,14 @@ class GatewayClient:
         """
         rows: list[dict[str, Any]] = self._json(self._send("GET", "/debug/actors"))["actors"]
         return rows
+
+    def explain(self, request_id: str) -> dict[str, Any]:
+        """Return ``/admin/requests/{id}``: what became of a request.
+
+        Raises:
+            GatewayError: No answer, or nothing is known of it.
+        """
+        return self._json(self._send("GET", f"/admin/requests/{quote(request_id, safe='')}"))
 
     def chaos(self, fault: dict[str, Any]) -> dict[str, Any]:
         """Arm one fault of ``neuron_runtime.faults`` in a rank; neurons only.

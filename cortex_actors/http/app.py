@@ -18,6 +18,7 @@ from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
 from cortex_actors.http.resources.count_tokens import CountTokensOfMessages
 from cortex_actors.http.resources.embeddings import Embeddings
+from cortex_actors.http.resources.explain import Explain
 from cortex_actors.http.resources.gateway_status import GatewayStatus
 from cortex_actors.http.resources.generations import Generations
 from cortex_actors.http.resources.health import Health, Ready
@@ -47,6 +48,7 @@ def create_gateway_app(
             "/admin/load": LoadModel(backend, body_limit),
             "/admin/unload": UnloadModel(backend, body_limit),
             "/admin/status": GatewayStatus(backend),
+            "/admin/requests/{request_id}": Explain(backend),
         }
     )
 

@@ -126,7 +126,7 @@ class RoutedGeneration:
 
     def cancel(self, failure: Failure | None) -> None:
         """Stop, and tell the client why unless it has left. Reactor's thread."""
-        self._apply(self._flow.cancel(failure))
+        self._apply(self._flow.cancel(failure, self._now()))
 
     @property
     def ended(self) -> bool:

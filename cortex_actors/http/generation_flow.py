@@ -22,7 +22,7 @@ import msgspec
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
-from transports.schemas.generate import TextDelta
+from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 DEADLINE: Final = "deadline"
@@ -124,6 +124,10 @@ class GenerationFlow:
         self._next: Counter[int] = Counter()
         self._output: list[int] = []
         self._settled_tokens = 0
+        self._prompt_tokens = self._cached_tokens = 0
+        self._asked = now
+        self._leased_s = 0.0
+        self._cancelled_at = now
         self._loading: ModelState | None = None
         self._started = False
         self._first_token_s = 0.0
@@ -147,6 +151,7 @@ class GenerationFlow:
     def leased(self, lease: Lease, now: float) -> Effects:
         """Go on to the engine, or give the lease back when nobody wants it any more."""
         self._lease = lease
+        self._leased_s = now - self._asked
         if self._cancelled:
             return self._end("cancelled", now)
         self._phase = Phase.GENERATING
@@ -160,9 +165,11 @@ class GenerationFlow:
         """Pass text on; an engine that repeats or leaves out a token is not believed."""
         if not self._first_token_s:
             self._first_token_s = now - self._began
+        if delta.prompt_tokens:
+            self._prompt_tokens, self._cached_tokens = delta.prompt_tokens, delta.cached_tokens
         if delta.index != self._next[delta.choice]:
             text = "the model's engine repeated output or left some out"
-            return self.cancel(Failure(FailureCode.INTERNAL, text))
+            return self.cancel(Failure(FailureCode.INTERNAL, text), now)
         self._next[delta.choice] += len(delta.tokens)
         if self._resumable:
             self._output += delta.tokens
@@ -186,12 +193,13 @@ class GenerationFlow:
         """Take it that no answer will come: try another lease, or end with the right words."""
         return self.failed(self._why_lost(reason, detail), now)
 
-    def cancel(self, failure: Failure | None) -> Effects:
+    def cancel(self, failure: Failure | None, now: float) -> Effects:
         """Stop it. The client is told ``failure``; None when it is the client who left."""
         if self._phase is Phase.ENDED or self._cancelled:
             return ()
         told = () if failure is None else self._emit_last(failure)
         self._cancelled = True
+        self._cancelled_at = now
         self._told_the_end = True
         reason = "client_gone" if failure is None else failure.code
         return (*told, CancelCall(reason))
@@ -216,6 +224,7 @@ class GenerationFlow:
             self._refusal = msgspec.structs.replace(failure, retry_after_s=longest)
         settled = self._settle(failure.code, now)
         self._phase = Phase.LEASING
+        self._asked = now
         wait = failure.code != FailureCode.OVERLOADED
         return (*settled, AskLease(tuple(self._tried), wait))
 
@@ -253,15 +262,26 @@ class GenerationFlow:
         told = sum(self._next.values())
         total = done.completion_tokens if done else told
         tokens, self._settled_tokens = total - self._settled_tokens, total
+        generated = done if isinstance(done, GenerateDone) else _NOTHING
         return (
             Settle(
                 LeaseSettled(
                     lease=lease.lease,
                     outcome=str(outcome),
-                    prompt_tokens=done.prompt_tokens if done else 0,
+                    prompt_tokens=done.prompt_tokens if done else self._prompt_tokens,
                     completion_tokens=max(tokens, 0),
                     first_token_s=self._first_token_s,
                     duration_s=now - self._began,
+                    lease_s=self._leased_s,
+                    queue_s=generated.queue_s,
+                    prefill_s=generated.prefill_s,
+                    decode_s=generated.decode_s,
+                    cached_tokens=generated.cached_tokens or self._cached_tokens,
+                    reasoning_tokens=generated.reasoning_tokens,
+                    cancel_s=now - self._cancelled_at if self._cancelled else 0.0,
                 )
             ),
         )
+
+
+_NOTHING: Final = GenerateDone("", 0, 0)

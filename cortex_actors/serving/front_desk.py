@@ -12,6 +12,7 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
+    ExplainAsked,
     HolderGone,
     LeaseAsked,
     LeaseReturned,
@@ -22,7 +23,7 @@ from cortex_actors.serving.messages import (
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.fleet import LeaseRequest, LeaseSettled
+from transports.schemas.fleet import LeaseRequest, LeaseSettled, QueryExplain
 from transports.schemas.link import Failure, LinkDrops
 
 
@@ -47,6 +48,8 @@ class FrontDesk:
         try:
             if isinstance(request.body, LeaseRequest):
                 self._router.tell(LeaseAsked(request, request.body))
+            elif isinstance(request.body, QueryExplain):
+                self._router.tell(ExplainAsked(request, request.body.request_id))
             else:
                 self._operations.tell(OperatorAsked(request))
         except MailboxFull:

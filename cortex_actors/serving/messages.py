@@ -38,6 +38,14 @@ class LeaseAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainAsked:
+    """Somebody wants to know what became of a request."""
+
+    request: IncomingRequest
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseReturned:
     """The holder says what became of its lease."""
 

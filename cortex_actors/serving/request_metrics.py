@@ -14,6 +14,7 @@ from cortex_actors.serving.lease_table import Grant
 from transports.schemas.fleet import LeaseSettled
 
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -40,6 +41,27 @@ class RequestMetrics:
             buckets=_DURATION_BUCKETS_S,
             registry=registry,
         )
+        self._per_token = Histogram(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Mean time between output tokens after the first, per request.",
+            labels,
+            buckets=_PER_TOKEN_BUCKETS_S,
+            registry=registry,
+        )
+        self._phases = Histogram(
+            "cortex_request_phase_seconds",
+            "Time of a request by phase: lease (with a cold load), queue, prefill, decode.",
+            (*labels, "phase"),
+            buckets=_FIRST_TOKEN_BUCKETS_S,
+            registry=registry,
+        )
+        self._let_go = Histogram(
+            "cortex_disconnect_to_kv_free_seconds",
+            "From a client's leaving until the engine had let go of its request.",
+            labels,
+            buckets=_PER_TOKEN_BUCKETS_S,
+            registry=registry,
+        )
         self._tokens = Counter(
             "cortex_tokens", "Tokens by direction.", (*labels, "direction"), registry=registry
         )
@@ -51,8 +73,22 @@ class RequestMetrics:
         self._duration.labels(*labels).observe(settled.duration_s)
         if settled.first_token_s:
             self._first_token.labels(*labels).observe(settled.first_token_s)
-        self._tokens.labels(*labels, "input").inc(settled.prompt_tokens)
-        self._tokens.labels(*labels, "output").inc(settled.completion_tokens)
+        if settled.decode_s and settled.completion_tokens > 1:
+            gap_s = settled.decode_s / (settled.completion_tokens - 1)
+            self._per_token.labels(*labels).observe(gap_s)
+        for phase in ("lease", "queue", "prefill", "decode"):
+            seconds = getattr(settled, f"{phase}_s")
+            if seconds:
+                self._phases.labels(*labels, phase).observe(seconds)
+        if settled.cancel_s:
+            self._let_go.labels(*labels).observe(settled.cancel_s)
+        for direction, count in (
+            ("input", settled.prompt_tokens),
+            ("output", settled.completion_tokens),
+            ("cached", settled.cached_tokens),
+            ("reasoning", settled.reasoning_tokens),
+        ):
+            self._tokens.labels(*labels, direction).inc(count)
 
     def abandoned(self, grant: Grant) -> None:
         """Count one request whose holder died."""

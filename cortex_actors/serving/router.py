@@ -19,6 +19,7 @@ from cortex_actors.serving.lease_table import Grant, LeaseTable, holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
+    ExplainAsked,
     FleetChanged,
     HolderGone,
     LeaseAsked,
@@ -32,6 +33,7 @@ from cortex_actors.serving.messages import (
 )
 from cortex_actors.serving.replica_choice import ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
+from cortex_actors.serving.request_trail import RequestTrail
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
@@ -73,6 +75,7 @@ class Router(SupervisedActor):
         self._replicas = ReplicaChoice(self._leases.tokens)
         self._fleet = fleet
         self._server_keys = dict(server_keys)
+        self._trail = RequestTrail()
         self._parked: dict[str, list[LeaseAsked]] = {}
         self._requested: Counter[str] = Counter()
         self._draining = False
@@ -127,12 +130,15 @@ class Router(SupervisedActor):
         grant = self._leases.settle(message.holder, message.settled.lease)
         if grant is not None:
             self._metrics.settled(grant, message.settled)
+            self._note(grant.request_id, grant.model, message.settled.outcome, grant.neuron)
+            self._trail.settled(grant.request_id, message.settled)
             self._tell_use(grant, 0)
 
     @handles(HolderGone)
     def _holder_gone(self, message: HolderGone) -> None:
         for grant in self._leases.release_all(message.holder):
             self._metrics.abandoned(grant)
+            self._note(grant.request_id, grant.model, "front_end_died", grant.neuron)
             self._tell_use(grant, 0)
 
     @handles(WaiterGone)
@@ -175,6 +181,20 @@ class Router(SupervisedActor):
         self._draining = True
         self._fail_parked(_shutting_down())
 
+    @handles(ExplainAsked)
+    def _explain_asked(self, message: ExplainAsked) -> None:
+        found = self._trail.explain(message.request_id)
+        if found is not None:
+            message.request.complete(found)
+        else:
+            text = f"nothing is known of request '{message.request_id[:200]}' (any more)"
+            message.request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="request_id"))
+
+    def _note(
+        self, request_id: str, model: str, event: str, neuron: str = "", detail: str = ""
+    ) -> None:
+        self._trail.note(request_id, model, event, self._clock.now(), neuron, detail)
+
     def _fail_parked(self, failure: Failure) -> None:
         for waiting in self._parked.values():
             for asked in waiting:
@@ -191,6 +211,7 @@ class Router(SupervisedActor):
             return False
         replica, holder = chosen.replica, holder_of(asked.request.link)
         grant = self._leases.grant(holder, wanted.request_id, model, replica.neuron, wanted.tokens)
+        self._note(wanted.request_id, model, "leased", replica.neuron, chosen.why)
         self._tell_use(grant, 1)
         key = self._server_keys.get(replica.neuron, "")
         asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
@@ -213,6 +234,7 @@ class Router(SupervisedActor):
             )
             return
         self._parked.setdefault(model, []).append(asked)
+        self._note(asked.wanted.request_id, model, "waits", detail="no replica is ready")
         me = self.ref
         asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
         self._loader.notify(EnsureLoaded(model, me))

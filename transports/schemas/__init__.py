@@ -51,6 +51,8 @@ AnyBody = (
     | fleet.LeaseRequest
     | fleet.Lease
     | fleet.LeaseSettled
+    | fleet.QueryExplain
+    | fleet.Explanation
     | fleet.LoadModel
     | fleet.ModelLoaded
     | fleet.UnloadModel

@@ -139,7 +139,12 @@ class Lease(Body, frozen=True):
 
 
 class LeaseSettled(Body, frozen=True):
-    """Front end to router, exactly once per lease: what became of it."""
+    """Front end to router, exactly once per lease: what became of it.
+
+    Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
+    to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
+    leaving until the engine had let go of the request, 0 if it stayed.
+    """
 
     lease: int
     outcome: str
@@ -147,6 +152,37 @@ class LeaseSettled(Body, frozen=True):
     completion_tokens: int = 0
     first_token_s: float = 0.0
     duration_s: float = 0.0
+    lease_s: float = 0.0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cancel_s: float = 0.0
+
+
+class QueryExplain(Body, frozen=True):
+    """Ask what became of a request; its id as the client was told it will do."""
+
+    request_id: str
+
+
+class TrailStep(Body, frozen=True):
+    """One thing that happened to a request, ``at_s`` seconds after it came."""
+
+    at_s: float
+    event: str
+    neuron: str = ""
+    detail: str = ""
+
+
+class Explanation(Body, frozen=True):
+    """The steps of a request; ``settled`` is how its last lease ended, if it has."""
+
+    request_id: str
+    model: str
+    steps: tuple[TrailStep, ...]
+    settled: LeaseSettled | None = None
 
 
 class LoadModel(Body, frozen=True):

@@ -90,9 +90,9 @@ class Driver:
                 self.take(self.flow.lost("deadline", "", self.now))
             case "cancel":
                 self.client_left = True
-                self.take(self.flow.cancel(None))
+                self.take(self.flow.cancel(None, self.now))
             case "drain":
-                self.take(self.flow.cancel(Failure("shutting_down", "bye")))
+                self.take(self.flow.cancel(Failure("shutting_down", "bye"), self.now))
             case _:
                 pass
 
@@ -170,6 +170,7 @@ def test_a_good_run_settles_with_what_the_engine_counted() -> None:
             completion_tokens=4,
             first_token_s=2.0,
             duration_s=4.0,
+            lease_s=1.0,
         )
     ]
 
@@ -274,11 +275,11 @@ class ForgetsTheLeaseOfAnAbandonedRequest(GenerationFlow):  # type: ignore[misc]
 
 
 class SettlesAgainOnCancel(GenerationFlow):  # type: ignore[misc]
-    def cancel(self, failure: Failure | None) -> Effects:
+    def cancel(self, failure: Failure | None, now: float) -> Effects:
         settled = tuple(
             Settle(LeaseSettled(1, "cancelled")) for _ in range(self._lease is not None)
         )
-        return (*super().cancel(failure), *settled)
+        return (*super().cancel(failure, now), *settled)
 
 
 class TellsTheEndTwice(GenerationFlow):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
+    ExplainAsked,
     FleetChanged,
     HolderGone,
     LeaseAsked,
@@ -38,7 +39,16 @@ from tests.unit.serving.doubles import (
 from transports.clock import ManualClock
 from transports.failures import FailureCode
 from transports.link import LinkState
-from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState, NeuronState
+from transports.schemas.fleet import (
+    Explanation,
+    Lease,
+    LeaseRequest,
+    LeaseSettled,
+    ModelState,
+    NeuronState,
+    QueryExplain,
+    TrailStep,
+)
 from transports.schemas.link import Failure
 
 Start = Callable[..., ActorRef]
@@ -297,3 +307,54 @@ def test_the_loader_hears_when_nobody_waits_any_more(scene: Scene) -> None:
     request = scene.park()
     request.cancel("client_gone")
     assert scene.loader.next(LoadUnwanted).model == "m"
+
+
+def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    lease = scene.ask(link=link).answer()
+    assert isinstance(lease, Lease)
+    scene.clock.advance(2.0)
+    settled = LeaseSettled(lease.lease, "completed", completion_tokens=5)
+    scene.router.tell(LeaseReturned(holder_of(link), settled))
+    question = FakeRequest(QueryExplain("id"))
+    scene.router.tell(ExplainAsked(question, "id"))
+
+    answer = question.answer()
+    assert isinstance(answer, Explanation)
+    assert answer.steps == (
+        TrailStep(0.0, "leased", "n1", "only"),
+        TrailStep(2.0, "completed", "n1"),
+    )
+    assert answer.settled == settled
+    unknown = FakeRequest(QueryExplain("other"))
+    scene.router.tell(ExplainAsked(unknown, "other"))
+    assert unknown.failure().param == "request_id"
+
+
+def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    lease = scene.ask(link=link).answer()
+    assert isinstance(lease, Lease)
+    settled = LeaseSettled(
+        lease.lease,
+        "cancelled",
+        completion_tokens=5,
+        decode_s=0.4,
+        queue_s=0.2,
+        cancel_s=0.01,
+        cached_tokens=3,
+    )
+    scene.router.tell(LeaseReturned(holder_of(link), settled))
+    settle(scene.router)
+    labels = {"gen_ai_request_model": "m", "neuron": "n1"}
+
+    def value(name: str, **more: str) -> float | None:
+        return scene.metrics.get_sample_value(name, {**labels, **more})
+
+    assert value("gen_ai_server_time_per_output_token_seconds_sum") == pytest.approx(0.1)
+    assert value("cortex_request_phase_seconds_sum", phase="queue") == pytest.approx(0.2)
+    assert value("cortex_request_phase_seconds_count", phase="prefill") is None
+    assert value("cortex_disconnect_to_kv_free_seconds_sum") == pytest.approx(0.01)
+    assert value("cortex_tokens_total", direction="cached") == 3

@@ -1,0 +1,62 @@
+"""``cortexd explain REQUEST_ID``: where a request went, why, and where its time went."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from cortex_actors.cli.gateway_client import GatewayClient
+from cortex_actors.cli.tables import make_table
+
+_PHASES: Final = (
+    ("lease", "lease_s", "until a replica took it, with the load of its model"),
+    ("queue", "queue_s", "in the engine, until its first step"),
+    ("prefill", "prefill_s", "until its first token was drawn"),
+    ("decode", "decode_s", "from there to its last"),
+)
+
+
+def add_command(commands: Any, client: argparse.ArgumentParser) -> None:
+    """Add ``explain`` to the command line."""
+    parser = commands.add_parser("explain", parents=[client], help="show what became of a request")
+    parser.add_argument("request_id", metavar="REQUEST_ID", help="the x-request-id of its response")
+    parser.set_defaults(command=_explain)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    with GatewayClient(args.url) as gateway:
+        found = gateway.explain(args.request_id)
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    console = Console()
+    console.print(f"request {found['request_id']}, model {found['model']}", highlight=False)
+    console.print(_steps(found["steps"]))
+    if found["settled"] is not None:
+        console.print("")
+        console.print(_phases(found["settled"]))
+    return 0
+
+
+def _steps(steps: list[dict[str, Any]]) -> Table:
+    table = make_table("AT", "EVENT", "NEURON", "DETAIL")
+    for step in steps:
+        table.add_row(f"{step['at_s']:.3f} s", step["event"], step["neuron"], step["detail"])
+    return table
+
+
+def _phases(settled: dict[str, Any]) -> Table:
+    table = make_table("PHASE", "SECONDS", "WHAT IT IS")
+    for name, key, meaning in _PHASES:
+        table.add_row(name, f"{settled[key]:.3f}", meaning)
+    rest = settled["duration_s"] - sum(settled[key] for _, key, _ in _PHASES)
+    table.add_row("write", f"{max(rest, 0.0):.3f}", "everything else: links, encoding, the client")
+    table.add_row("total", f"{settled['duration_s']:.3f}", f"outcome: {settled['outcome']}")
+    table.add_row("first token", f"{settled['first_token_s']:.3f}", "from the request's arrival")
+    tokens = f"{settled['prompt_tokens']} in ({settled['cached_tokens']} cached)"
+    table.add_row("tokens", f"{settled['completion_tokens']} out", tokens)
+    return table

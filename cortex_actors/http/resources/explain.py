@@ -1,0 +1,37 @@
+"""GET …/requests/{id}: what became of a request."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import falcon
+import msgspec
+
+from cortex_actors.http.backend import Backend
+from cortex_actors.http.resources.daemon_question import ask
+from cortex_actors.http.resources.snapshot import answer_json
+from transports.schemas.fleet import Explanation, QueryExplain
+
+DEADLINE_S: Final = 5.0
+
+
+@final
+class Explain:
+    """For the latest requests; a daemon that restarted has forgotten the earlier ones."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, request_id: str) -> None:
+        """Answer with the request's steps and, once it has ended, its figures."""
+        found = ask(self._backend, QueryExplain(request_id), Explanation, DEADLINE_S)
+        settled = found.settled
+        answer_json(
+            resp,
+            {
+                "request_id": found.request_id,
+                "model": found.model,
+                "steps": [msgspec.structs.asdict(step) for step in found.steps],
+                "settled": None if settled is None else msgspec.structs.asdict(settled),
+            },
+        )

@@ -1,0 +1,67 @@
+"""What became of the latest requests, for operators who ask. Pure; bounded.
+
+A request has an id of its own, which begins with the id that its client was told.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from transports.schemas.fleet import Explanation, LeaseSettled, TrailStep
+
+MOST_REQUESTS: Final = 2000
+MOST_STEPS: Final = 32
+
+
+@dataclass(slots=True)
+class _Trail:
+    model: str
+    began: float
+    steps: list[TrailStep] = field(default_factory=list)
+    settled: LeaseSettled | None = None
+
+
+@final
+class RequestTrail:
+    """The steps of each request. Times are monotonic seconds; those shown are since it came."""
+
+    def __init__(self, most: int = MOST_REQUESTS) -> None:
+        self._most = most
+        self._trails: OrderedDict[str, _Trail] = OrderedDict()
+
+    def note(
+        self,
+        request_id: str,
+        model: str,
+        event: str,
+        now: float,
+        neuron: str = "",
+        detail: str = "",
+    ) -> None:
+        """Something has happened to this request."""
+        trail = self._trails.get(request_id)
+        if trail is None:
+            trail = self._trails[request_id] = _Trail(model, now)
+            if len(self._trails) > self._most:
+                self._trails.popitem(last=False)
+        if len(trail.steps) < MOST_STEPS:
+            trail.steps.append(TrailStep(round(now - trail.began, 6), event, neuron, detail))
+
+    def settled(self, request_id: str, settled: LeaseSettled) -> None:
+        """Its lease has ended so; of several leases the last one counts."""
+        trail = self._trails.get(request_id)
+        if trail is not None:
+            trail.settled = settled
+
+    def explain(self, request_id: str) -> Explanation | None:
+        """Return the latest request of this id, or whose own id begins with it and a dot."""
+        found = self._trails.get(request_id)
+        name = request_id
+        if found is None:
+            own = [each for each in self._trails if each.rpartition(".")[0] == request_id]
+            if not own:
+                return None
+            name, found = own[-1], self._trails[own[-1]]
+        return Explanation(name, found.model, tuple(found.steps), found.settled)

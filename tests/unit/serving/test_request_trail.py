@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from cortex_actors.serving.request_trail import MOST_STEPS, RequestTrail
+from transports.schemas.fleet import LeaseSettled, TrailStep
+
+
+def test_a_request_is_found_by_its_own_id_and_by_its_clients() -> None:
+    trail = RequestTrail()
+    trail.note("req-1.aa", "m", "waits", 10.0)
+    trail.note("req-1.bb", "m", "leased", 11.0, "n1", "only")
+    trail.note("req-1.bb", "m", "completed", 12.5, "n1")
+    trail.settled("req-1.bb", LeaseSettled(1, "completed"))
+
+    found = trail.explain("req-1")
+    assert found is not None
+    assert found.request_id == "req-1.bb"
+    assert found.steps == (
+        TrailStep(0.0, "leased", "n1", "only"),
+        TrailStep(1.5, "completed", "n1"),
+    )
+    assert found.settled == LeaseSettled(1, "completed")
+    first = trail.explain("req-1.aa")
+    assert first is not None
+    assert first.settled is None
+    assert trail.explain("req-2") is None
+
+
+def test_it_is_bounded_in_requests_and_in_steps() -> None:
+    trail = RequestTrail(most=2)
+    for number in range(3):
+        for _ in range(MOST_STEPS + 5):
+            trail.note(f"r{number}", "m", "waits", 0.0)
+    assert trail.explain("r0") is None
+    last = trail.explain("r2")
+    assert last is not None
+    assert len(last.steps) == MOST_STEPS
