@@ -16,7 +16,7 @@ from typing import final
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.monitor import Down
-from cortex_actors.kit.reasons import NORMAL, ExitReason
+from cortex_actors.kit.reasons import NORMAL, SHUTDOWN, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import (
     DeviceLost,
@@ -85,6 +85,8 @@ class Model(SupervisedActor):
         self._stop_reason: ExitReason | None = None
         self._progress = 0.0
         self._restarts = -1
+        self._deaths = 0
+        self._engine_end = ""
         self._memory_mb = placement.spec.vram_mb
         # Wall clock: clients are shown it as OpenAI's "created".
         self._created = int(time.time())
@@ -139,7 +141,9 @@ class Model(SupervisedActor):
         self._announce()
 
     @handles(EngineEnded)
-    def _engine_ended(self, _: EngineEnded) -> None:
+    def _engine_ended(self, message: EngineEnded) -> None:
+        if message.reason not in (str(NORMAL), str(SHUTDOWN)):
+            self._engine_end = message.reason
         self._life.engine_gone()
         self._announce()
 
@@ -167,6 +171,7 @@ class Model(SupervisedActor):
 
     @handles(EpochEnded)
     def _epoch_ended(self, _: EpochEnded) -> None:
+        self._deaths += 1
         self._life.group_gone()
         self._announce()
 
@@ -185,7 +190,7 @@ class Model(SupervisedActor):
         broken = self._broken
         if self._tree is not None and message.inc == self._tree.inc:
             code = broken.code if broken else FailureCode.LOAD_FAILED
-            self._fail(self._named(code, broken.message if broken else str(message.reason)))
+            self._fail(self._named(code, self._last_words(str(message.reason))))
         elif self._life.phase is ModelPhase.PREPARING:
             # A preparation that has come to a result has said so before it ended.
             self._fail(self._named(FailureCode.LOAD_FAILED, f"preparation: {message.reason}"))
@@ -236,6 +241,15 @@ class Model(SupervisedActor):
         self._announce()
         self._tree = self._processes.start(model_dir, self.ref)
         self.monitor(self._tree)
+
+    def _last_words(self, supervisor_said: str) -> str:
+        """Say why it is not started again: how often it ended, and how the last time."""
+        if self._broken is not None:
+            cause = self._broken.message
+        else:
+            cause = f"engine: {self._engine_end}" if self._engine_end else supervisor_said
+        times = f"{self._deaths} times" if self._deaths > 1 else "once"
+        return f"its processes ended {times} and are not started again; the last time: {cause}"
 
     def _named(self, code: str, cause: str) -> Failure:
         return Failure(code, f"model '{self._placement.spec.id}' failed: {cause}")

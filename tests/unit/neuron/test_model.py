@@ -244,6 +244,33 @@ def test_supervisors_that_give_up_fail_the_model_with_the_last_cause(scene: Scen
     assert "rank 1 was killed" in last.failure.message
 
 
+def test_a_model_that_dies_as_soon_as_it_is_loaded_says_how_often_and_how(scene: Scene) -> None:
+    for code in ("exit 70", "killed by SIGSEGV", "killed by SIGKILL"):
+        scene.be_ready()
+        broken = EpochBroken(1, FailureCode.WORKER_DIED, f"rank 0 died ({code})")
+        scene.tell(broken, EpochEnded(1, "crash"))
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    assert scene.models.heard(ModelChanged)[-1].state.error == (
+        "model 'm' failed: its processes ended 3 times and are not started again;"
+        " the last time: rank 0 died (killed by SIGKILL)"
+    )
+
+
+def test_an_engine_that_dies_each_time_is_named(scene: Scene) -> None:
+    scene.be_ready()
+    scene.tell(EngineEnded("killed(SIGKILL)"), EpochEnded(1, "shutdown"), EngineEnded("shutdown"))
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    error = scene.models.heard(ModelChanged)[-1].state.error
+    assert "ended once and are not started again" in error
+    assert error.endswith("the last time: engine: killed(SIGKILL)")
+
+
 def test_a_cause_that_has_been_overcome_is_not_named_later(scene: Scene) -> None:
     scene.tell(EpochBroken(1, FailureCode.WORKER_DIED, "rank 1 was killed"))
     scene.be_ready()
