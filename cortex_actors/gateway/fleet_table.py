@@ -234,7 +234,8 @@ class FleetTable:
 
     def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:
         record = self.record(state.id, neuron)
-        memory_mb = max(state.memory_mb, 0) or max(record.memory_mb, 0) or standing.memory_mb
+        # What the catalogue grants it is its to take, as the neuron's own account has it.
+        memory_mb = max(state.memory_mb, record.memory_mb, standing.memory_mb, 0)
         reload_s = record.warm_load_s if record.warm else record.cold_load_s
         reload_s = reload_s if reload_s > 0 else 1.0 + memory_mb / _BYTES_A_SECOND_MB
         return Resident(

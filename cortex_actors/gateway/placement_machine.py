@@ -338,7 +338,7 @@ class PlacementMachine:
     def _wanted(self, entry: CatalogueEntry) -> Wanted:
         return Wanted(
             entry.spec(),
-            self.fleet.measured_mb(entry.id) or entry.vram_mb,
+            max(self.fleet.measured_mb(entry.id), entry.vram_mb),
             entry.residency_priority,
             entry.pinned_on,
             entry.min_compute_capability,
