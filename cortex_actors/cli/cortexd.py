@@ -17,6 +17,7 @@ from cortex_actors.cli import (
     bench_serve,
     explain,
     keygen,
+    placement,
     serving,
     top,
 )
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         change.add_argument("model")
         change.set_defaults(command=command)
 
+    placement.add_commands(commands, client)
     keygen.add_command(commands, _AFTER_KEYGEN)
     conformance.add_command(commands)
     bench = commands.add_parser("bench", help="measure a running gateway")

@@ -112,6 +112,30 @@ class GatewayClient:
         """
         return self._json(self._send("POST", "/admin/unload", {"model": model}, _LOAD_S))
 
+    def plan(self, model: str) -> dict[str, Any]:
+        """Return where a model would go now, and what that would take.
+
+        Raises:
+            GatewayError: No answer, or there is no such model.
+        """
+        return self._json(self._send("POST", "/admin/plan", {"model": model}))
+
+    def pin(self, model: str, *, pinned: bool) -> dict[str, Any]:
+        """Pin a model, or let it go again.
+
+        Raises:
+            GatewayError: No answer, or there is no such model.
+        """
+        return self._json(self._send("POST", "/admin/pin", {"model": model, "pinned": pinned}))
+
+    def reload(self) -> dict[str, Any]:
+        """Have the catalogue read again; returns what changed.
+
+        Raises:
+            GatewayError: No answer, or the catalogue has mistakes, which the text lists.
+        """
+        return self._json(self._send("POST", "/admin/reload"))
+
     def stream_chat(self, model: str, question: str, max_tokens: int) -> Iterator[str]:
         """Yield a chat answer piece by piece; closing the iterator hangs up.
 

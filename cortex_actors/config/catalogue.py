@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cortex_actors.config.fields import ModelId, Name, Seconds, Section
 from neuron_runtime.model_errors import SourceInvalid
 from neuron_runtime.model_source import ModelSource
 from transports.schemas.fleet import ModelSpec
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=1)]
 
 
 def _source(text: str) -> str:
@@ -19,17 +22,49 @@ def _source(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _chain(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("should be a model or alias, or a list of them in order of preference")
+    return tuple(value)
+
+
+Chain = Annotated[tuple[ModelId, ...], BeforeValidator(_chain)]
+
+
+@final
+class Cost(Section):
+    """Prices per million tokens. None is not known; 0.0 is free on purpose."""
+
+    input: Price | None = None
+    output: Price | None = None
+    cache_read: Price | None = None
+    cache_write: Price | None = None
+
+
+@final
+class Limit(Section):
+    """Tokens that clients may count on; what a neuron reports of a loaded model goes before."""
+
+    context: Tokens | None = None
+    input: Tokens | None = None
+    output: Tokens | None = None
+
+
 @final
 class CatalogueEntry(Section):
-    """One model: what to load, what it takes, and what becomes of it.
+    """One model: what to load, what it takes, what becomes of it, and what clients are told.
 
     ``pinned_on`` names the only neurons that may hold it (none: any may). A model never makes room
     for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
     request (None: never); ``keep_load`` finishes a load that nobody waits for any more.
+    ``capabilities`` are what it is said to do until a neuron that has loaded it says so itself.
     """
 
     id: ModelId
     source: Annotated[str, AfterValidator(_source)]
+    harness: Literal["torch"] = "torch"
     quant: Literal["none", "int8", "int4"] = "none"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     min_devices: Annotated[int, Field(ge=1, le=64)] = 1
@@ -37,9 +72,12 @@ class CatalogueEntry(Section):
     min_device_vram_mb: Annotated[int, Field(ge=0)] = 0
     min_compute_capability: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
     pinned_on: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    residency_priority: int = 100
+    residency_priority: Annotated[int, Field(ge=0)] = 100
     keep_loaded_s: Seconds | None = None
     keep_load: bool = False
+    cost: Cost | None = None
+    limit: Limit | None = None
+    capabilities: Annotated[tuple[Name, ...], Field(strict=False)] = ()
 
     def spec(self) -> ModelSpec:
         """Return the entry as it travels to a neuron."""
@@ -56,21 +94,36 @@ class CatalogueEntry(Section):
 
 @final
 class Catalogue(Section):
-    """Every model and alias; the loader has checked that ids are unique and aliases lead to one."""
+    """Every model and alias; the loader has checked that ids are unique and aliases lead to one.
+
+    An alias stands for a chain of models and other aliases, the preferred one first.
+    """
 
     models: Annotated[tuple[CatalogueEntry, ...], Field(strict=False)] = ()
-    aliases: dict[str, ModelId] = Field(default_factory=dict)
+    aliases: dict[str, Chain] = Field(default_factory=dict)
 
     def find(self, name: str) -> CatalogueEntry | None:
-        """Return the entry that a model id or an alias stands for, or None."""
+        """Return the entry that a model id or an alias stands for first, or None."""
         target = self.resolve(name)
         return next((entry for entry in self.models if entry.id == target), None)
 
     def resolve(self, name: str) -> str:
-        """Return what ``name`` leads to along the aliases; unknown names come back as they are."""
-        for _ in self.aliases:
-            name = self.aliases.get(name, name)
-        return name
+        """Return the model that ``name`` stands for first; unknown names come back as they are."""
+        return next(iter(self.chain(name)), name)
+
+    def chain(self, name: str) -> tuple[str, ...]:
+        """Return every model that ``name`` stands for, the preferred one first, each once."""
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        pending = [name]
+        while pending:
+            name = pending.pop()
+            if name not in self.aliases:
+                found[name] = None
+            elif name not in seen:
+                seen.add(name)
+                pending += reversed(self.aliases[name])
+        return tuple(found)
 
     def ids(self) -> tuple[str, ...]:
         """Return all model ids, in the file's order."""

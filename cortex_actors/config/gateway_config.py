@@ -77,10 +77,14 @@ class GatewayFile(Section):
 @final
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """What cortexd runs with: ``cortex.yaml`` (``path``), the environment, and the catalogue."""
+    """What cortexd runs with: ``cortex.yaml`` (``path``), the environment, and the catalogue.
+
+    ``catalogue`` is what ``models`` (a file) said at the start.
+    """
 
     path: Path
     gateway: GatewaySettings
     eviction: EvictionSettings
     neurons: tuple[NeuronEntry, ...]
     catalogue: Catalogue
+    models: Path

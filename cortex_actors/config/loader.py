@@ -1,6 +1,7 @@
 """Reads a daemon's configuration: file, environment over it, catalogue; all problems in one error.
 
-Called once at start. Nothing is read at import time.
+Called at start, and for the catalogue alone whenever it is to be read again. Nothing is read at
+import time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from cortex_actors.config.rules import (
     check_catalogue,
     check_default_models,
     check_fleet,
+    check_pins,
+    neuron_names,
 )
 from cortex_actors.config.validation import validate
 
@@ -37,11 +40,26 @@ def load_gateway_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig
         ConfigError: With everything that is wrong in either file or in the environment.
     """
     file = _read(path, GatewayFile, environ, "CORTEX")
-    catalogue = _read_catalogue(path, file.data.get("models"))
+    catalogue = _read_catalogue(_catalogue_path(path, file.data.get("models")))
     fleet = file.placed(check_fleet(file.data))
-    _refuse([*file.problems, *fleet, *catalogue.problems])
+    pins = catalogue.placed(check_pins(catalogue.data, neuron_names(file.data)))
+    _refuse([*file.problems, *fleet, *catalogue.problems, *pins])
     values = file.sound()
-    return GatewayConfig(path, values.gateway, values.eviction, values.neurons, catalogue.sound())
+    return GatewayConfig(
+        path, values.gateway, values.eviction, values.neurons, catalogue.sound(), values.models
+    )
+
+
+def reload_catalogue(config: GatewayConfig) -> Catalogue:
+    """Read the catalogue of a running gateway again, for the neurons that it has.
+
+    Raises:
+        ConfigError: With everything that is wrong in it.
+    """
+    catalogue = _read_catalogue(config.models)
+    neurons = [neuron.name for neuron in config.neurons]
+    _refuse([*catalogue.problems, *catalogue.placed(check_pins(catalogue.data, neurons))])
+    return catalogue.sound()
 
 
 def load_neuron_config(path: Path, environ: Mapping[str, str]) -> NeuronConfig:
@@ -53,7 +71,7 @@ def load_neuron_config(path: Path, environ: Mapping[str, str]) -> NeuronConfig:
     file = _read(path, NeuronFile, environ, "NEURON")
     section = file.data.get("neuron")
     named = section.get("models") if isinstance(section, dict) else None
-    catalogue = _read_catalogue(path, named)
+    catalogue = _read_catalogue(_catalogue_path(path, named))
     missing = check_default_models(file.data, catalogue.data) if catalogue.data else ()
     _refuse([*file.problems, *file.placed(missing), *catalogue.problems])
     values, models = file.sound(), catalogue.sound()
@@ -119,9 +137,12 @@ def _read(
     return _Read(document, laid.data, laid.variables, values, problems)
 
 
-def _read_catalogue(config_path: Path, models: Any) -> _Read[Catalogue]:
+def _catalogue_path(config_path: Path, models: Any) -> Path:
     name = models if isinstance(models, str) and models else "models.yaml"
-    path = expand_path(name, config_path.absolute().parent)
+    return expand_path(name, config_path.absolute().parent)
+
+
+def _read_catalogue(path: Path) -> _Read[Catalogue]:
     try:
         file = _read(path, Catalogue, {}, "")
     except ConfigError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cortex_actors.config.document import KeyPath
@@ -19,25 +19,43 @@ def model_ids(catalogue: Mapping[str, Any]) -> dict[str, int]:
     return ids
 
 
-def aliases(catalogue: Mapping[str, Any]) -> dict[str, str]:
-    """Return the aliases whose target is text."""
-    found = catalogue.get("aliases")
-    pairs = found.items() if isinstance(found, dict) else ()
-    return {str(name): target for name, target in pairs if isinstance(target, str)}
+def aliases(catalogue: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return each alias and the names that it stands for; what is not text is left out."""
+    return {
+        name: tuple(target for _, target in _targets(value)) for name, value in _aliases(catalogue)
+    }
 
 
 def check_catalogue(catalogue: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find repeated model ids, and aliases that shadow a model, lead nowhere or go in a circle."""
+    """Find repeated ids, and aliases that shadow a model, lead nowhere or go in a circle."""
     yield from _repeated(catalogue, "models", "id")
-    ids, names = model_ids(catalogue), aliases(catalogue)
-    for name, target in names.items():
+    ids, chains = model_ids(catalogue), aliases(catalogue)
+    for name, value in _aliases(catalogue):
         at: KeyPath = ("aliases", name)
         if name in ids:
             yield at, f"'{name}' is already the id of a model"
-        elif target not in ids and target not in names:
-            yield at, f"leads to '{target}', which is neither a model nor an alias"
-        elif (trail := _trail(name, names))[-1] in names:
-            yield at, f"goes in a circle: {' -> '.join(trail)}"
+            continue
+        yield from _check_chain(at, value, {*ids, *chains})
+        circle = _circle(name, chains)
+        if circle:
+            yield at, f"goes in a circle: {' -> '.join(circle)}"
+
+
+def neuron_names(gateway_file: Mapping[str, Any]) -> list[str]:
+    """Return the name of each neuron of the fleet."""
+    names = (entry.get("name") for _, entry in _mappings(gateway_file.get("neurons")))
+    return [name for name in names if isinstance(name, str)]
+
+
+def check_pins(catalogue: Mapping[str, Any], neurons: Collection[str]) -> Iterator[Finding]:
+    """Find models that are pinned on neurons that the gateway does not have."""
+    for index, entry in _mappings(catalogue.get("models")):
+        pins = entry.get("pinned_on")
+        for place, name in enumerate(pins if isinstance(pins, list) else ()):
+            if isinstance(name, str) and name not in neurons:
+                known = ", ".join(neurons) or "none"
+                message = f"there is no neuron '{name}'; known: {known}"
+                yield ("models", index, "pinned_on", place), message
 
 
 def check_fleet(gateway_file: Mapping[str, Any]) -> Iterator[Finding]:
@@ -76,9 +94,42 @@ def _mappings(listing: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             yield index, entry
 
 
-def _trail(name: str, names: Mapping[str, str]) -> list[str]:
-    """Follow an alias to its end, or to the first name met again."""
-    trail = [name]
-    while trail[-1] in names and trail[-1] not in trail[:-1]:
-        trail.append(names[trail[-1]])
-    return trail
+def _aliases(catalogue: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    found = catalogue.get("aliases")
+    for name, value in found.items() if isinstance(found, dict) else ():
+        yield str(name), value
+
+
+def _targets(value: Any) -> Iterator[tuple[int | None, str]]:
+    """Each name that an alias is given, with its place in the list if it is one."""
+    if isinstance(value, str):
+        yield None, value
+    for index, target in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(target, str):
+            yield index, target
+
+
+def _check_chain(at: KeyPath, value: Any, known: Collection[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, target in _targets(value):
+        place = at if index is None else (*at, index)
+        if target in seen:
+            yield place, f"'{target}' is in this chain already"
+        elif target not in known:
+            yield place, f"leads to '{target}', which is neither a model nor an alias"
+        seen.add(target)
+
+
+def _circle(name: str, chains: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The shortest way from an alias back to itself; empty if there is none."""
+    ways: list[tuple[str, ...]] = [(name,)]
+    reached = {name}
+    while ways:
+        way = ways.pop(0)
+        for target in chains.get(way[-1], ()):
+            if target == name:
+                return (*way, target)
+            if target in chains and target not in reached:
+                reached.add(target)
+                ways.append((*way, target))
+    return ()

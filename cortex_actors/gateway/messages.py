@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cortex_actors.config.catalogue import Catalogue
 from transports.link import CallEvent, IncomingRequest, Link
 from transports.schemas.body import Body
 from transports.schemas.fleet import ModelSpec
@@ -116,3 +117,25 @@ class Pin:
     model: str
     pinned: bool
     request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An operator wants to know where this model would go."""
+
+    model: str
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """The catalogue is to be read again; ``request`` is None when a signal asks."""
+
+    request: IncomingRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChanged:
+    """Another catalogue is in force."""
+
+    catalogue: Catalogue

@@ -13,13 +13,18 @@ from itertools import count
 from typing import Final, final
 
 from cortex_actors.config.catalogue import Catalogue
+from cortex_actors.gateway.fleet_cards import PlacementNotes
+from cortex_actors.gateway.load_plan import plan
 from cortex_actors.gateway.messages import (
     CancelLoadOn,
+    CatalogueChanged,
     LoadEnded,
     LoadOn,
     NeuronLost,
     OperatorLoad,
     OperatorUnload,
+    Pin,
+    Plan,
     RenewOn,
     UnloadEnded,
     UnloadOn,
@@ -36,7 +41,7 @@ from cortex_actors.gateway.placement_effects import (
     Waiter,
 )
 from cortex_actors.gateway.placement_machine import PlacementMachine
-from cortex_actors.gateway.refusals import RETRY_AFTER_S
+from cortex_actors.gateway.refusals import RETRY_AFTER_S, unknown
 from cortex_actors.gateway.victims import Strategy
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
@@ -55,7 +60,7 @@ from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import CallEvent, Completed, Failed, Lost
-from transports.schemas.fleet import ModelLoaded, ModelUnloaded, NeuronState
+from transports.schemas.fleet import ModelLoaded, ModelPinned, ModelUnloaded, NeuronState
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.placement")
@@ -78,8 +83,9 @@ class EvictionRules:
 class Placement(SupervisedActor):
     """Single-flight loads on the neuron that the policy names.
 
-    ``board`` is written here alone. ``find`` looks an actor up by its registered name: connections
-    and the router are started later and may be restarted at any time.
+    ``board`` and ``notes`` are written here alone; the pins in ``notes`` outlive a restart.
+    ``find`` looks an actor up by its registered name: connections and the router are started later
+    and may be restarted at any time.
     """
 
     def __init__(
@@ -90,11 +96,14 @@ class Placement(SupervisedActor):
         find: Find,
         clock: Clock | None = None,
         rules: EvictionRules | None = None,
+        notes: StateBoard[PlacementNotes] | None = None,
     ) -> None:
         super().__init__()
         rules = rules or EvictionRules()
+        self._notes = notes or StateBoard(PlacementNotes())
         self._catalogue = catalogue
         self._machine = PlacementMachine(catalogue, rules.strategy, rules.defrag_after_cycles)
+        self._machine.pins |= self._notes.read().pins
         self._board = board
         self._publisher = publisher
         self._find = find
@@ -200,6 +209,31 @@ class Placement(SupervisedActor):
 
         self._carry_out(self._machine.unload(model, self._operator(answer)))
 
+    @handles(Pin)
+    def _pin(self, message: Pin) -> None:
+        entry = self._catalogue.find(message.model)
+        if entry is None:
+            message.request.fail(unknown(message.model))
+            return
+        pins = self._machine.pins
+        (pins.add if message.pinned else pins.discard)(entry.id)
+        message.request.complete(ModelPinned(entry.id, message.pinned))
+        self._carry_out(self._machine.idle(self._clock.now()))
+
+    @handles(Plan)
+    def _plan(self, message: Plan) -> None:
+        entry = self._catalogue.find(message.model)
+        if entry is None:
+            message.request.fail(unknown(message.model))
+        else:
+            message.request.complete(plan(entry, self._machine, self._clock.now()))
+
+    @handles(CatalogueChanged)
+    def _catalogue_changed(self, message: CatalogueChanged) -> None:
+        self._catalogue = message.catalogue
+        self._machine.pins &= set(message.catalogue.ids())
+        self._carry_out(self._machine.reload(message.catalogue, self._clock.now()))
+
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
         self._carry_out(self._machine.tick(self._clock.now()))
@@ -245,6 +279,8 @@ class Placement(SupervisedActor):
     def _announce(self) -> None:
         self._machine.news = False
         self._board.write(self._machine.fleet.states())
+        given_up = self._machine.failures.given_up()
+        self._notes.write(PlacementNotes(frozenset(self._machine.pins), given_up))
         self._publisher.notify(Tick())
         router = self._find("router")
         if router is not None:

@@ -34,7 +34,7 @@ from cortex_actors.gateway.placement_policy import (
 )
 from cortex_actors.gateway.refusals import held, lost, nowhere, unknown, withheld
 from cortex_actors.gateway.replica_upkeep import ReplicaUpkeep
-from cortex_actors.gateway.room import Resident
+from cortex_actors.gateway.room import Resident, Room
 from cortex_actors.gateway.victims import Strategy
 from transports.failures import FailureCode
 from transports.schemas.fleet import NeuronState
@@ -210,11 +210,15 @@ class PlacementMachine:
 
     # -- what is shown --------------------------------------------------------------------------
 
-    def assessments(self, entry: CatalogueEntry, now: float) -> list[Assessment]:
-        """What every neuron could do for the model now; the very thing that a job decides by."""
-        wanted = self._wanted(entry)
+    def survey(self, entry: CatalogueEntry, now: float) -> list[tuple[Room, Assessment]]:
+        """Every neuron, and what it could do for the model; what a job decides by."""
+        need = self._wanted(entry)
         rooms = self.fleet.rooms(lambda model: self._standing(model, now))
-        return [assess(wanted, room, self._strategy) for room in rooms]
+        return [(room, assess(need, room, self._strategy)) for room in rooms]
+
+    def assessments(self, entry: CatalogueEntry, now: float) -> list[Assessment]:
+        """What every neuron could do for the model now."""
+        return [found for _, found in self.survey(entry, now)]
 
     def jobs(self) -> dict[str, tuple[Phase, str]]:
         """Each job's phase and neuron."""
@@ -336,13 +340,7 @@ class PlacementMachine:
         return False
 
     def _wanted(self, entry: CatalogueEntry) -> Wanted:
-        return Wanted(
-            entry.spec(),
-            max(self.fleet.measured_mb(entry.id), entry.vram_mb),
-            entry.residency_priority,
-            entry.pinned_on,
-            entry.min_compute_capability,
-        )
+        return Wanted.of(entry, self.fleet.measured_mb(entry.id))
 
     def _standing(self, model: str, now: float) -> Standing:
         entry = self._catalogue.find(model)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from typing import Self, final
 
+from cortex_actors.config.catalogue import CatalogueEntry
 from cortex_actors.gateway.room import Resident, Room
 from cortex_actors.gateway.victims import Strategy, cheapest, may_displace
 from transports.schemas.fleet import DeviceState, ModelSpec
@@ -40,6 +41,17 @@ class Wanted:
     priority: int = 100
     pinned_on: tuple[str, ...] = ()
     min_compute_capability: str = ""
+
+    @classmethod
+    def of(cls, entry: CatalogueEntry, measured_mb: int) -> Self:
+        """Return what an entry takes: what it is granted, or more if more was measured."""
+        return cls(
+            entry.spec(),
+            max(measured_mb, entry.vram_mb),
+            entry.residency_priority,
+            entry.pinned_on,
+            entry.min_compute_capability,
+        )
 
     @property
     def each_mb(self) -> int:
@@ -105,6 +117,11 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy) -> Assessment:
     if fits(frozenset(each.model for each in displaceable)):
         return found(Verdict.WAIT, f"{_listed(displaceable)} must be idle first")
     return found(Verdict.HELD, f"{_listed(room.residents)} must not leave for it")
+
+
+def obstacle(wanted: Wanted, room: Room) -> str:
+    """Say why the neuron can never hold the model, whatever leaves it; empty if it can."""
+    return _never(wanted, room, [device for device in room.devices if _is_able(wanted, device)])
 
 
 def best(assessments: Sequence[Assessment]) -> Assessment | None:

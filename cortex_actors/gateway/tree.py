@@ -8,7 +8,10 @@ from typing import final
 
 from cortex_actors.config.gateway_config import GatewayConfig, NeuronEntry
 from cortex_actors.config.link_keys import client_keys
-from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload
+from cortex_actors.config.loader import reload_catalogue
+from cortex_actors.gateway.catalogue_keeper import CatalogueInForce, CatalogueKeeper
+from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
+from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
 from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
 from cortex_actors.kit.children import ChildSpec
@@ -16,13 +19,13 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
-from cortex_actors.serving.operations import Commands, Operations
+from cortex_actors.serving.operations import Commands, FleetCommands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router
-from cortex_actors.serving.service_state import merged_models, names
+from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
 from transports.link import IncomingRequest
-from transports.schemas.fleet import NeuronState, ServiceState
+from transports.schemas.fleet import NeuronState, PinModel, ServiceState
 
 # A neuron that is away is retried for ever: its absence is routed around, never escalated.
 RECONNECT = RestartRules(intensity=None, backoff=Backoff(first_s=0.5, max_s=30.0, healthy_s=60.0))
@@ -40,6 +43,9 @@ class GatewayTree(DaemonTree):
         super().__init__(ground, "cortexd", config.gateway)
         self._config = config
         self._board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+        self._notes = StateBoard(PlacementNotes())
+        first = CatalogueInForce(config.catalogue)
+        self._catalogue = StateBoard(first.followed_by(config.catalogue, self._written_at()))
 
     def start(self) -> ActorRef:
         """Start Root; its ``ready`` tells when all is up."""
@@ -47,6 +53,7 @@ class GatewayTree(DaemonTree):
             {
                 "publisher": self._publisher,
                 "placement": self._placement,
+                "catalogue": self._keeper,
                 "fleet": self._fleet,
                 "router": self._router,
                 "operations": self._operations,
@@ -57,7 +64,8 @@ class GatewayTree(DaemonTree):
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
-        neurons = self._board.read()
+        neurons, in_force = self._board.read(), self._catalogue.read()
+        catalogue = in_force.catalogue
         reason = self._unready(neurons)
         return ServiceState(
             service="cortexd",
@@ -66,9 +74,27 @@ class GatewayTree(DaemonTree):
             reason=reason,
             uptime_s=self._uptime_s(),
             neurons=neurons,
-            models=merged_models(self._config.catalogue, neurons),
-            aliases=dict(self._config.catalogue.aliases),
+            models=merged_models(catalogue, neurons),
+            aliases=first_targets(catalogue),
+            cards=fleet_cards(catalogue, in_force.created, neurons, self._notes.read()),
+            chains=chains(catalogue),
         )
+
+    def reload(self) -> None:
+        """Have the catalogue read again, and the differences logged."""
+        keeper = self._find("catalogue")
+        if keeper is not None:
+            keeper.notify(ReloadAsked())
+
+    def _written_at(self) -> int:
+        try:
+            return int(self._config.models.stat().st_mtime)
+        except OSError:
+            return 0
+
+    def _keeper(self, name: str) -> ActorRef:
+        read = partial(reload_catalogue, self._config)
+        return CatalogueKeeper.start(self._catalogue, read, self._written_at, self._find, name=name)
 
     def _unready(self, neurons: tuple[NeuronState, ...]) -> str:
         if self._draining:
@@ -82,11 +108,12 @@ class GatewayTree(DaemonTree):
         publisher = self.registry.find("publisher")
         eviction = self._config.eviction
         return Placement.start(
-            self._config.catalogue,
+            self._catalogue.read().catalogue,
             self._board,
             publisher,
             self._find,
             rules=EvictionRules(eviction.strategy, eviction.defrag_after_cycles),
+            notes=self._notes,
             name=name,
         )
 
@@ -117,7 +144,7 @@ class GatewayTree(DaemonTree):
     def _router(self, name: str) -> ActorRef:
         placement = self.registry.find("placement")
         return Router.start(
-            names(self._config.catalogue),
+            names(self._catalogue.read().catalogue),
             placement,
             self._request_metrics,
             self._board.read,
@@ -131,6 +158,7 @@ class GatewayTree(DaemonTree):
 
     def _operations(self, name: str) -> ActorRef:
         placement = self.registry.find("placement")
+        keeper = self.registry.find("catalogue")
 
         def load(model: str, request: IncomingRequest) -> None:
             placement.notify(OperatorLoad(model, request))
@@ -138,11 +166,20 @@ class GatewayTree(DaemonTree):
         def unload(model: str, request: IncomingRequest) -> None:
             placement.notify(OperatorUnload(model, request))
 
+        def pin(wanted: PinModel, request: IncomingRequest) -> None:
+            placement.notify(Pin(wanted.model, wanted.pinned, request))
+
+        def plan(model: str, request: IncomingRequest) -> None:
+            placement.notify(Plan(model, request))
+
+        def reload(request: IncomingRequest) -> None:
+            keeper.notify(ReloadAsked(request))
+
         return Operations.start(
             self._metrics,
             self.registry.table,
             self.service_state,
-            Commands(load, unload),
+            Commands(load, unload, fleet=FleetCommands(pin, plan, reload)),
             name=name,
         )
 

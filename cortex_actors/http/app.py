@@ -26,6 +26,7 @@ from cortex_actors.http.resources.metrics import Metrics
 from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
 from cortex_actors.http.resources.models import Model, ModelList
 from cortex_actors.http.resources.neuron_status import Discovery, NeuronModels
+from cortex_actors.http.resources.placement_admin import PinModel, PlanLoad, ReloadCatalogue
 from cortex_actors.http.resources.responses import (
     CancelResponse,
     InputItems,
@@ -47,6 +48,9 @@ def create_gateway_app(
             **_common_routes(backend, body_limit, store),
             "/admin/load": LoadModel(backend, body_limit),
             "/admin/unload": UnloadModel(backend, body_limit),
+            "/admin/plan": PlanLoad(backend, body_limit),
+            "/admin/pin": PinModel(backend, body_limit),
+            "/admin/reload": ReloadCatalogue(backend),
             "/admin/status": GatewayStatus(backend),
             "/admin/requests/{request_id}": Explain(backend),
         }

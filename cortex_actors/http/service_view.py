@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transports.schemas.fleet import ModelState, NeuronState, ServiceState
+import msgspec
+
+from transports.schemas.fleet import ModelCard, ModelState, NeuronState, ServiceState
 
 _BEST_FIRST = (
     "ready",
@@ -19,17 +21,18 @@ _BEST_FIRST = (
 
 
 def models(state: ServiceState) -> list[dict[str, Any]]:
-    """Return every model, then every alias, as OpenAI model objects with their status."""
-    replicas: dict[str, list[ModelState]] = {}
-    for model in state.models:
-        replicas.setdefault(model.id, []).append(model)
-    listed = {id_: _model(id_, states) for id_, states in replicas.items()}
-    aliases = [
-        {**listed[target], "id": alias, "alias_of": target}
-        for alias, target in state.aliases.items()
-        if target in listed
-    ]
-    return [*listed.values(), *aliases]
+    """Return every model, then every alias, as OpenAI model objects with their status.
+
+    The catalogue's order, then the models that only a neuron knows of, by name; then the aliases in
+    the file's order. An alias shows the first model of its chain that is ready, else its first.
+    """
+    cards = {card.id: card for card in state.cards}
+    found = _replicas(state)
+    ids = dict.fromkeys((*cards, *(model.id for model in state.models), *sorted(found)))
+    listed = {id_: _model(cards.get(id_, ModelCard(id_)), found.get(id_, [])) for id_ in ids}
+    chains = {**{name: (target,) for name, target in state.aliases.items()}, **state.chains}
+    aliases = (_alias(name, chain, listed) for name, chain in chains.items())
+    return [*listed.values(), *(alias for alias in aliases if alias)]
 
 
 def neurons(state: ServiceState) -> list[dict[str, Any]]:
@@ -65,21 +68,74 @@ def replicas(states: Iterable[ModelState]) -> list[dict[str, Any]]:
     return [{"id": state.id, **_replica(state)} for state in states]
 
 
-def _model(id_: str, states: list[ModelState]) -> dict[str, Any]:
-    best = min(states, key=_rank)
+def _replicas(state: ServiceState) -> dict[str, list[ModelState]]:
+    """Every model's states on neurons that are not down; its merged state where there is none."""
+    found: dict[str, list[ModelState]] = {}
+    for neuron in sorted(state.neurons, key=lambda neuron: neuron.name):
+        for model in neuron.models if neuron.state != "down" else ():
+            found.setdefault(model.id, []).append(
+                model if model.neuron else msgspec.structs.replace(model, neuron=neuron.name)
+            )
+    for model in state.models:
+        if model.id not in found or not state.neurons:
+            found.setdefault(model.id, []).append(model)
+    return found
+
+
+def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict[str, Any] | None:
+    targets = [listed[target] for target in chain if target in listed]
+    if not targets:
+        return None
+    shown = next((target for target in targets if target["status"] == "ready"), targets[0])
+    return {**shown, "id": name, "alias_of": shown["id"], "chain": list(chain)}
+
+
+def _model(card: ModelCard, states: list[ModelState]) -> dict[str, Any]:
+    best = min(states, key=_rank, default=ModelState(card.id, "unloaded"))
+    given_up = card.error if best.state in {"unloaded", "failed"} else ""
+    created = card.created or min((each.created for each in states if each.created), default=0)
+    contexts = [each.context_length for each in states if each.context_length > 0]
+    limit = {**card.limit, **({"context": min(contexts)} if contexts else {})}
     view: dict[str, Any] = {
-        "id": id_,
+        "id": card.id,
         "object": "model",
-        "created": best.created,
+        "created": created,
         "owned_by": "cortex",
-        "status": best.state,
+        "status": "failed" if given_up else best.state,
+        "loaded": best.state == "ready",
         "progress": round(best.progress, 3),
-        "context_length": best.context_length,
+        "context_length": limit.get("context", 0),
+        "capabilities": _capabilities(card, states),
+        "pinned": card.pinned,
+        "feasible_on": list(card.feasible_on),
         "replicas": [_replica(state) for state in states if state.neuron],
     }
-    if best.error:
-        view["error"] = best.error
+    optional = {
+        "eta_s": round(best.eta_s, 1),
+        "error": given_up or best.error,
+        "infeasible": card.infeasible,
+        "quant": card.quant,
+        "limit": limit,
+        **{name: limit.get(kind) for name, kind in _FLAT_LIMITS.items()},
+    }
+    view |= {name: value for name, value in optional.items() if value}
+    if card.cost:
+        view["cost"] = card.cost
     return view
+
+
+_FLAT_LIMITS = {
+    "max_model_len": "context",
+    "max_input_tokens": "input",
+    "max_output_tokens": "output",
+}
+"""Names under which clients of other servers look for the limits."""
+
+
+def _capabilities(card: ModelCard, states: list[ModelState]) -> list[str]:
+    """What neurons say that the model can do; before any does, what the catalogue says."""
+    said = [capability for state in states for capability in state.capabilities]
+    return list(dict.fromkeys(said or card.capabilities))
 
 
 def _replica(state: ModelState) -> dict[str, Any]:
@@ -94,9 +150,12 @@ def _replica(state: ModelState) -> dict[str, Any]:
         "context_length": state.context_length,
         "restarts": state.restarts,
     }
-    if state.error:
-        view["error"] = state.error
-    return view
+    optional = {
+        "memory_mb": state.memory_mb,
+        "eta_s": round(state.eta_s, 1),
+        "error": state.error,
+    }
+    return view | {name: value for name, value in optional.items() if value}
 
 
 def _rank(state: ModelState) -> int:

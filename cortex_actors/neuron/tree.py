@@ -33,10 +33,11 @@ from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.neuron.standby import Standby, standby_specs
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
+from cortex_actors.serving.model_cards import cards
 from cortex_actors.serving.operations import Commands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router, unknown_model
-from cortex_actors.serving.service_state import merged_models, names
+from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import MonotonicClock
 from transports.failures import FailureCode
@@ -112,7 +113,9 @@ class NeuronTree(DaemonTree):
             uptime_s=state.uptime_s,
             neurons=(state,),
             models=merged_models(config.catalogue, (state,)),
-            aliases=dict(config.catalogue.aliases),
+            aliases=first_targets(config.catalogue),
+            cards=cards(config.catalogue),
+            chains=chains(config.catalogue),
         )
 
     def _unready(self, state: NeuronState) -> str:

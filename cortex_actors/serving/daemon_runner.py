@@ -37,6 +37,10 @@ class Tree(Protocol):
         """Turn readiness off and grant nothing new."""
         ...
 
+    def reload(self) -> None:
+        """Read again what can be read again while running; returns at once."""
+        ...
+
 
 Build = Callable[[Ground], Tree]
 
@@ -45,7 +49,7 @@ Build = Callable[[Ground], Tree]
 class DaemonRunner:
     """Runs one tree in this process until a signal or Root's own end.
 
-    The first SIGTERM or SIGINT stops in order; a second one kills what is left.
+    The first SIGTERM or SIGINT stops in order; a second one kills what is left. SIGHUP reloads.
     """
 
     def __init__(self, name: str, directory: RuntimeDir, log_level: str) -> None:
@@ -53,7 +57,9 @@ class DaemonRunner:
         self._directory = directory
         self._log_level = log_level
         # Not an Event: its lock is not reentrant, and a signal may come while this thread holds it.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """True for a reload, False for the end."""
+
         self._signals = 0
 
     def run(self, build: Build) -> int:
@@ -66,6 +72,7 @@ class DaemonRunner:
         os.environ["CORTEX_LOG_LEVEL"] = self._log_level
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         try:
             path = self._directory.create()
         except RuntimeDirError as error:
@@ -86,8 +93,9 @@ class DaemonRunner:
 
     def _serve(self, tree: Tree) -> int:
         root = tree.start()
-        root.exit.on_done(lambda _: self._wake.put(None))
-        self._wake.get()
+        root.exit.on_done(lambda _: self._wake.put(False))
+        while self._wake.get():
+            tree.reload()
         if root.exit.done:
             _log.error("the actor tree ended: %s", root.exit.result())
             return ExitCode.INTERNAL
@@ -101,7 +109,11 @@ class DaemonRunner:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         self._signals += 1
-        self._wake.put(None)
+        self._wake.put(False)
         if self._signals > 1:
             # Every child holds the read end of a pipe of ours and ends with us.
             os._exit(ExitCode.INTERNAL)
+
+    def _on_hangup(self, signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        self._wake.put(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.request_metrics import RequestMetrics
 from transports.identity import process_identity
 from transports.reactor import Reactor
+
+_log = logging.getLogger("cortex.daemon")
 
 CHILD_SHUTDOWN_S = 5.0
 FRONT_END_SLACK_S = 8.0
@@ -106,6 +109,10 @@ class DaemonTree:
             actor = self._find(name)
             if actor is not None:
                 actor.notify(message)
+
+    def reload(self) -> None:
+        """Read again what can be read again while running: here, nothing."""
+        _log.info("nothing to reload")
 
     def _start_root(
         self, steps: Mapping[str, StartActor], shutdown_s: Mapping[str, float] | None = None

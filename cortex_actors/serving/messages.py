@@ -108,6 +108,13 @@ class LoadFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesChanged:
+    """Another catalogue is in force: each name that a client may use and the models it leads to."""
+
+    names: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriberUp:
     """A link that wants to be told the state."""
 

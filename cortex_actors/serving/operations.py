@@ -18,14 +18,26 @@ from transports.schemas.fleet import (
     ActorTable,
     LoadModelById,
     MetricsText,
+    PinModel,
+    PlanLoad,
     QueryActors,
     QueryMetrics,
     QueryState,
+    ReloadCatalogue,
     ServiceState,
     UnloadModel,
 )
 from transports.schemas.group import InjectFault
 from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCommands:
+    """What only a gateway's operators may have done."""
+
+    pin: Callable[[PinModel, IncomingRequest], None]
+    plan: Callable[[str, IncomingRequest], None]
+    reload: Callable[[IncomingRequest], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class Commands:
     load: Callable[[str, IncomingRequest], None]
     unload: Callable[[str, IncomingRequest], None]
     inject_fault: Callable[[InjectFault, IncomingRequest], None] | None = None
+    fleet: FleetCommands | None = None
 
 
 @final
@@ -71,6 +84,12 @@ class Operations(SupervisedActor):
                 self._commands.unload(model, request)
             case InjectFault() as fault if self._commands.inject_fault is not None:
                 self._commands.inject_fault(fault, request)
+            case PinModel() as pin if self._commands.fleet is not None:
+                self._commands.fleet.pin(pin, request)
+            case PlanLoad(model=model) if self._commands.fleet is not None:
+                self._commands.fleet.plan(model, request)
+            case ReloadCatalogue() if self._commands.fleet is not None:
+                self._commands.fleet.reload(request)
             case other:
                 name = type(other).__name__
                 request.fail(Failure(FailureCode.INVALID_REQUEST, f"{name} is not answered here"))

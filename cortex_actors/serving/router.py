@@ -7,7 +7,7 @@ and by its own deadline, and is answered when the loader is done or the fleet ch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import final
 
@@ -26,6 +26,7 @@ from cortex_actors.serving.messages import (
     LeaseReturned,
     LoadFinished,
     LoadUnwanted,
+    NamesChanged,
     ReplicaInUse,
     Requested,
     Tick,
@@ -52,14 +53,15 @@ LATE_S = LOOK_INTERVAL_S + 0.5
 class Router(SupervisedActor):
     """Grants leases on ready engines and parks requests whose model is on its way.
 
-    ``catalogue`` maps every name a client may use (ids and aliases) to a model id; ``loader`` is
-    told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the latest snapshot;
-    ``server_keys`` are the CURVE public keys (Z85) of the neurons that have one.
+    ``catalogue`` maps every name a client may use (ids and aliases) to the models that it leads to,
+    the preferred one first: one that is ready is taken, else the first that can be loaded.
+    ``loader`` is told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the
+    latest snapshot; ``server_keys`` are the CURVE public keys (Z85) of the neurons that have one.
     """
 
     def __init__(
         self,
-        catalogue: Mapping[str, str],
+        catalogue: Mapping[str, tuple[str, ...]],
         loader: ActorRef,
         metrics: RequestMetrics,
         fleet: Callable[[], tuple[NeuronState, ...]],
@@ -103,27 +105,31 @@ class Router(SupervisedActor):
     @handles(LeaseAsked)
     def _lease_asked(self, message: LeaseAsked) -> None:
         request, name = message.request, message.wanted.model
-        model = self._catalogue.get(name)
+        chain = self._catalogue.get(name, ())
         if self._draining:
             request.fail(_shutting_down())
-        elif model is None:
+        elif not chain:
             request.fail(unknown_model(name, self._catalogue))
         elif request.link.state is LinkState.DOWN:
             # Its HolderGone has overtaken it: a lease granted now would never be released.
             request.fail(Failure(FailureCode.LINK_LOST, "the asker is gone"))
         else:
-            self._requested[model] += 1
-            self._find_place(model, message)
+            self._requested[chain[0]] += 1
+            self._find_place(chain, message)
 
-    def _find_place(self, model: str, message: LeaseAsked) -> None:
+    def _find_place(self, chain: tuple[str, ...], message: LeaseAsked) -> None:
         message = replace(message, since=self._clock.now())
-        if self._grant(model, message):
+        if any(self._grant(model, message) for model in chain):
             return
         if message.wanted.wait:
-            self._park(model, message)
+            self._park(chain[0], message)
         else:
-            text = f"no other replica of '{model}' can take the request now"
+            text = f"no other replica of '{message.wanted.model}' can take the request now"
             message.request.fail(Failure(FailureCode.MODEL_UNAVAILABLE, text))
+
+    @handles(NamesChanged)
+    def _names_changed(self, message: NamesChanged) -> None:
+        self._catalogue = dict(message.names)
 
     @handles(LeaseReturned)
     def _lease_returned(self, message: LeaseReturned) -> None:
@@ -157,7 +163,16 @@ class Router(SupervisedActor):
             self._serve_parked(message.model)
             return
         for asked in self._parked.pop(message.model, ()):
-            asked.request.fail(message.failure)
+            fallback = self._after(message.model, asked)
+            if not fallback:
+                asked.request.fail(message.failure)
+            else:
+                self._find_place(fallback, asked)
+
+    def _after(self, model: str, asked: LeaseAsked) -> tuple[str, ...]:
+        """What is left of the request's chain once ``model`` could not be loaded."""
+        chain = self._catalogue.get(asked.wanted.model, ())
+        return chain[chain.index(model) + 1 :] if model in chain else ()
 
     @handles(Tick)
     def _tick(self, _: Tick) -> None:
@@ -259,7 +274,7 @@ class Router(SupervisedActor):
         return sum(map(len, self._parked.values()))
 
 
-def unknown_model(name: str, catalogue: Mapping[str, str]) -> Failure:
+def unknown_model(name: str, catalogue: Iterable[str]) -> Failure:
     """The failure for a name that the catalogue does not have; names those that it has."""
     known = ", ".join(sorted(catalogue)) or "none"
     return Failure(

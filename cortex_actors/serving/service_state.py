@@ -35,7 +35,16 @@ def _rank(state: ModelState) -> int:
     return _RANK.get(state.state, len(_RANK))
 
 
-def names(catalogue: Catalogue) -> dict[str, str]:
-    """Every name that a client may use, and the model id it stands for."""
-    ids = {id_: id_ for id_ in catalogue.ids()}
-    return ids | {alias: catalogue.resolve(alias) for alias in catalogue.aliases}
+def names(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
+    """Every name that a client may use, and the models it stands for, the preferred one first."""
+    return {name: catalogue.chain(name) for name in (*catalogue.ids(), *catalogue.aliases)}
+
+
+def chains(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
+    """Every alias, and the models it stands for."""
+    return {alias: catalogue.chain(alias) for alias in catalogue.aliases}
+
+
+def first_targets(catalogue: Catalogue) -> dict[str, str]:
+    """Every alias, and the model it stands for first."""
+    return {alias: catalogue.resolve(alias) for alias in catalogue.aliases}

@@ -60,6 +60,12 @@ AnyBody = (
     | fleet.LoadModelById
     | fleet.RenewStandby
     | fleet.StandbyRenewed
+    | fleet.PinModel
+    | fleet.ModelPinned
+    | fleet.ReloadCatalogue
+    | fleet.CatalogueReloaded
+    | fleet.PlanLoad
+    | fleet.LoadPlan
     | fleet.QueryMetrics
     | fleet.MetricsText
     | fleet.QueryActors

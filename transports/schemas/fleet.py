@@ -95,8 +95,32 @@ class NeuronState(Body, frozen=True):
     cycles: int = 0
 
 
+class ModelCard(Body, frozen=True):
+    """What the catalogue says of a model, and where in the fleet it could be.
+
+    ``cost`` is per million tokens, by kind; ``limit`` in tokens, by kind: what is not there is not
+    known. ``feasible_on`` are the neurons that could hold it, ``infeasible`` those that could not,
+    with the reason. ``error`` says why it was given up, ``created`` when it came (Unix seconds).
+    """
+
+    id: str
+    created: int = 0
+    harness: str = ""
+    quant: str = ""
+    cost: dict[str, float] = msgspec.field(default_factory=dict)
+    limit: dict[str, int] = msgspec.field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+    pinned: bool = False
+    feasible_on: tuple[str, ...] = ()
+    infeasible: dict[str, str] = msgspec.field(default_factory=dict)
+    error: str = ""
+
+
 class ServiceState(Body, frozen=True):
-    """What a daemon's front-end processes answer reads from; pushed on change and every second."""
+    """What a daemon's front-end processes answer reads from; pushed on change and every second.
+
+    ``aliases`` lead to the model that each stands for first, ``chains`` to all of them.
+    """
 
     service: str
     version: str
@@ -106,6 +130,8 @@ class ServiceState(Body, frozen=True):
     neurons: tuple[NeuronState, ...] = ()
     models: tuple[ModelState, ...] = ()
     aliases: dict[str, str] = msgspec.field(default_factory=dict)
+    cards: tuple[ModelCard, ...] = ()
+    chains: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class LeaseRequest(Body, frozen=True):
@@ -222,6 +248,91 @@ class LoadModelById(Body, frozen=True):
     """Operator to gateway or neuron: load a catalogue entry by its id."""
 
     model: str
+
+
+class PinModel(Body, frozen=True):
+    """Operator to gateway: never unload this model to make room or for idleness, or again do."""
+
+    model: str
+    pinned: bool = True
+
+
+class ModelPinned(Body, frozen=True):
+    """The pin is set or taken away."""
+
+    model: str
+    pinned: bool
+
+
+class ReloadCatalogue(Body, frozen=True):
+    """Operator to gateway: read the catalogue again and put it in force if it is sound."""
+
+
+class FieldChange(Body, frozen=True):
+    """One field of a model or one alias, before and after; empty is not there."""
+
+    name: str
+    field: str
+    before: str
+    after: str
+
+
+class CatalogueReloaded(Body, frozen=True):
+    """What is different now. With ``problems`` nothing is: the old catalogue stays in force."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[FieldChange, ...] = ()
+    aliases: tuple[FieldChange, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class PlanLoad(Body, frozen=True):
+    """Operator to gateway: where would this model go now, and what would that take?"""
+
+    model: str
+
+
+class DevicePlan(Body, frozen=True):
+    """One device's free memory now and once the model is loaded, in MB."""
+
+    device: str
+    before_mb: int
+    after_mb: int
+
+
+class VictimPlan(Body, frozen=True):
+    """A model that would be unloaded; ``cost_s`` is what missing it is expected to cost."""
+
+    model: str
+    memory_mb: int
+    cost_s: float
+
+
+class NeuronPlan(Body, frozen=True):
+    """What one neuron could do; ``verdict`` is free, evict, wait, held, down or never."""
+
+    neuron: str
+    verdict: str
+    why: str
+    load_s: float = 0.0
+    warm: bool = False
+    busy: bool = False
+    victims: tuple[VictimPlan, ...] = ()
+    devices: tuple[DevicePlan, ...] = ()
+
+
+class LoadPlan(Body, frozen=True):
+    """``chosen`` is the neuron that would load the model now; empty if none would.
+
+    ``memory_mb`` is over all devices, 0 where not known. ``loaded_on`` has it ready already.
+    """
+
+    model: str
+    memory_mb: int
+    chosen: str
+    neurons: tuple[NeuronPlan, ...] = ()
+    loaded_on: tuple[str, ...] = ()
 
 
 class QueryMetrics(Body, frozen=True):

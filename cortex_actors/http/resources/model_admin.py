@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, final
 
 import falcon
@@ -27,7 +28,7 @@ class LoadModel:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Load ``{"model": id}``."""
-        question = fleet.LoadModelById(_model_id(req, self._body_limit))
+        question = fleet.LoadModelById(model_id(read_json(req, self._body_limit)))
         loaded = ask(self._backend, question, fleet.ModelLoaded, LOAD_DEADLINE_S)
         answer_json(
             resp, {"status": "loaded", "model": loaded.model, "load_s": round(loaded.load_s, 3)}
@@ -44,13 +45,17 @@ class UnloadModel:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Unload ``{"model": id}``."""
-        question = fleet.UnloadModel(_model_id(req, self._body_limit))
+        question = fleet.UnloadModel(model_id(read_json(req, self._body_limit)))
         unloaded = ask(self._backend, question, fleet.ModelUnloaded, UNLOAD_DEADLINE_S)
         answer_json(resp, {"status": "unloaded", "model": unloaded.model})
 
 
-def _model_id(req: falcon.Request, body_limit: int) -> str:
-    body = read_json(req, body_limit)
+def model_id(body: Mapping[str, object]) -> str:
+    """Return the ``model`` that a command names.
+
+    Raises:
+        ApiError: 400 when there is none.
+    """
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise ApiError.invalid("model is required: the id of a catalogue entry", "model")

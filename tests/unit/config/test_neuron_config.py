@@ -74,7 +74,7 @@ def test_bad_values_are_refused(folder: ConfigFolder, text: str, complaint: str)
         ("models: [7]", "models[0]: should be a mapping of keys"),
         ("models: {a: 1}", "models: should be a list, not"),
         ("aliases: [a]", "aliases: should be a mapping of keys, not ['a']"),
-        ("aliases: {a: 3}", "aliases.a: should be text, not 3"),
+        ("aliases: {a: 3}", "aliases.a: should be a model or alias, or a list of them"),
         (
             "models: [{id: a, source: 'file:///a', quant: q4}]",
             "models[0].quant: should be 'none', 'int8' or 'int4', not 'q4'",

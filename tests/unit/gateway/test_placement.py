@@ -62,7 +62,7 @@ class Scene:
         self.board: StateBoard[tuple[NeuronState, ...]] = StateBoard((neuron_state("old"),))
         self.actors: dict[str, Audience] = {}
         self.publisher, self.router = self.actor("publisher"), self.actor("router")
-        catalogue = Catalogue(models=(ENTRY,), aliases={"alias": "m"})
+        catalogue = Catalogue(models=(ENTRY,), aliases={"alias": ("m",)})
         self.placement = start(
             Placement, catalogue, self.board, self.publisher.ref, self._find, self.clock
         )

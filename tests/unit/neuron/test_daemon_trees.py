@@ -58,7 +58,9 @@ def reactor() -> Iterator[Reactor]:
 @pytest.fixture
 def gateway(reactor: Reactor, launcher: StubLauncher, directory: Path) -> GatewayTree:
     settings = GatewaySettings(drain_s=0.1)
-    config = GatewayConfig(Path("cortex.yaml"), settings, EvictionSettings(), (), CATALOGUE)
+    config = GatewayConfig(
+        Path("cortex.yaml"), settings, EvictionSettings(), (), CATALOGUE, Path("models.yaml")
+    )
     return GatewayTree(config, Ground(reactor, launcher.source(), directory))
 
 

@@ -57,7 +57,7 @@ class Scene:
         self.router = Audience(start(Recorder, name="router"))
         self.models = start(
             Models,
-            Catalogue(models=(SMALL, OTHER), aliases={"alias": "small"}),
+            Catalogue(models=(SMALL, OTHER), aliases={"alias": ("small",)}),
             DeviceTable({"cpu:0": 1000}),
             self._start_model,
             self.states.append,

@@ -48,6 +48,9 @@ class Tree:
     def begin_drain(self) -> None:
         say("draining")
 
+    def reload(self) -> None:
+        say("reloading")
+
 
 def main() -> int:
     directory, mode = sys.argv[1:]

@@ -92,3 +92,16 @@ def test_a_directory_that_cannot_be_made_is_a_configuration_error(tmp_path: Path
     (tmp_path / "daemon").write_text("in the way")
     with daemon(tmp_path, "serve") as running:
         assert running.code() == ExitCode.CONFIG
+
+
+def test_a_hangup_reloads_and_serving_goes_on(tmp_path: Path) -> None:
+    with daemon(tmp_path, "serve") as running:
+        running.expect("started")
+        for _ in range(2):
+            os.kill(running.process.pid, signal.SIGHUP)
+            running.expect("reloading")
+        running.process.terminate()
+        running.expect("draining")
+        running.expect("stopped")
+
+        assert running.code() == ExitCode.OK

@@ -62,7 +62,7 @@ class Scene:
         self.board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
         self.metrics = CollectorRegistry()
         self.loader = Audience(start(Recorder, name="loader"))
-        names = {"m": "m", "alias": "m", "other": "other"}
+        names = {"m": ("m",), "alias": ("m",), "other": ("other",), "chain": ("m", "other")}
         request_metrics = RequestMetrics(self.metrics)
         self.router = start(
             Router,
@@ -120,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(scene: Scene) -> None:
     assert failure.code == FailureCode.MODEL_NOT_FOUND
     assert failure.param == "model"
     assert "'gpt-4'" in failure.message
-    assert "alias, m, other" in failure.message
+    assert "alias, chain, m, other" in failure.message
 
 
 def test_a_cold_model_is_loaded_and_its_waiters_served(scene: Scene) -> None:

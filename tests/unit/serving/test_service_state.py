@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from cortex_actors.serving.service_state import merged_models, names
+from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from tests.unit.serving.doubles import model_state, neuron_state
 
 CATALOGUE = Catalogue(
@@ -13,7 +13,7 @@ CATALOGUE = Catalogue(
         CatalogueEntry(id="big", source="file:///big.gguf"),
         CatalogueEntry(id="small", source="file:///small.gguf"),
     ),
-    aliases={"default": "best", "best": "big"},
+    aliases={"default": ("best", "small"), "best": ("big",)},
 )
 
 
@@ -61,5 +61,12 @@ def test_models_that_only_a_neuron_knows_follow_by_name() -> None:
     ]
 
 
-def test_every_name_leads_to_a_model() -> None:
-    assert names(CATALOGUE) == {"big": "big", "small": "small", "best": "big", "default": "big"}
+def test_every_name_leads_to_its_models() -> None:
+    assert names(CATALOGUE) == {
+        "big": ("big",),
+        "small": ("small",),
+        "default": ("big", "small"),
+        "best": ("big",),
+    }
+    assert chains(CATALOGUE) == {"default": ("big", "small"), "best": ("big",)}
+    assert first_targets(CATALOGUE) == {"default": "big", "best": "big"}

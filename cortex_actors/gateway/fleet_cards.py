@@ -1,0 +1,61 @@
+"""Where in the fleet each model of the catalogue could be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+import msgspec
+
+from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
+from cortex_actors.gateway.placement_policy import Wanted, obstacle
+from cortex_actors.gateway.room import Room
+from cortex_actors.serving.model_cards import card
+from transports.schemas.fleet import ModelCard, NeuronState
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PlacementNotes:
+    """What only Placement knows: the pinned models, and why others are not tried any more."""
+
+    pins: frozenset[str] = frozenset()
+    given_up: Mapping[str, str] = field(default_factory=dict)
+
+
+def fleet_cards(
+    catalogue: Catalogue,
+    created: Mapping[str, int],
+    neurons: Iterable[NeuronState],
+    notes: PlacementNotes,
+) -> tuple[ModelCard, ...]:
+    """Return a card per model, in the catalogue's order; ``created`` in Unix seconds by id.
+
+    A neuron that is down counts by what it said last: it could hold the model once it is back.
+    """
+    known = sorted(neurons, key=lambda neuron: neuron.name)
+    return tuple(_card(entry, created, known, notes) for entry in catalogue.models)
+
+
+def _card(
+    entry: CatalogueEntry,
+    created: Mapping[str, int],
+    neurons: list[NeuronState],
+    notes: PlacementNotes,
+) -> ModelCard:
+    need = Wanted.of(entry, _measured_mb(entry.id, neurons))
+    why = {each.name: obstacle(need, Room(each.name, True, each.devices)) for each in neurons}
+    return msgspec.structs.replace(
+        card(entry),
+        created=created.get(entry.id, 0),
+        pinned=entry.id in notes.pins,
+        feasible_on=tuple(name for name, reason in why.items() if not reason),
+        infeasible={name: reason for name, reason in why.items() if reason},
+        error=notes.given_up.get(entry.id, ""),
+    )
+
+
+def _measured_mb(model: str, neurons: Iterable[NeuronState]) -> int:
+    records = (record for neuron in neurons for record in neuron.records)
+    return max((record.memory_mb for record in records if record.model == model), default=0)
