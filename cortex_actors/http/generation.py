@@ -15,7 +15,7 @@ from typing import final
 
 import msgspec
 
-from cortex_actors.dialects.events import Counted, Embedded, GenerationEvent, Question
+from cortex_actors.dialects.events import Answer, Counted, Embedded, GenerationEvent, Question
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue
@@ -49,6 +49,8 @@ from transports.schemas.generate import (
 from transports.schemas.link import Failure
 
 _LOG = logging.getLogger("cortex.http")
+
+_LAST = Answer | Failure
 
 _REACTOR_PATIENCE_S = 5.0
 """How long after the deadline the reactor may stay silent before its reader stops waiting."""
@@ -99,6 +101,7 @@ class RoutedGeneration:
         self._call: Call | None = None
         self._lease_link: Link | None = None
         self._closed = False
+        self._read_to_the_end = False
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while events wait to be taken."""
@@ -109,6 +112,7 @@ class RoutedGeneration:
         events = self._queue.take()
         if not events and self._now() > self._deadline + _REACTOR_PATIENCE_S:
             return (Failure(FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time"),)
+        self._read_to_the_end = bool(events) and isinstance(events[-1], _LAST)
         return events
 
     def close(self) -> None:
@@ -117,7 +121,9 @@ class RoutedGeneration:
             return
         self._closed = True
         self._queue.close()
-        self._routes.reactor.call_soon(lambda: self.cancel(None))
+        # PERF: nothing runs any more, so there is nothing to wake the reactor for.
+        if not self._read_to_the_end:
+            self._routes.reactor.call_soon(lambda: self.cancel(None))
         self._on_close()
 
     def begin(self) -> None:

@@ -22,6 +22,13 @@ def _json(server: Server) -> None:
     refusal(server.post(PATH, b'{"model": "'), 400)
 
 
+def _fields(server: Server) -> None:
+    reply = server.post(PATH, {"model": server.model})
+    refusal(reply, 400, 422)
+    lacking = {"message", "type", "param", "code"} - set(reply.json()["error"])
+    expect(not lacking, f"the error has no {', '.join(sorted(lacking))}")
+
+
 def _missing(server: Server) -> None:
     refusal(server.post(PATH, {"model": server.model}), 400, 422)
 
@@ -69,6 +76,7 @@ CASES = cases(
     an_unknown_model_is_404=_model,
     an_unknown_model_is_404_for_a_stream_too=_streamed_model,
     malformed_JSON_is_400=_json,
+    an_error_has_every_field=_fields,
     missing_messages_are_refused=_missing,
     a_value_of_the_wrong_type_is_refused=_type,
     a_value_out_of_range_is_named=_range,

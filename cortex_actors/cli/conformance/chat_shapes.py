@@ -103,12 +103,12 @@ class Chunk(Struct):
 
 
 class Error(Struct):
-    """What an error says."""
+    """What an error says; OpenAI always has all four."""
 
     message: str
     type: str
-    param: Any
-    code: Any
+    param: Any = None
+    code: Any = None
 
 
 class ErrorEnvelope(Struct):

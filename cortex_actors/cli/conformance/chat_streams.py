@@ -39,6 +39,12 @@ def _role(server: Server) -> None:
     expect(not any(delta.role for delta in deltas[1:]), "the role comes more than once")
 
 
+def _heads(server: Server) -> None:
+    found = stream(server, request(server, COUNT))
+    heads = {(chunk.created, chunk.model) for chunk in found.chunks}
+    expect(len(heads) == 1, f"the chunks have {len(heads)} times or models")
+
+
 def _content_type(server: Server) -> None:
     with server.streaming(PATH, request(server, GREETING, stream=True)) as response:
         found = response.headers.get("content-type", "")
@@ -101,6 +107,7 @@ CASES = cases(
     the_joined_stream_is_the_whole_answer=_joined,
     a_stream_comes_in_pieces=_pieces,
     the_first_delta_alone_has_the_role=_role,
+    all_chunks_have_one_time_and_model=_heads,
     a_stream_is_an_event_stream=_content_type,
     usage_is_streamed_last_when_asked_for=_usage,
     usage_is_not_streamed_otherwise=_no_usage,

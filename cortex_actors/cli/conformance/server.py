@@ -69,6 +69,8 @@ class Server:
                 "anthropic-version": "2023-06-01",
             },
             timeout=timeout_s,
+            # A kept connection may be closed just when it is used again.
+            limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
         )
         self.model = model

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
-from cortex_actors.cli.conformance import chat_api
+from cortex_actors.cli.conformance import chat_api, messages_api, responses_api
 from cortex_actors.cli.conformance.case import Case, NotOffered, expect
 from cortex_actors.cli.conformance.prompts import COUNT, GREETING
 from cortex_actors.cli.conformance.server import Server
@@ -49,4 +49,17 @@ def _chat(server: Server, text: str, tokens: int) -> dict[str, Any]:
     return chat_api.request(server, text, max_tokens=tokens)
 
 
-CASES = (Case("chat", "streams that are left free the server", _abandoned(chat_api.PATH, _chat)),)
+def _messages(server: Server, text: str, tokens: int) -> dict[str, Any]:
+    return messages_api.request(server, text, max_tokens=tokens)
+
+
+def _responses(server: Server, text: str, tokens: int) -> dict[str, Any]:
+    return responses_api.request(server, text, max_output_tokens=tokens)
+
+
+_NAME: Final = "streams that are left free the server"
+CASES = (
+    Case("chat", _NAME, _abandoned(chat_api.PATH, _chat)),
+    Case("messages", _NAME, _abandoned(messages_api.PATH, _messages)),
+    Case("responses", _NAME, _abandoned(responses_api.PATH, _responses)),
+)

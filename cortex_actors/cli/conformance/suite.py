@@ -11,6 +11,8 @@ from cortex_actors.cli.conformance import (
     chat_errors,
     chat_streams,
     chat_tools,
+    messages_cases,
+    responses_cases,
     stream_ends,
 )
 from cortex_actors.cli.conformance.case import Case, NotOffered, Unmet, Verdict
@@ -22,6 +24,8 @@ CASES: Final = (
     *chat_streams.CASES,
     *chat_tools.CASES,
     *chat_errors.CASES,
+    *messages_cases.CASES,
+    *responses_cases.CASES,
     *stream_ends.CASES,
 )
 DIALECTS: Final = tuple(dict.fromkeys(case.dialect for case in CASES))

@@ -47,7 +47,7 @@ class ResponsesRequest(RequestFields):
     ``history`` is what ``previous_response_id`` stands for; whoever has the store sets it.
     """
 
-    input: Any = ""
+    input: Any = None
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
@@ -113,7 +113,7 @@ class ResponsesRequest(RequestFields):
     @property
     def items(self) -> list[dict[str, Any]]:
         """The request's own input, as items."""
-        return as_items(self.input)
+        return as_items([] if self.input is None else self.input)
 
     @property
     def stored(self) -> bool:
