@@ -26,6 +26,7 @@ from cortex_actors.http.resources.metrics import Metrics
 from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
 from cortex_actors.http.resources.models import Model, ModelList
 from cortex_actors.http.resources.neuron_status import Discovery, NeuronModels
+from cortex_actors.http.resources.openapi import OpenApi
 from cortex_actors.http.resources.placement_admin import PinModel, PlanLoad, ReloadCatalogue
 from cortex_actors.http.resources.responses import (
     CancelResponse,
@@ -97,6 +98,7 @@ def _common_routes(
         "/health": Health(),
         "/ready": Ready(backend),
         "/version": Version(backend, importlib.metadata.version("cortex")),
+        "/openapi.json": OpenApi(importlib.metadata.version("cortex")),
         "/debug/actors": Actors(backend),
     }
 

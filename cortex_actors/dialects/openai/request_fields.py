@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.checked_request import CheckedRequest, bad
@@ -43,6 +43,20 @@ _NOT_HONOURED: dict[str, tuple[Any, ...]] = {
 }
 
 
+#: One string is taken for a list of one.
+_STOP = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "maxItems": MAX_STOPS,
+        },
+        {"type": "null"},
+    ]
+}
+
+
 class StreamOptions(BaseModel):
     """What a streamed response carries besides the text."""
 
@@ -73,6 +87,7 @@ class RequestFields(CheckedRequest):
     stop: Annotated[
         list[Annotated[str, Field(min_length=1)]],
         Field(max_length=MAX_STOPS, default_factory=list),
+        WithJsonSchema(_STOP),
     ]
     ignore_eos: bool | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
