@@ -74,15 +74,16 @@ def _check(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     with GatewayClient(args.url) as gateway:
         status = gateway.status()
+    code = 1 if status.get("health", {}).get("status") == "degraded" else 0
     if args.json:
         print(json.dumps(status, indent=2))
-        return 0
+        return code
     neurons = status.get("neurons", ())
     console = Console()
     console.print(summary_line(status), highlight=False)
     console.print(neuron_table(neurons))
     console.print(replica_table(neurons))
-    return 0
+    return code
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -17,12 +17,24 @@ def summary_line(status: Json) -> str:
     """Return the daemon in one line."""
     ready = "ready" if status.get("ready") else f"not ready: {status.get('reason')}"
     uptime = timedelta(seconds=int(status.get("uptime_s", 0)))
-    return f"{status.get('service')} {status.get('version')}, {ready}, up {uptime}"
+    parts = [f"{status.get('service')} {status.get('version')}", ready, f"up {uptime}"]
+    health = status.get("health", {})
+    if health:
+        parts.insert(1, _verdict(health))
+    return ", ".join(parts)
+
+
+def _verdict(health: Json) -> str:
+    faults = ", ".join(
+        f"{each['model']} on {each['node']} is {each['reason']}"
+        for each in health.get("unservable", ())
+    )
+    return f"{health['status']} ({faults})" if faults else str(health["status"])
 
 
 def neuron_table(neurons: Iterable[Json]) -> Table:
     """Return the fleet, a row per neuron."""
-    table = make_table("NEURON", "STATE", "HOST", "DEVICES", "MEMORY FREE", "READY", "AGE")
+    table = make_table("NEURON", "STATE", "HOST", "DEVICES", "FREE OF MEMORY", "READY", "UP", "AGE")
     for neuron in neurons:
         devices = neuron.get("devices", ())
         table.add_row(
@@ -30,10 +42,11 @@ def neuron_table(neurons: Iterable[Json]) -> Table:
             _text(neuron, "state"),
             _text(neuron, "hostname"),
             ", ".join(device["id"] for device in devices),
-            _gigabytes(sum(device["memory_free_mb"] for device in devices)),
+            _free_of(devices),
             ", ".join(
                 model["id"] for model in neuron.get("models", ()) if model["status"] == "ready"
             ),
+            str(timedelta(seconds=int(neuron.get("uptime_s", 0)))),
             f"{neuron.get('age_s', 0):.1f} s",
         )
     return table
@@ -79,12 +92,22 @@ def describe_status(model: Json) -> str:
     status, progress = _text(model, "status"), model.get("progress") or 0.0
     if model.get("error"):
         return f"{status}: {model['error']}"
-    return f"{status} {progress:.0%}" if 0 < progress < 1 else status
+    if not 0 < progress < 1:
+        return status
+    eta = f", {model['eta_s']:.0f} s to go" if model.get("eta_s") else ""
+    return f"{status} {progress:.0%}{eta}"
 
 
 def make_table(*headings: str) -> Table:
     """Return an empty table in the house look."""
     return Table(*headings, box=None, pad_edge=False, header_style="bold")
+
+
+def _free_of(devices: Iterable[Json]) -> str:
+    known = list(devices)
+    free = sum(device["memory_free_mb"] for device in known)
+    total = sum(device["memory_total_mb"] for device in known)
+    return f"{free / 1024:.1f} of {_gigabytes(total)}"
 
 
 def _text(row: Json, key: str) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final, final
 
+from prometheus_client import CollectorRegistry
+
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.gateway.fleet_cards import PlacementNotes
 from cortex_actors.gateway.load_plan import plan
@@ -41,6 +43,7 @@ from cortex_actors.gateway.placement_effects import (
     Waiter,
 )
 from cortex_actors.gateway.placement_machine import PlacementMachine
+from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.gateway.refusals import RETRY_AFTER_S, unknown
 from cortex_actors.gateway.victims import Strategy
 from cortex_actors.kit.actor import SupervisedActor
@@ -96,6 +99,7 @@ class Placement(SupervisedActor):
         find: Find,
         clock: Clock | None = None,
         rules: EvictionRules | None = None,
+        metrics: PlacementMetrics | None = None,
         notes: StateBoard[PlacementNotes] | None = None,
     ) -> None:
         super().__init__()
@@ -108,6 +112,7 @@ class Placement(SupervisedActor):
         self._publisher = publisher
         self._find = find
         self._clock = clock or MonotonicClock()
+        self._metrics = metrics or PlacementMetrics(CollectorRegistry())
         self._answers: dict[Waiter, Answer] = {}
         self._operators = count(1)
 
@@ -260,11 +265,15 @@ class Placement(SupervisedActor):
                 self._tell(neuron, connection, CancelLoadOn(model))
             case StartUnload(neuron, connection, model):
                 _log.info("unload model=%s neuron=%s", model, neuron)
+                self._metrics.unloads(model, neuron)
                 self._tell(neuron, connection, UnloadOn(model))
             case RenewWorkers(neuron, connection):
                 _log.info("renew neuron=%s", neuron)
                 self._tell(neuron, connection, RenewOn())
             case Loaded(waiter) | Unloaded(waiter):
+                if isinstance(effect, Loaded) and effect.load_s:
+                    outcome = effect.failure.code if effect.failure else "ready"
+                    self._metrics.loaded(effect.model, outcome, effect.load_s)
                 answer = self._answers.pop(waiter, None)
                 if answer is not None:
                     answer(effect)

@@ -14,11 +14,13 @@ from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
 from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
+from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
+from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.operations import Commands, FleetCommands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router
@@ -43,6 +45,8 @@ class GatewayTree(DaemonTree):
         super().__init__(ground, "cortexd", config.gateway)
         self._config = config
         self._board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+        FleetMetrics(self._board.read, self.metrics_prefix).register(self._metrics)
+        self._placement_metrics = PlacementMetrics(self._metrics)
         self._notes = StateBoard(PlacementNotes())
         first = CatalogueInForce(config.catalogue)
         self._catalogue = StateBoard(first.followed_by(config.catalogue, self._written_at()))
@@ -114,6 +118,7 @@ class GatewayTree(DaemonTree):
             self._find,
             rules=EvictionRules(eviction.strategy, eviction.defrag_after_cycles),
             notes=self._notes,
+            metrics=self._placement_metrics,
             name=name,
         )
 

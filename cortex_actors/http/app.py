@@ -77,7 +77,7 @@ def create_neuron_app(
 
 def create_metrics_app(backend: Backend) -> WsgiApp:
     """Return what a metrics listener serves."""
-    return _create({"/metrics": Metrics(backend), "/health": Health()})
+    return _create({"/metrics": Metrics(backend), "/health": Health(backend)})
 
 
 def _common_routes(
@@ -95,7 +95,7 @@ def _common_routes(
         "/v1/responses/{response_id}/cancel": CancelResponse(store),
         "/v1/models": ModelList(backend),
         "/v1/models/{model_id:path}": Model(backend),
-        "/health": Health(),
+        "/health": Health(backend),
         "/ready": Ready(backend),
         "/version": Version(backend, importlib.metadata.version("cortex")),
         "/openapi.json": OpenApi(importlib.metadata.version("cortex")),

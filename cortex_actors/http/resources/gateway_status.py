@@ -8,6 +8,7 @@ import falcon
 
 from cortex_actors.http import service_view
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.health_view import health
 from cortex_actors.http.resources.snapshot import answer_json, service_state
 
 
@@ -28,6 +29,7 @@ class GatewayStatus:
                 "version": state.version,
                 "ready": state.ready,
                 "reason": state.reason,
+                "health": health(state),
                 "uptime_s": round(state.uptime_s, 1),
                 "connected": self._backend.connected,
                 "neurons": service_view.neurons(state),

@@ -7,16 +7,23 @@ from typing import final
 import falcon
 
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.health_view import health
 from cortex_actors.http.resources.snapshot import answer_json
 
 
 @final
 class Health:
-    """Liveness: this process serves. Says nothing of models, so nothing can delay it."""
+    """Liveness, always 200; and how the fleet is as far as the daemon has pushed its state.
+
+    It asks nobody, so nothing can delay it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer at once."""
-        answer_json(resp, {"status": "ok"})
+        answer_json(resp, health(self._backend.service))
 
 
 @final

@@ -20,6 +20,7 @@ STATUS: dict[str, Any] = {
             "state": "up",
             "hostname": "box",
             "age_s": 0.25,
+            "uptime_s": 3600.0,
             "devices": [{"id": "cpu:0", "memory_free_mb": 2048, "memory_total_mb": 4096}],
             "models": [
                 {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cortex_actors.cli import cortexd
+from cortex_actors.cli.gateway_client import GatewayClient
 from tests.unit.cli.fake_gateway import STATUS, FakeGateway
 
 
@@ -18,7 +19,8 @@ def test_status_shows_neurons_and_models(
     shown = capsys.readouterr().out
     assert "cortexd 1.2.3, ready, up 1:02:05" in shown
     rows = [line.split() for line in shown.splitlines()]
-    assert ["local", "up", "box", "cpu:0", "2.0", "GiB", "tiny", "0.2", "s"] in rows
+    memory = ["2.0", "of", "4.0", "GiB"]
+    assert ["local", "up", "box", "cpu:0", *memory, "tiny", "1:00:00", "0.2", "s"] in rows
     assert ["tiny", "local", "ready", "cpu:0", "1/16", "2", "3"] in rows
 
 
@@ -122,3 +124,32 @@ def test_health_is_measured_under_load(
     assert row["answers"] > 0
     assert row["p50_ms"] <= row["p99_ms"] <= row["max_ms"]
     assert ("POST /admin/unload", {"model": "tiny"}) in gateway.asked
+
+
+@pytest.mark.parametrize(
+    ("health", "code", "shown"),
+    [
+        ({"status": "ok"}, 0, ", ok, ready"),
+        (
+            {
+                "status": "impaired",
+                "unservable": [{"node": "a", "model": "m", "reason": "failed"}],
+            },
+            0,
+            ", impaired (m on a is failed), ready",
+        ),
+        ({"status": "degraded"}, 1, ", degraded, ready"),
+    ],
+)
+def test_status_says_how_the_fleet_is(
+    health: dict[str, object],
+    code: int,
+    shown: str,
+    gateway: FakeGateway,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = GatewayClient(gateway.url).status()
+    monkeypatch.setattr(GatewayClient, "status", lambda _self: {**told, "health": health})
+    assert cortexd.main(["status", "--url", gateway.url]) == code
+    assert shown in capsys.readouterr().out

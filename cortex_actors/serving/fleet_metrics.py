@@ -1,0 +1,72 @@
+"""Prometheus figures of neurons, devices and models, read from the latest state when scraped.
+
+Series of what is gone disappear with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import final
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from transports.schemas.fleet import NeuronState
+
+_MIB = 1024 * 1024
+
+
+@final
+class FleetMetrics:
+    """A collector. ``fleet`` may be called from any thread."""
+
+    def __init__(self, fleet: Callable[[], Iterable[NeuronState]], prefix: str) -> None:
+        self._fleet = fleet
+        self._prefix = prefix
+
+    def register(self, metrics: CollectorRegistry) -> None:
+        """Be scraped with everything else in ``metrics``."""
+        metrics.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the current figures. Any thread."""
+        fleet = tuple(self._fleet())
+        states = Counter(neuron.state for neuron in fleet)
+        neurons = self._gauge("neurons", "Neurons by state.", "state")
+        for state in ("up", "suspect", "down"):
+            neurons.add_metric((state,), states.pop(state, 0))
+        for state, count in states.items():
+            neurons.add_metric((state,), count)
+        yield neurons
+        yield from self._devices(fleet)
+        yield from self._models(fleet)
+
+    def _devices(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
+        total = self._gauge(
+            "device_memory_total_bytes", "Memory that a device offers.", "neuron", "device"
+        )
+        free = self._gauge("device_memory_free_bytes", "What of it is free.", "neuron", "device")
+        for neuron in fleet:
+            for device in neuron.devices:
+                total.add_metric((neuron.name, device.id), device.memory_total_mb * _MIB)
+                free.add_metric((neuron.name, device.id), device.memory_free_mb * _MIB)
+        yield from (total, free)
+
+    def _models(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
+        labels = ("gen_ai_request_model", "neuron")
+        state = self._gauge("model_state", "1 for the state that a model is in.", *labels, "state")
+        running = self._gauge("model_running", "Requests that generate.", *labels)
+        waiting = self._gauge("model_waiting", "Requests that wait in the engine.", *labels)
+        memory = self._gauge("model_memory_bytes", "What a model takes, as measured.", *labels)
+        for neuron in fleet:
+            for model in neuron.models:
+                key = model.id, neuron.name
+                state.add_metric((*key, model.state), 1)
+                running.add_metric(key, model.running)
+                waiting.add_metric(key, model.waiting)
+                memory.add_metric(key, model.memory_mb * _MIB)
+        yield from (state, running, waiting, memory)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=labels)
