@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
+from cortex_actors.gateway.fleet_cards import PlacementNotes
 from cortex_actors.gateway.messages import (
     LoadEnded,
     LoadOn,
     NeuronLost,
     OperatorLoad,
     OperatorUnload,
+    Pin,
+    Plan,
     UnloadEnded,
     UnloadOn,
 )
@@ -40,9 +43,12 @@ from transports.link import CallEvent, Completed, Failed, Lost
 from transports.schemas.fleet import (
     LoadModelById,
     ModelLoaded,
+    ModelPinned,
     ModelState,
     ModelUnloaded,
     NeuronState,
+    PinModel,
+    PlanLoad,
     UnloadModel,
 )
 from transports.schemas.link import Failure
@@ -272,3 +278,36 @@ def test_an_unload_that_never_reached_its_neuron_is_answered(scene: Scene) -> No
 
     assert asked.failure().code == FailureCode.LINK_LOST
     assert scene.unload().failure().code == FailureCode.MODEL_NOT_FOUND
+
+
+def test_a_pin_is_noted_and_outlives_the_actor(start: Start, scene: Scene) -> None:
+    notes = StateBoard(PlacementNotes())
+    catalogue = Catalogue(models=(ENTRY,))
+
+    def placement() -> ActorRef:
+        board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+        publisher = scene.publisher.ref
+        return start(Placement, catalogue, board, publisher, scene._find, notes=notes)
+
+    first, request = placement(), FakeRequest(PinModel("m"))
+    first.notify(Pin("m", True, request))
+    settle(first)
+    assert request.answer() == ModelPinned("m", True)
+    assert notes.read().pins == {"m"}
+    first.stop()
+    assert first.exit.wait(5.0)
+
+    second, request = placement(), FakeRequest(PinModel("m", False))
+    settle(second)
+    assert notes.read().pins == {"m"}
+    second.notify(Pin("m", False, request))
+    settle(second)
+    assert notes.read().pins == frozenset()
+
+
+def test_only_models_of_the_catalogue_are_pinned_or_planned(scene: Scene) -> None:
+    for message in (Pin, Plan):
+        request = FakeRequest(PlanLoad("no"))
+        scene.placement.notify(Pin("no", True, request) if message is Pin else Plan("no", request))
+        settle(scene.placement)
+        assert request.failure().code == FailureCode.MODEL_NOT_FOUND

@@ -20,6 +20,7 @@ from cortex_actors.serving.messages import (
     LeaseReturned,
     LoadFinished,
     LoadUnwanted,
+    NamesChanged,
     ReplicaInUse,
     Tick,
 )
@@ -358,3 +359,33 @@ def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
     assert value("cortex_request_phase_seconds_count", phase="prefill") is None
     assert value("cortex_disconnect_to_kv_free_seconds_sum") == pytest.approx(0.01)
     assert value("cortex_tokens_total", direction="cached") == 3
+
+
+def test_an_alias_takes_the_first_of_its_chain_that_is_ready(scene: Scene) -> None:
+    scene.show(model_state("other"))
+    lease = scene.ask("chain").answer()
+
+    assert isinstance(lease, Lease)
+    assert lease.model == "other"
+
+
+def test_when_the_first_of_a_chain_cannot_be_loaded_the_next_is(scene: Scene) -> None:
+    request = scene.ask("chain")
+    assert scene.loader.next(EnsureLoaded).model == "m"
+
+    failure = Failure(FailureCode.LOAD_FAILED, "no")
+    scene.router.notify(LoadFinished("m", failure))
+    assert scene.loader.next(EnsureLoaded).model == "other"
+    assert request.answers == []
+
+    scene.router.notify(LoadFinished("other", failure))
+    settle(scene.router)
+    assert request.failure() == failure
+
+
+def test_names_of_another_catalogue_hold_from_then_on(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    scene.router.notify(NamesChanged({"new": ("m",)}))
+
+    assert isinstance(scene.ask("new").answer(), Lease)
+    assert scene.ask("alias").failure().code == FailureCode.MODEL_NOT_FOUND
