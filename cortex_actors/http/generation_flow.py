@@ -127,7 +127,7 @@ class GenerationFlow:
         self._prompt_tokens = self._cached_tokens = 0
         self._asked = now
         self._leased_s = 0.0
-        self._cancelled_at = now
+        self._left_at: float | None = None
         self._loading: ModelState | None = None
         self._started = False
         self._first_token_s = 0.0
@@ -199,7 +199,7 @@ class GenerationFlow:
             return ()
         told = () if failure is None else self._emit_last(failure)
         self._cancelled = True
-        self._cancelled_at = now
+        self._left_at = now if failure is None else None
         self._told_the_end = True
         reason = "client_gone" if failure is None else failure.code
         return (*told, CancelCall(reason))
@@ -222,7 +222,7 @@ class GenerationFlow:
             known = self._refusal.retry_after_s if self._refusal else None
             longest = max(failure.retry_after_s or 0.0, known or 0.0) or None
             self._refusal = msgspec.structs.replace(failure, retry_after_s=longest)
-        settled = self._settle(failure.code, now)
+        settled = self._settle(failure.code, now, last=False)
         self._phase = Phase.LEASING
         self._asked = now
         wait = failure.code != FailureCode.OVERLOADED
@@ -255,7 +255,9 @@ class GenerationFlow:
         self._phase = Phase.ENDED
         return self._settle("cancelled" if self._cancelled else outcome, now, done)
 
-    def _settle(self, outcome: str, now: float, done: Answer | None = None) -> Effects:
+    def _settle(
+        self, outcome: str, now: float, done: Answer | None = None, *, last: bool = True
+    ) -> Effects:
         lease, self._lease = self._lease, None
         if lease is None:
             return ()
@@ -278,7 +280,8 @@ class GenerationFlow:
                     decode_s=generated.decode_s,
                     cached_tokens=generated.cached_tokens or self._cached_tokens,
                     reasoning_tokens=generated.reasoning_tokens,
-                    cancel_s=now - self._cancelled_at if self._cancelled else 0.0,
+                    cancel_s=now - self._left_at if self._left_at is not None else 0.0,
+                    last=last,
                 )
             ),
         )

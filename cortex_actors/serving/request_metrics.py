@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from cortex_actors.serving.lease_table import Grant
 from transports.schemas.fleet import LeaseSettled
 
-_FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 1800)
 
 
 @final
@@ -26,6 +26,12 @@ class RequestMetrics:
         labels = ("gen_ai_request_model", "neuron")
         self._requests = Counter(
             "cortex_requests", "Requests by outcome.", (*labels, "outcome"), registry=registry
+        )
+        self._moved = Counter(
+            "cortex_requests_moved",
+            "Leases whose request went on elsewhere, by why.",
+            (*labels, "outcome"),
+            registry=registry,
         )
         self._first_token = Histogram(
             "gen_ai_server_time_to_first_token_seconds",
@@ -69,6 +75,10 @@ class RequestMetrics:
     def settled(self, grant: Grant, settled: LeaseSettled) -> None:
         """Count one request whose holder told how it ended."""
         labels = grant.model, grant.neuron
+        self._tokens.labels(*labels, "output").inc(settled.completion_tokens)
+        if not settled.last:
+            self._moved.labels(*labels, settled.outcome).inc()
+            return
         self._requests.labels(*labels, settled.outcome).inc()
         self._duration.labels(*labels).observe(settled.duration_s)
         if settled.first_token_s:
@@ -84,7 +94,6 @@ class RequestMetrics:
             self._let_go.labels(*labels).observe(settled.cancel_s)
         for direction, count in (
             ("input", settled.prompt_tokens),
-            ("output", settled.completion_tokens),
             ("cached", settled.cached_tokens),
             ("reasoning", settled.reasoning_tokens),
         ):

@@ -169,7 +169,8 @@ class LeaseSettled(Body, frozen=True):
 
     Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
     to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
-    leaving until the engine had let go of the request, 0 if it stayed.
+    leaving until the engine had let go of the request, 0 if it stayed. A request that goes on
+    elsewhere has several leases: figures of the whole request are those of the ``last``.
     """
 
     lease: int
@@ -185,6 +186,7 @@ class LeaseSettled(Body, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cancel_s: float = 0.0
+    last: bool = True
 
 
 class QueryExplain(Body, frozen=True):

@@ -214,6 +214,7 @@ def test_a_stream_goes_on_elsewhere_after_the_tokens_that_the_client_has() -> No
     assert isinstance(driver.emitted[-1], GenerateDone)
     assert [settled.outcome for settled in driver.settled] == ["link_lost", "completed"]
     assert [settled.completion_tokens for settled in driver.settled] == [2, 2]
+    assert [settled.last for settled in driver.settled] == [False, True]
 
 
 def test_a_gap_in_the_output_is_an_error_and_not_passed_on() -> None:

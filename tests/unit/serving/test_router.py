@@ -389,3 +389,26 @@ def test_names_of_another_catalogue_hold_from_then_on(scene: Scene) -> None:
 
     assert isinstance(scene.ask("new").answer(), Lease)
     assert scene.ask("alias").failure().code == FailureCode.MODEL_NOT_FOUND
+
+
+def test_a_request_that_goes_on_elsewhere_is_counted_once(scene: Scene) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    for last in (False, True):
+        lease = scene.ask(link=link).answer()
+        assert isinstance(lease, Lease)
+        outcome = "completed" if last else "link_lost"
+        settled = LeaseSettled(
+            lease.lease, outcome, completion_tokens=2, first_token_s=0.5, last=last
+        )
+        scene.router.tell(LeaseReturned(holder_of(link), settled))
+    settle(scene.router)
+
+    assert (scene.counted("completed"), scene.counted("link_lost")) == (1, None)
+    labels = {"gen_ai_request_model": "m", "neuron": "n1"}
+    first = "gen_ai_server_time_to_first_token_seconds_count"
+    assert scene.metrics.get_sample_value(first, labels) == 1
+    moved = {**labels, "outcome": "link_lost"}
+    assert scene.metrics.get_sample_value("cortex_requests_moved_total", moved) == 1
+    output = {**labels, "direction": "output"}
+    assert scene.metrics.get_sample_value("cortex_tokens_total", output) == 4
