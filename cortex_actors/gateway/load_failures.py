@@ -16,7 +16,7 @@ from transports.schemas.link import Failure
 
 MOST: Final = 3
 FIRST_WAIT_S: Final = 16.0
-EARLY_S: Final = 30.0
+EARLY_S: Final = 10.0
 """A model that lives so long after it was ready has not died of its load."""
 
 _BLAMELESS: Final = frozenset(

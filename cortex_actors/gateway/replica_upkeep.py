@@ -54,13 +54,14 @@ class ReplicaUpkeep:
             if state is not None and state.state != "failed":
                 young.seen = True
             elif young.seen:
-                self._died(model, neuron, state.error if state else "it is gone", now)
+                why = state.error if state else "it is gone"
+                self._died(model, neuron, FailureCode.WORKER_DIED, why, now)
 
     def lost(self, neuron: str, now: float) -> None:
         """The neuron is gone, and all of its replicas with it."""
         for model, where in list(self._young):
             if where == neuron:
-                self._died(model, neuron, "the neuron was lost", now)
+                self._died(model, neuron, FailureCode.LINK_LOST, "the neuron was lost", now)
 
     def unloaded(self, model: str, neuron: str) -> None:
         """A replica leaves because it was told to."""
@@ -101,7 +102,7 @@ class ReplicaUpkeep:
                 effects.append(RenewWorkers(state.name, connection))
         return effects
 
-    def _died(self, model: str, neuron: str, why: str, now: float) -> None:
+    def _died(self, model: str, neuron: str, code: FailureCode, why: str, now: float) -> None:
         del self._young[model, neuron]
-        text = f"it died on neuron '{neuron}' soon after it was loaded: {why}"
-        self._failures.failed(model, Failure(FailureCode.LOAD_FAILED, text), now)
+        text = f"model '{model}' died on neuron '{neuron}' soon after it was loaded: {why}"
+        self._failures.failed(model, Failure(code, text), now)
