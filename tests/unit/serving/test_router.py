@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from prometheus_client import CollectorRegistry
 
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving import router as router_module
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
-    ExplainAsked,
-    FleetChanged,
     HolderGone,
     LeaseAsked,
     LeaseReturned,
@@ -24,82 +18,24 @@ from cortex_actors.serving.messages import (
     ReplicaInUse,
     Tick,
 )
-from cortex_actors.serving.request_metrics import RequestMetrics
-from cortex_actors.serving.router import AVOID_S, LATE_S, Router
-from cortex_actors.serving.state_board import StateBoard
+from cortex_actors.serving.router import AVOID_S, LATE_S
 from tests.eventually import eventually
 from tests.unit.serving.doubles import (
-    Audience,
     FakeLink,
     FakeRequest,
-    Recorder,
     model_state,
     neuron_state,
     settle,
 )
-from transports.clock import ManualClock
+from tests.unit.serving.router_scene import Scene, Start
 from transports.failures import FailureCode
 from transports.link import LinkState
 from transports.schemas.fleet import (
-    Explanation,
     Lease,
     LeaseRequest,
     LeaseSettled,
-    ModelState,
-    NeuronState,
-    QueryExplain,
-    TrailStep,
 )
 from transports.schemas.link import Failure
-
-Start = Callable[..., ActorRef]
-
-
-class Scene:
-    """A router, whom it tells, and what it sees of the fleet."""
-
-    def __init__(self, start: Start) -> None:
-        self.clock = ManualClock(100.0)
-        self.board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
-        self.metrics = CollectorRegistry()
-        self.loader = Audience(start(Recorder, name="loader"))
-        names = {"m": ("m",), "alias": ("m",), "other": ("other",), "chain": ("m", "other")}
-        request_metrics = RequestMetrics(self.metrics)
-        self.router = start(
-            Router,
-            names,
-            self.loader.ref,
-            request_metrics,
-            self.board.read,
-            {"n1": "key of n1"},
-            self.clock,
-        )
-
-    def show(self, *models: ModelState) -> None:
-        self.board.write((neuron_state("n1", *models),))
-        self.router.notify(FleetChanged())
-
-    def ask(
-        self, model: str = "m", link: FakeLink | None = None, deadline: float | None = None
-    ) -> FakeRequest:
-        wanted = LeaseRequest("id", model)
-        request = FakeRequest(wanted, link, deadline)
-        self.router.tell(LeaseAsked(request, wanted))
-        return request
-
-    def park(self, model: str = "m", deadline: float | None = None) -> FakeRequest:
-        request = self.ask(model, deadline=deadline)
-        assert self.loader.next(EnsureLoaded).model == model
-        return request
-
-    def counted(self, outcome: str) -> float | None:
-        labels = {"gen_ai_request_model": "m", "neuron": "n1", "outcome": outcome}
-        return self.metrics.get_sample_value("cortex_requests_total", labels)
-
-    @property
-    def summary(self) -> str:
-        settle(self.router)
-        return self.router.summary()
 
 
 @pytest.fixture
@@ -310,57 +246,6 @@ def test_the_loader_hears_when_nobody_waits_any_more(scene: Scene) -> None:
     assert scene.loader.next(LoadUnwanted).model == "m"
 
 
-def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
-    scene.show(model_state("m"))
-    link = FakeLink()
-    lease = scene.ask(link=link).answer()
-    assert isinstance(lease, Lease)
-    scene.clock.advance(2.0)
-    settled = LeaseSettled(lease.lease, "completed", completion_tokens=5)
-    scene.router.tell(LeaseReturned(holder_of(link), settled))
-    question = FakeRequest(QueryExplain("id"))
-    scene.router.tell(ExplainAsked(question, "id"))
-
-    answer = question.answer()
-    assert isinstance(answer, Explanation)
-    assert answer.steps == (
-        TrailStep(0.0, "leased", "n1", "only"),
-        TrailStep(2.0, "completed", "n1"),
-    )
-    assert answer.settled == settled
-    unknown = FakeRequest(QueryExplain("other"))
-    scene.router.tell(ExplainAsked(unknown, "other"))
-    assert unknown.failure().param == "request_id"
-
-
-def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
-    scene.show(model_state("m"))
-    link = FakeLink()
-    lease = scene.ask(link=link).answer()
-    assert isinstance(lease, Lease)
-    settled = LeaseSettled(
-        lease.lease,
-        "cancelled",
-        completion_tokens=5,
-        decode_s=0.4,
-        queue_s=0.2,
-        cancel_s=0.01,
-        cached_tokens=3,
-    )
-    scene.router.tell(LeaseReturned(holder_of(link), settled))
-    settle(scene.router)
-    labels = {"gen_ai_request_model": "m", "neuron": "n1"}
-
-    def value(name: str, **more: str) -> float | None:
-        return scene.metrics.get_sample_value(name, {**labels, **more})
-
-    assert value("gen_ai_server_time_per_output_token_seconds_sum") == pytest.approx(0.1)
-    assert value("cortex_request_phase_seconds_sum", phase="queue") == pytest.approx(0.2)
-    assert value("cortex_request_phase_seconds_count", phase="prefill") is None
-    assert value("cortex_disconnect_to_kv_free_seconds_sum") == pytest.approx(0.01)
-    assert value("cortex_tokens_total", direction="cached") == 3
-
-
 def test_an_alias_takes_the_first_of_its_chain_that_is_ready(scene: Scene) -> None:
     scene.show(model_state("other"))
     lease = scene.ask("chain").answer()
@@ -389,26 +274,3 @@ def test_names_of_another_catalogue_hold_from_then_on(scene: Scene) -> None:
 
     assert isinstance(scene.ask("new").answer(), Lease)
     assert scene.ask("alias").failure().code == FailureCode.MODEL_NOT_FOUND
-
-
-def test_a_request_that_goes_on_elsewhere_is_counted_once(scene: Scene) -> None:
-    scene.show(model_state("m"))
-    link = FakeLink()
-    for last in (False, True):
-        lease = scene.ask(link=link).answer()
-        assert isinstance(lease, Lease)
-        outcome = "completed" if last else "link_lost"
-        settled = LeaseSettled(
-            lease.lease, outcome, completion_tokens=2, first_token_s=0.5, last=last
-        )
-        scene.router.tell(LeaseReturned(holder_of(link), settled))
-    settle(scene.router)
-
-    assert (scene.counted("completed"), scene.counted("link_lost")) == (1, None)
-    labels = {"gen_ai_request_model": "m", "neuron": "n1"}
-    first = "gen_ai_server_time_to_first_token_seconds_count"
-    assert scene.metrics.get_sample_value(first, labels) == 1
-    moved = {**labels, "outcome": "link_lost"}
-    assert scene.metrics.get_sample_value("cortex_requests_moved_total", moved) == 1
-    output = {**labels, "direction": "output"}
-    assert scene.metrics.get_sample_value("cortex_tokens_total", output) == 4
