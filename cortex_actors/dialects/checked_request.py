@@ -49,6 +49,12 @@ class CheckedRequest(BaseModel):
         request._check_together()
         return request
 
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Names of the body's own fields that nobody reads, as they were sent."""
+        known = {field.alias or name for name, field in type(self).model_fields.items()}
+        return tuple(name for name in self._body if name not in known)
+
     @classmethod
     def _refuse(cls, body: dict[str, Any]) -> None:
         """Refuse what is not honoured, whatever it says."""

@@ -16,6 +16,11 @@ class GenerationRequest(Protocol):
         """Whether the answer is to be a stream."""
         ...
 
+    @property
+    def ignored_fields(self) -> tuple[str, ...]:
+        """Names of the fields that were sent and have no effect."""
+        ...
+
     def to_generate(self, request_id: str) -> Generate:
         """Return the same request as the engine takes it."""
         ...

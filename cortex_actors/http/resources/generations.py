@@ -9,6 +9,7 @@ import falcon
 
 from cortex_actors.dialects.request import GenerationRequest
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.ignored_fields import tell_ignored
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from transports.clock import Clock, MonotonicClock
@@ -31,6 +32,7 @@ class Generations:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Serve one request."""
         asked = self._parse(read_json(req, self._body_limit))
+        tell_ignored(resp, asked.ignored_fields)
         id_ = unique_id(req)
         encoder = asked.encoder(id_, created_now())
         generation = self._backend.generate(asked.to_generate(id_))

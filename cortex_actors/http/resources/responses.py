@@ -11,6 +11,7 @@ from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.encoder import GenerationEncoder
 from cortex_actors.dialects.responses.responses_request import ResponsesRequest
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.ignored_fields import tell_ignored
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from cortex_actors.http.response_store import ResponseStore, StoreError
@@ -41,6 +42,7 @@ class Responses:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Serve one request."""
         asked = ResponsesRequest.parse(read_json(req, self._body_limit))
+        tell_ignored(resp, asked.ignored_fields)
         if asked.previous_response_id is not None:
             asked.after(self._history(asked.previous_response_id))
         id_ = unique_id(req)
