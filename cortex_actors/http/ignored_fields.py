@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import urllib.parse
-from collections.abc import Sequence
 
 import falcon
+
+from cortex_actors.dialects.checked_request import CheckedRequest
+from cortex_actors.dialects.request import GenerationRequest
 
 IGNORED_FIELDS = "x-cortex-ignored-fields"
 MAX_NAMED = 32
@@ -15,12 +17,13 @@ MAX_NAMED = 32
 _LOG = logging.getLogger("cortex.http")
 
 
-def tell_ignored(resp: falcon.Response, ignored: Sequence[str]) -> None:
+def tell_ignored(resp: falcon.Response, asked: GenerationRequest | CheckedRequest) -> None:
     """Name the fields in a header of the response, where the log level is ``debug``.
 
     Names are percent-encoded: a client may send any text as one.
     """
-    if not ignored or not _LOG.isEnabledFor(logging.DEBUG):
+    if not _LOG.isEnabledFor(logging.DEBUG):
         return
-    named = [urllib.parse.quote(name)[:64] for name in ignored[:MAX_NAMED]]
-    resp.set_header(IGNORED_FIELDS, ", ".join(named))
+    named = [urllib.parse.quote(name)[:64] for name in asked.ignored_fields[:MAX_NAMED]]
+    if named:
+        resp.set_header(IGNORED_FIELDS, ", ".join(named))

@@ -26,7 +26,7 @@ class CountTokensOfMessages:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the length of the prompt."""
         asked = CountRequest.parse(read_json(req, self._body_limit))
-        tell_ignored(resp, asked.ignored_fields)
+        tell_ignored(resp, asked)
         generation = self._backend.generate(asked.to_count(unique_id(req)))
         counted, _ = single_answer(req, generation, Counted)
         answer_json(resp, {"input_tokens": counted.prompt_tokens})

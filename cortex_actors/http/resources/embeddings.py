@@ -27,7 +27,7 @@ class Embeddings:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Serve the embeddings of one request's inputs."""
         asked = EmbeddingRequest.parse(read_json(req, self._body_limit))
-        tell_ignored(resp, asked.ignored_fields)
+        tell_ignored(resp, asked)
         generation = self._backend.generate(asked.to_embed(unique_id(req)))
         embedded, model = single_answer(req, generation, Embedded)
         whole = embedding_list(

@@ -32,7 +32,7 @@ class Generations:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Serve one request."""
         asked = self._parse(read_json(req, self._body_limit))
-        tell_ignored(resp, asked.ignored_fields)
+        tell_ignored(resp, asked)
         id_ = unique_id(req)
         encoder = asked.encoder(id_, created_now())
         generation = self._backend.generate(asked.to_generate(id_))

@@ -42,7 +42,7 @@ class Responses:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Serve one request."""
         asked = ResponsesRequest.parse(read_json(req, self._body_limit))
-        tell_ignored(resp, asked.ignored_fields)
+        tell_ignored(resp, asked)
         if asked.previous_response_id is not None:
             asked.after(self._history(asked.previous_response_id))
         id_ = unique_id(req)

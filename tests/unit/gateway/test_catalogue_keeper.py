@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.config.errors import ConfigError, Problem
 from cortex_actors.gateway.catalogue_keeper import CatalogueInForce, CatalogueKeeper
 from cortex_actors.gateway.messages import CatalogueChanged, ReloadAsked
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import NamesChanged
 from cortex_actors.serving.state_board import StateBoard
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Audience, FakeRequest, Recorder, settle
 from transports.schemas.fleet import CatalogueReloaded, ReloadCatalogue
 
-Start = Callable[..., ActorRef]
 OLD = Catalogue(models=(CatalogueEntry(id="kept", source="file:///kept"),))
 NEW = Catalogue(
     models=(*OLD.models, CatalogueEntry(id="new", source="file:///new")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,6 +22,7 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.supervisor import Supervisor
 from cortex_actors.serving.messages import NeuronChanged
 from tests.eventually import eventually
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import (
     SOON_S,
     Audience,
@@ -44,7 +45,6 @@ from transports.schemas.fleet import (
 )
 from transports.schemas.link import Failure
 
-Start = Callable[..., ActorRef]
 SPEC = ModelSpec("m", "file:///m.gguf")
 
 

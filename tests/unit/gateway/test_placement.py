@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
@@ -29,6 +27,7 @@ from cortex_actors.serving.messages import (
     Tick,
 )
 from cortex_actors.serving.state_board import StateBoard
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import (
     Audience,
     FakeRequest,
@@ -53,7 +52,6 @@ from transports.schemas.fleet import (
 )
 from transports.schemas.link import Failure
 
-Start = Callable[..., ActorRef]
 ENTRY = CatalogueEntry(id="m", source="file:///m.gguf")
 DONE = Completed(ModelLoaded("m", 1.0))
 REFUSED = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")

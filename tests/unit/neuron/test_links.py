@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.gateway_links import GatewayLinks
 from cortex_actors.neuron.messages import (
@@ -19,6 +16,7 @@ from cortex_actors.neuron.messages import (
 )
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.link import Identity
@@ -33,7 +31,6 @@ from transports.schemas.fleet import (
 )
 from transports.schemas.link import Hello, LinkDrops
 
-Start = Callable[..., ActorRef]
 BOOT, SLOT, INC = 7, 3, 11
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,13 @@ from cortex_actors.neuron.model import Model, Placement
 from cortex_actors.serving.messages import DrainStarted
 from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import ModelFilesError, SourceNotFound
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import SOON_S, Audience, Recorder, settle
 from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad, GroupReady
 from transports.schemas.fleet import ModelSpec
 from transports.schemas.link import Failure
 
-Start = Callable[..., ActorRef]
 ENGINE = "tcp://127.0.0.1:9"
 READY = EpochReady(GroupReady(1, 0.5, 0))
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from cortex_actors.serving.drop_totals import DropTotals
 from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import SourceNotFound
 from tests.eventually import eventually
+from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, FakeLink, Recorder
 from transports.link import Completed
@@ -53,7 +54,6 @@ from transports.schemas.daemon import (
 from transports.schemas.fleet import ModelSpec
 
 pytestmark = pytest.mark.process
-Start = Callable[..., ActorRef]
 ENGINE, RANKS = "model/m/engine", ["model/m/rank0", "model/m/rank1"]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
@@ -23,6 +21,7 @@ from cortex_actors.neuron.messages import (
 from cortex_actors.neuron.models import RETRY_FAILED_AFTER_S, Models
 from cortex_actors.serving.messages import EnsureLoaded, LoadFinished
 from tests.eventually import eventually
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Audience, FakeRequest, Recorder, model_state, settle
 from transports.clock import ManualClock
 from transports.failures import FailureCode
@@ -37,7 +36,6 @@ from transports.schemas.fleet import (
 )
 from transports.schemas.link import Failure
 
-Start = Callable[..., ActorRef]
 SMALL = CatalogueEntry(id="small", source="file:///small.gguf", vram_mb=600)
 OTHER = CatalogueEntry(id="other", source="file:///other.gguf", vram_mb=600)
 BROKEN = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from cortex_actors.config.devices import DeviceError
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
 from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.serving.messages import EnsureLoaded, FleetChanged, LoadFinished, Tick
 from cortex_actors.serving.state_board import StateBoard
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import (
     Audience,
     Recorder,
@@ -25,7 +23,6 @@ from transports.failures import FailureCode
 from transports.schemas.fleet import DeviceState, ModelState
 from transports.schemas.link import Failure
 
-Start = Callable[..., ActorRef]
 DEVICES = neuron_state("n1").devices
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from neuron_runtime.launcher import ProcessExit
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
 from tests.unit.kit.actors import Do
+from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, Recorder
 from transports.failures import FailureCode
@@ -37,7 +37,6 @@ from transports.schemas.daemon import Prepared, PrepareProgress
 from transports.schemas.link import Failure
 
 pytestmark = pytest.mark.process
-Start = Callable[..., ActorRef]
 
 
 class Owner(ProcessActor):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron import standby
 from cortex_actors.neuron.messages import CyclesCounted, ModelsChanged, RenewAsked
 from cortex_actors.neuron.model_lifecycle import ModelPhase
@@ -18,12 +17,12 @@ from cortex_actors.neuron.standby import Standby, standby_specs
 from neuron_runtime.launcher import Launcher, OnExit, ProcessSpec, StandbySpec
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
+from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S
 from tests.unit.serving.doubles import Audience, Recorder
 from transports.schemas.fleet import ModelState
 
 pytestmark = pytest.mark.process
-Start = Callable[..., ActorRef]
 STUB = "tests.process.stub_child"
 
 

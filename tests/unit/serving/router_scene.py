@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry
 
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import (
     EnsureLoaded,
     FleetChanged,
@@ -15,6 +12,7 @@ from cortex_actors.serving.messages import (
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.router import Router
 from cortex_actors.serving.state_board import StateBoard
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import (
     Audience,
     FakeLink,
@@ -29,8 +27,6 @@ from transports.schemas.fleet import (
     ModelState,
     NeuronState,
 )
-
-Start = Callable[..., ActorRef]
 
 
 class Scene:

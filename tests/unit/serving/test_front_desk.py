@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from cortex_actors.kit.actor import SupervisedActor
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.lease_table import holder_of
@@ -20,13 +17,13 @@ from cortex_actors.serving.messages import (
     SubscriberUp,
 )
 from tests.unit.kit.actors import Gate
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import SOON_S, Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.schemas.body import Body
 from transports.schemas.fleet import LeaseRequest, LeaseSettled, QueryState
 from transports.schemas.link import LinkDrops
 
-Start = Callable[..., ActorRef]
 LEASE, STATE = LeaseRequest("id", "m"), QueryState()
 
 

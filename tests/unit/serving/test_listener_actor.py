@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from cortex_actors.kit.reasons import ExitKind
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.listener import ListenerActor
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import SOON_S
 from transports.identity import process_identity
 from transports.link import IncomingRequest, Link
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 
-Start = Callable[..., ActorRef]
 ANY_PORT = "tcp://127.0.0.1:*"
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import OperatorAsked
 from cortex_actors.serving.operations import Commands, Operations
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import FakeRequest, settle
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
@@ -27,7 +25,6 @@ from transports.schemas.fleet import (
 )
 from transports.schemas.group import InjectFault
 
-Start = Callable[..., ActorRef]
 STATE = ServiceState("cortexd", "0.1.0", ready=True, reason="", uptime_s=1.0)
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import SubscriberGone, SubscriberUp, Tick
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.state_board import StateBoard
 from tests.eventually import eventually
+from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import FakeLink, neuron_state, settle
 from transports.link import LinkState
-
-Start = Callable[..., ActorRef]
 
 
 def test_a_newcomer_is_told_at_once_and_everyone_on_change(start: Start) -> None:

@@ -27,7 +27,7 @@ from tests.unit.serving.doubles import (
     neuron_state,
     settle,
 )
-from tests.unit.serving.router_scene import Scene, Start
+from tests.unit.serving.router_scene import Scene
 from transports.failures import FailureCode
 from transports.link import LinkState
 from transports.schemas.fleet import (
@@ -36,11 +36,6 @@ from transports.schemas.fleet import (
     LeaseSettled,
 )
 from transports.schemas.link import Failure
-
-
-@pytest.fixture
-def scene(start: Start) -> Scene:
-    return Scene(start)
 
 
 def test_a_ready_model_is_leased_at_once(scene: Scene) -> None:

@@ -15,7 +15,7 @@ from tests.unit.serving.doubles import (
     model_state,
     settle,
 )
-from tests.unit.serving.router_scene import Scene, Start
+from tests.unit.serving.router_scene import Scene
 from transports.schemas.fleet import (
     Explanation,
     Lease,
@@ -23,11 +23,6 @@ from transports.schemas.fleet import (
     QueryExplain,
     TrailStep,
 )
-
-
-@pytest.fixture
-def scene(start: Start) -> Scene:
-    return Scene(start)
 
 
 def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
