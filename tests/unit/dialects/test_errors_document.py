@@ -8,6 +8,7 @@ from pathlib import Path
 from cortex_actors.dialects.anthropic.errors import error_type
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.error_table import ERROR_TABLE
+from tests.document_tables import rows
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
 
@@ -20,15 +21,6 @@ def tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the rows of both tables by code, without the code."""
     failures, refusals = (ROOT / "docs/errors.md").read_text().split("## Requests")
     return rows(failures), rows(refusals)
-
-
-def rows(text: str) -> dict[str, list[str]]:
-    found = {}
-    for line in text.splitlines():
-        if line.startswith("| `"):
-            code, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-            found[code.strip("`")] = cells
-    return found
 
 
 def test_every_failure_is_documented_as_it_is_answered() -> None:

@@ -15,6 +15,7 @@ from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.lease_table import Grant
 from cortex_actors.serving.request_metrics import RequestMetrics
+from tests.document_tables import rows
 from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Recorder, model_state, neuron_state
 from transports.reactor import Reactor
@@ -28,11 +29,9 @@ Described = tuple[str, frozenset[str]]
 
 def documented() -> dict[str, Described]:
     found = {}
-    for line in DOCUMENT.read_text().splitlines():
-        if line.startswith("| `"):
-            name, type_, labels, meaning = (cell.strip() for cell in line.strip("|").split("|"))
-            assert meaning
-            found[name.strip("`")] = (type_, frozenset(labels.split(", ")))
+    for name, (type_, labels, meaning) in rows(DOCUMENT.read_text()).items():
+        assert meaning
+        found[name] = (type_, frozenset(labels.split(", ")))
     return found
 
 
