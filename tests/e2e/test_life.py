@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.fleet import MODEL, Fleet, alive, read_stream
+from tests.e2e.fleet import MODEL, Fleet, read_stream
 from tests.eventually import eventually
+from tests.living import alive
 
 pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(120)]
 

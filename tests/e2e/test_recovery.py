@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fleet import MODEL, Fleet, alive, read_stream
+from tests.e2e.fleet import MODEL, Fleet, read_stream
+from tests.living import alive
 
 pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(170)]
 

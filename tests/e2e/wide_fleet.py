@@ -11,8 +11,9 @@ import openai
 import psutil
 import yaml
 
-from tests.e2e.fleet import SOURCE, Daemon, alive, free_ports
+from tests.e2e.fleet import SOURCE, Daemon, free_ports
 from tests.eventually import eventually
+from tests.living import alive
 
 START_S = 90.0
 

@@ -18,6 +18,7 @@ from neuron_runtime.exit_codes import ExitCode
 from tests.eventually import eventually
 from tests.http.scripted_fleet import MODEL, ScriptedFleet, say
 from tests.http.server_process import ServerProcess, command, free_port, server_process
+from tests.living import alive
 
 pytestmark = pytest.mark.process
 
@@ -32,12 +33,6 @@ os.close(read_fd)
 print(child.pid, flush=True)
 child.wait()
 """
-
-
-def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(
-        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes
-    )
 
 
 def can_listen(port: int) -> bool:
@@ -83,7 +78,7 @@ def test_sigterm_ends_a_running_stream_with_an_error_and_leaves_nothing(
         rest = [line for line in lines if line.startswith("data:")]
     assert json.loads(rest[-1].removeprefix("data:"))["error"]["code"] == "shutting_down"
     assert server.popen.wait(8.0) == 0
-    eventually(lambda: all_gone(processes))
+    eventually(lambda: not alive(processes))
     assert "Traceback" not in server.log()
 
 
@@ -91,7 +86,7 @@ def test_an_idle_server_ends_soon_after_its_death_pipe_closes(server: ServerProc
     processes = server.processes()
     server.close_death_pipe()
     assert server.popen.wait(8.0) == 0
-    eventually(lambda: all_gone(processes))
+    eventually(lambda: not alive(processes))
 
 
 def test_ctrl_c_is_left_to_the_daemon(server: ServerProcess) -> None:
@@ -106,13 +101,13 @@ def test_a_killed_arbiter_takes_its_workers_along(server: ServerProcess) -> None
     assert workers
     arbiter.kill()
     server.popen.wait(5.0)
-    eventually(lambda: all_gone(workers))
+    eventually(lambda: not alive(workers))
 
 
 def test_a_killed_worker_is_replaced(server: ServerProcess) -> None:
     _, worker = server.processes()
     worker.kill()
-    eventually(lambda: all_gone([worker]))
+    eventually(lambda: not alive([worker]))
     server.await_ready()
 
 
@@ -128,7 +123,7 @@ def test_a_killed_daemon_takes_the_whole_server_along(fleet: ScriptedFleet) -> N
     processes = [arbiter, *arbiter.children()]
     parent.kill()
     parent.wait(5.0)
-    eventually(lambda: all_gone(processes))
+    eventually(lambda: not alive(processes))
     # A process counts as a zombie a moment before the last of its threads has let the socket go.
     eventually(lambda: can_listen(port))
 

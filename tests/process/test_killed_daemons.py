@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.eventually import eventually
+from tests.living import alive
 from tests.process.serving_fleet import READY_S, ServingFleet, Stream
 from tests.soak.checker import HONEST_CODES
 from tests.soak.history import End
@@ -99,7 +99,7 @@ def test_a_daemon(scene: ServingFleet, role: str, phase: Begin) -> None:
     daemon.send_signal(signal.SIGKILL)
 
     assert_each_ended_once(streams, may_be_cut=True)
-    eventually(lambda: not any(_lives(process) for process in family), GONE_S)
+    eventually(lambda: not alive(family), GONE_S)
     scene.await_service()
 
 
@@ -112,12 +112,5 @@ def test_a_daemon_that_drains(scene: ServingFleet) -> None:
     daemon.send_signal(signal.SIGKILL)
 
     assert_each_ended_once(streams, may_be_cut=True)
-    eventually(lambda: not any(_lives(process) for process in family), GONE_S)
+    eventually(lambda: not alive(family), GONE_S)
     scene.await_service()
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.e2e.fleet import alive, free_ports
+from tests.e2e.fleet import free_ports
+from tests.living import alive
 from tests.soak.history import Fall, Size
 from tests.soak.oracle import MODEL
 from tests.unit.engine.tiny_model import FAKE_WORDS, make_model_dir

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.living import command_line
 from tests.soak.checker import CENSUS, Violation, check
 from tests.soak.faults import plan
 from tests.soak.fleet import SoakFleet
@@ -154,7 +155,7 @@ class Soak:
     def _left_behind(self, remains: Remains, codes: dict[str, int | None]) -> Remains:
         _within(LEAVE_S, lambda: not self._fleet.orphans())
         orphans = self._fleet.orphans()
-        names = tuple(" ".join(process.cmdline()) for process in orphans)
+        names = tuple(" ".join(command_line(process)) for process in orphans)
         for process in orphans:
             process.kill()
         return Remains(
