@@ -180,8 +180,12 @@ class Placement(SupervisedActor):
     def _replica_in_use(self, message: ReplicaInUse) -> None:
         now = self._clock.now()
         self._machine.fleet.in_use(message.model, message.neuron, message.leases, now)
-        if not message.leases:
-            self._carry_out(self._machine.idle(now))
+        if message.leases:
+            return
+        effects = self._machine.idle(now)
+        # PERF: a lone client's every request ends so; only a job that waits can have moved.
+        if effects or self._machine.jobs():
+            self._carry_out(effects)
 
     @handles(Requested)
     def _requested(self, message: Requested) -> None:

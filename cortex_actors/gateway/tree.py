@@ -29,6 +29,9 @@ from cortex_actors.serving.state_board import StateBoard
 from transports.link import IncomingRequest
 from transports.schemas.fleet import NeuronState, PinModel, ServiceState
 
+# PERF: finding it out reads the installed metadata, and it is told with every push.
+_VERSION = version("cortex")
+
 # A neuron that is away is retried for ever: its absence is routed around, never escalated.
 RECONNECT = RestartRules(intensity=None, backoff=Backoff(first_s=0.5, max_s=30.0, healthy_s=60.0))
 
@@ -73,7 +76,7 @@ class GatewayTree(DaemonTree):
         reason = self._unready(neurons)
         return ServiceState(
             service="cortexd",
-            version=version("cortex"),
+            version=_VERSION,
             ready=not reason,
             reason=reason,
             uptime_s=self._uptime_s(),

@@ -39,8 +39,10 @@ class Backend(Protocol):
         """Whether the link to the daemon is up now."""
         ...
 
-    def generate(self, question: Question) -> Generation:
+    def generate(self, question: Question, *, streamed: bool = True) -> Generation:
         """Start a generation; what is not a Generate has no text and one answer.
+
+        Unless it is ``streamed``, its descriptor is readable only once the last event is there.
 
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.

@@ -73,14 +73,16 @@ class Dispatcher:
         """Whether the link to the daemon is up now."""
         return self._daemon.connected
 
-    def generate(self, question: Question) -> RoutedGeneration:
+    def generate(self, question: Question, *, streamed: bool = True) -> RoutedGeneration:
         """Start a generation.
 
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.
         """
         self._take_slot()
-        generation = RoutedGeneration(question, self._routes, self._deadlines, self._slots.release)
+        generation = RoutedGeneration(
+            question, self._routes, self._deadlines, self._slots.release, streamed=streamed
+        )
         self._reactor.call_soon(lambda: self._begin(generation))
         return generation
 

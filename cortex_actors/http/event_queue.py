@@ -17,20 +17,31 @@ from typing import Final, final
 
 import msgspec
 
-from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.events import Answer, GenerationEvent, Started
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
+from transports.schemas.link import Failure
 
 LIMIT: Final = 64
+
+_MOST_SPARE: Final = 256
+
+# PERF: making and closing a descriptor are two system calls that let go of the interpreter; a
+# request needs neither where an earlier one has left its own.
+_spare: Final[deque[int]] = deque()
 
 
 @final
 class EventQueue:
-    """Many puts from one thread, takes from another."""
+    """Many puts from one thread, takes from another.
 
-    def __init__(self) -> None:
+    A reader that streams is woken by every event; any other acts on the last one alone.
+    """
+
+    def __init__(self, *, streamed: bool = True) -> None:
+        self._streamed = streamed
         self._events: deque[GenerationEvent] = deque()
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._fd = _descriptor()
         self._due = False
         self._signalled = False
         # SAFETY: a closed descriptor's number may be reused; the lock keeps a late put off it.
@@ -44,14 +55,14 @@ class EventQueue:
         """Append an event; after ``close`` it goes nowhere.
 
         Returns:
-            Whether ``wake`` must be called for it. That an engine has started is nothing that a
-            reader could act on, so it waits for the next event.
+            Whether ``wake`` must be called for it: the reader could act on what is there now.
+            That an engine has started only goes along with the next event.
         """
         with self._lock:
             if self._fd < 0:
                 return False
             self._store(event)
-            if self._due or isinstance(event, Started):
+            if self._due or not self._is_acted_on(event):
                 return False
             self._due = True
             return True
@@ -79,10 +90,18 @@ class EventQueue:
         with self._lock:
             if self._fd < 0:
                 return
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            if self._signalled or len(_spare) >= _MOST_SPARE:
+                os.close(fd)
+            else:
+                _spare.append(fd)
             self._signalled = False
             self._events.clear()
+
+    def _is_acted_on(self, event: GenerationEvent) -> bool:
+        if self._streamed:
+            return not isinstance(event, Started)
+        return isinstance(event, Answer | Failure)
 
     def _store(self, event: GenerationEvent) -> None:
         last = self._events[-1] if self._events else None
@@ -104,6 +123,13 @@ class EventQueue:
             )
         else:
             self._events.append(event)
+
+
+def _descriptor() -> int:
+    try:
+        return _spare.pop()
+    except IndexError:
+        return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
 
 def _are_one_piece(delta: TextDelta, later: TextDelta) -> bool:

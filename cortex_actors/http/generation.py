@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
@@ -80,7 +80,13 @@ class RoutedGeneration:
     """A ``Generation`` that asks the daemon for a lease and streams from the engine it names."""
 
     def __init__(
-        self, question: Question, routes: Routes, deadlines: Deadlines, on_close: Callable[[], None]
+        self,
+        question: Question,
+        routes: Routes,
+        deadlines: Deadlines,
+        on_close: Callable[[], None],
+        *,
+        streamed: bool = True,
     ) -> None:
         now = routes.clock.now()
         self._question = _seeded(question)
@@ -96,7 +102,7 @@ class RoutedGeneration:
             resumable=isinstance(question, Generate) and question.n == 1,
             may_retry=routes.retries.withdraw,
         )
-        self._queue = EventQueue()
+        self._queue = EventQueue(streamed=streamed)
         self._trace = _trace_of(question.request_id)
         self._call: Call | None = None
         self._lease_link: Link | None = None
@@ -285,7 +291,7 @@ def _seeded(question: Question) -> Question:
     """Return the question with a seed, so that any engine would go on as the first began."""
     if not isinstance(question, Generate) or question.sampling.seed is not None:
         return question
-    sampling = msgspec.structs.replace(question.sampling, seed=secrets.randbits(63))
+    sampling = msgspec.structs.replace(question.sampling, seed=random.getrandbits(63))
     return msgspec.structs.replace(question, sampling=sampling)
 
 

@@ -6,8 +6,8 @@ It sits outside Falcon because only here is it known when the last byte of a str
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, final
 
@@ -29,7 +29,8 @@ def accept_request_id(offered: str | None) -> str:
     """Return the client's id when it is short and harmless in logs, else a fresh one."""
     if offered is not None and _SANE.fullmatch(offered):
         return offered
-    return f"req-{secrets.token_hex(12)}"
+    # PERF: unique, which is all that it must be, and without a system call.
+    return f"req-{random.getrandbits(96):024x}"
 
 
 @final

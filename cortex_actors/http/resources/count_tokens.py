@@ -27,6 +27,6 @@ class CountTokensOfMessages:
         """Answer with the length of the prompt."""
         asked = CountRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
-        generation = self._backend.generate(asked.to_count(unique_id(req)))
+        generation = self._backend.generate(asked.to_count(unique_id(req)), streamed=False)
         counted, _ = single_answer(req, generation, Counted)
         answer_json(resp, {"input_tokens": counted.prompt_tokens})

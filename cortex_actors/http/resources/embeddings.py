@@ -28,7 +28,7 @@ class Embeddings:
         """Serve the embeddings of one request's inputs."""
         asked = EmbeddingRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
-        generation = self._backend.generate(asked.to_embed(unique_id(req)))
+        generation = self._backend.generate(asked.to_embed(unique_id(req)), streamed=False)
         embedded, model = single_answer(req, generation, Embedded)
         whole = embedding_list(
             embedded, model or asked.model, as_base64=asked.encoding_format == "base64"

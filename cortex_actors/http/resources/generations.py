@@ -35,7 +35,7 @@ class Generations:
         tell_ignored(resp, asked)
         id_ = unique_id(req)
         encoder = asked.encoder(id_, created_now())
-        generation = self._backend.generate(asked.to_generate(id_))
+        generation = self._backend.generate(asked.to_generate(id_), streamed=asked.streamed)
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:

@@ -49,7 +49,7 @@ class Responses:
         encoder: GenerationEncoder = asked.encoder(id_, created_now())
         if self._store is not None and asked.stored:
             encoder = StoringEncoder(encoder, self._store, asked.items)
-        generation = self._backend.generate(asked.to_generate(id_))
+        generation = self._backend.generate(asked.to_generate(id_), streamed=asked.streamed)
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:

@@ -24,6 +24,7 @@ from cortex_actors.serving.messages import (
     FleetChanged,
     LoadFinished,
     NeuronChanged,
+    ReplicaInUse,
     Tick,
 )
 from cortex_actors.serving.state_board import StateBoard
@@ -140,6 +141,20 @@ def test_what_neurons_tell_is_on_the_board_before_anyone_is_told_of_it(scene: Sc
 
     assert scene.board.read() == (neuron_state("n1", model_state("m")),)
     assert scene.publisher.heard(Tick) == [Tick()]
+
+
+def test_the_end_of_a_request_that_nobody_waited_for_is_no_news(scene: Scene) -> None:
+    scene.join("n1", model_state("m"))
+    before = scene.board.read()
+    scene.publisher.heard(Tick)
+    scene.router.heard(FleetChanged)
+    for leases in (1, 0):
+        scene.placement.notify(ReplicaInUse("m", "n1", leases))
+    settle(scene.placement)
+
+    assert scene.board.read() is before
+    assert scene.publisher.heard(Tick) == []
+    assert scene.router.heard(FleetChanged) == []
 
 
 def test_a_lost_neuron_is_down_with_nothing_on_it(scene: Scene) -> None:

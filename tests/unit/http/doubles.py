@@ -25,8 +25,8 @@ HELLO: tuple[GenerationEvent, ...] = (
 class ScriptedGeneration:
     """Has all of its events ready at once; counts how often it was closed."""
 
-    def __init__(self, events: Sequence[GenerationEvent]) -> None:
-        self.queue = EventQueue()
+    def __init__(self, events: Sequence[GenerationEvent], *, streamed: bool = True) -> None:
+        self.queue = EventQueue(streamed=streamed)
         self.closed = 0
         for event in events:
             self.queue.put(event)
@@ -55,11 +55,11 @@ class ScriptedBackend:
         self.questions: list[Body] = []
         self.generations: list[ScriptedGeneration] = []
 
-    def generate(self, question: Question) -> ScriptedGeneration:
+    def generate(self, question: Question, *, streamed: bool = True) -> ScriptedGeneration:
         self.questions.append(question)
         if self.refusal is not None:
             raise BackendError(self.refusal)
-        generation = ScriptedGeneration(self.events)
+        generation = ScriptedGeneration(self.events, streamed=streamed)
         self.generations.append(generation)
         return generation
 

@@ -132,7 +132,7 @@ def test_an_unexpected_error_shows_no_traceback_and_is_logged_with_its_id(
 ) -> None:
     backend = ScriptedBackend()
 
-    def explode(_question: Generate) -> None:
+    def explode(_question: Generate, *, streamed: bool) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(backend, "generate", explode)

@@ -9,6 +9,7 @@ from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.event_queue import LIMIT, EventQueue
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
+from transports.schemas.link import Failure
 
 
 def put(queue: EventQueue, event: GenerationEvent) -> None:
@@ -135,3 +136,34 @@ def test_a_put_after_close_goes_nowhere() -> None:
     put(queue, TextDelta("late", 0))
     assert queue.fileno() == -1
     assert queue.take() == ()
+
+
+def test_a_reader_that_does_not_stream_is_woken_by_the_last_event_alone() -> None:
+    queue = EventQueue(streamed=False)
+    assert not any(queue.put(TextDelta("a", index)) for index in range(3))
+    assert queue.put(GenerateDone("stop", 1, 3))
+    queue.wake()
+    assert readable(queue)
+    assert len(queue.take()) == 4
+    queue.close()
+
+
+def test_a_failure_wakes_a_reader_that_does_not_stream() -> None:
+    queue = EventQueue(streamed=False)
+    assert queue.put(Failure("internal", "broken"))
+    queue.close()
+
+
+def test_a_descriptor_that_is_used_again_tells_nothing_of_its_last_user() -> None:
+    first = EventQueue()
+    put(first, TextDelta("unread", 0))
+    first.close()
+    second = EventQueue()
+    second.close()
+    third = EventQueue()
+    assert third.fileno() >= 0
+    assert not readable(third)
+    put(second, TextDelta("late", 0))
+    second.wake()
+    assert not readable(third)
+    third.close()
