@@ -15,9 +15,8 @@ import threading
 from collections import deque
 from typing import Final, final
 
-import msgspec
-
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
+from cortex_actors.http.text_run import are_one_piece, join
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
 from transports.schemas.link import Failure
@@ -111,16 +110,9 @@ class EventQueue:
             len(self._events) >= LIMIT
             and isinstance(event, TextDelta)
             and isinstance(last, TextDelta)
-            and _are_one_piece(last, event)
+            and are_one_piece(last, event)
         ):
-            self._events[-1] = msgspec.structs.replace(
-                last,
-                text=last.text + event.text,
-                tokens=last.tokens + event.tokens,
-                reasoning=last.reasoning + event.reasoning,
-                tool_calls=last.tool_calls + event.tool_calls,
-                logprobs=last.logprobs + event.logprobs,
-            )
+            self._events[-1] = join((last, event))
         else:
             self._events.append(event)
 
@@ -130,13 +122,3 @@ def _descriptor() -> int:
         return _spare.pop()
     except IndexError:
         return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-
-def _are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
-    """Say whether the two can be merged; of mixed kinds the order would be lost."""
-    kinds = _kinds(delta)
-    return delta.choice == later.choice and kinds == _kinds(later) and sum(kinds) <= 1
-
-
-def _kinds(delta: TextDelta) -> tuple[bool, bool, bool]:
-    return bool(delta.text), bool(delta.reasoning), bool(delta.tool_calls)

@@ -10,6 +10,7 @@ from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.framing import COMMENT
 from cortex_actors.http.backend import Generation
 from cortex_actors.http.client_connection import ClientConnection
+from cortex_actors.http.text_run import join_runs
 from transports.clock import Clock
 from transports.schemas.generate import GenerateDone
 from transports.schemas.link import Failure
@@ -92,7 +93,7 @@ class EventStream:
     def _next_piece(self) -> bytes:
         while True:
             events, self._ready = self._ready or self._generation.take(), ()
-            piece = b"".join(map(self._encode, events))
+            piece = b"".join(map(self._encode, join_runs(events)))
             if piece:
                 return piece
             silence_left_s = self._written_at + KEEP_ALIVE_S - self._clock.now()

@@ -43,7 +43,7 @@ def test_all_that_is_ready_is_one_write_and_ends_with_done() -> None:
     assert len(pieces) == 1
     assert pieces[0].endswith(b"data: [DONE]\n\n")
     contents = [chunk["choices"][0]["delta"].get("content") for chunk in payloads(pieces[0])]
-    assert contents == ["", "Hel", "lo", None]
+    assert contents == ["", "Hello", None]
     assert generation.closed
 
 

@@ -1,0 +1,55 @@
+"""Neighbouring pieces of a stream's text as one. Pure.
+
+What has waited together goes out together: a reader that keeps up gets every piece by itself, one
+that lags costs less for each token (as vLLM's output collector does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from cortex_actors.dialects.events import GenerationEvent
+from transports.schemas.generate import TextDelta
+
+
+def are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
+    """Say whether the two can be joined; of mixed kinds the order would be lost."""
+    kinds = _kinds(delta)
+    return delta.choice == later.choice and kinds == _kinds(later) and sum(kinds) <= 1
+
+
+def join(run: Sequence[TextDelta]) -> TextDelta:
+    """Return pieces that are one as one; ``run`` holds at least one."""
+    first = run[0]
+    if len(run) == 1:
+        return first
+    return msgspec.structs.replace(
+        first,
+        text="".join([each.text for each in run]),
+        tokens=sum([each.tokens for each in run], ()),
+        reasoning="".join([each.reasoning for each in run]),
+        tool_calls=sum([each.tool_calls for each in run], ()),
+        logprobs=sum([each.logprobs for each in run], ()),
+    )
+
+
+def join_runs(events: Sequence[GenerationEvent]) -> list[GenerationEvent]:
+    """Return the events with each run of pieces that are one joined, in order."""
+    joined: list[GenerationEvent] = []
+    run: list[TextDelta] = []
+    for event in events:
+        text = event if isinstance(event, TextDelta) else None
+        if run and not (text and are_one_piece(run[-1], text)):
+            joined.append(join(run))
+            run = []
+        if text:
+            run.append(text)
+        else:
+            joined.append(event)
+    return [*joined, join(run)] if run else joined
+
+
+def _kinds(delta: TextDelta) -> tuple[bool, bool, bool]:
+    return bool(delta.text), bool(delta.reasoning), bool(delta.tool_calls)
