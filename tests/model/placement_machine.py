@@ -119,10 +119,21 @@ class PlacementModel(RuleBasedStateMachine):
             self.join(name)
 
     @initialize(
-        there=st.sampled_from(({}, {"n1": ("other", "small")}, {"n1": ("big",), "n2": ("vip",)}))
+        there=st.sampled_from(
+            (
+                {},
+                {"n1": ("other", "small")},
+                {"n1": ("other", "small"), "n2": None},
+                {"n1": ("big",), "n2": ("vip",)},
+            )
+        )
     )
-    def begin(self, there: dict[str, tuple[str, ...]]) -> None:
+    def begin(self, there: dict[str, tuple[str, ...] | None]) -> None:
+        """Begin with these models there; a neuron with None is not."""
         for name, models in there.items():
+            if models is None:
+                self.lose(name)
+                continue
             for model in models:
                 held = Held(("d0",), ENTRIES[model].vram_mb, "ready")
                 self.neurons[name].held[model] = held
