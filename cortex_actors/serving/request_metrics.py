@@ -6,12 +6,14 @@ exposition needs no multi-process files.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, TypeVar, final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cortex_actors.serving.lease_table import Grant
 from transports.schemas.fleet import LeaseSettled
+
+_Metric = TypeVar("_Metric", Counter, Histogram)
 
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -71,34 +73,43 @@ class RequestMetrics:
         self._tokens = Counter(
             "cortex_tokens", "Tokens by direction.", (*labels, "direction"), registry=registry
         )
+        self._children: dict[tuple[Any, ...], Any] = {}
 
     def settled(self, grant: Grant, settled: LeaseSettled) -> None:
         """Count one request whose holder told how it ended."""
         labels = grant.model, grant.neuron
-        self._tokens.labels(*labels, "output").inc(settled.completion_tokens)
+        self._child(self._tokens, *labels, "output").inc(settled.completion_tokens)
         if not settled.last:
-            self._moved.labels(*labels, settled.outcome).inc()
+            self._child(self._moved, *labels, settled.outcome).inc()
             return
-        self._requests.labels(*labels, settled.outcome).inc()
-        self._duration.labels(*labels).observe(settled.duration_s)
+        self._child(self._requests, *labels, settled.outcome).inc()
+        self._child(self._duration, *labels).observe(settled.duration_s)
         if settled.first_token_s:
-            self._first_token.labels(*labels).observe(settled.first_token_s)
+            self._child(self._first_token, *labels).observe(settled.first_token_s)
         if settled.decode_s and settled.completion_tokens > 1:
             gap_s = settled.decode_s / (settled.completion_tokens - 1)
-            self._per_token.labels(*labels).observe(gap_s)
+            self._child(self._per_token, *labels).observe(gap_s)
         for phase in ("lease", "queue", "prefill", "decode"):
             seconds = getattr(settled, f"{phase}_s")
             if seconds:
-                self._phases.labels(*labels, phase).observe(seconds)
+                self._child(self._phases, *labels, phase).observe(seconds)
         if settled.cancel_s:
-            self._let_go.labels(*labels).observe(settled.cancel_s)
+            self._child(self._let_go, *labels).observe(settled.cancel_s)
         for direction, count in (
             ("input", settled.prompt_tokens),
             ("cached", settled.cached_tokens),
             ("reasoning", settled.reasoning_tokens),
         ):
-            self._tokens.labels(*labels, direction).inc(count)
+            self._child(self._tokens, *labels, direction).inc(count)
 
     def abandoned(self, grant: Grant) -> None:
         """Count one request whose holder died."""
-        self._requests.labels(grant.model, grant.neuron, "front_end_died").inc()
+        self._child(self._requests, grant.model, grant.neuron, "front_end_died").inc()
+
+    def _child(self, metric: _Metric, *labels: str) -> _Metric:
+        # PERF: labels() takes a lock and makes strings of all values, and was half of settling.
+        key = (metric, *labels)
+        child: _Metric | None = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
