@@ -51,7 +51,7 @@ class NeuronSettings(Section):
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0
-    standby: Annotated[int, Field(ge=0, le=64)] = 1
+    preload: bool = True
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)

@@ -18,10 +18,10 @@ from transports.schemas.link import Failure
 class GatewayLinks:
     """A ``LinkHandler``: subscribes each gateway to the neuron's state and takes its commands."""
 
-    def __init__(self, publisher: ActorRef, models: ActorRef, standby: ActorRef) -> None:
+    def __init__(self, publisher: ActorRef, models: ActorRef, fork_server: ActorRef) -> None:
         self._publisher = publisher
         self._models = models
-        self._standby = standby
+        self._fork_server = fork_server
 
     def on_up(self, link: Link) -> None:
         """Start to push the state to the newcomer."""
@@ -35,7 +35,7 @@ class GatewayLinks:
             case UnloadModel(model=model):
                 self._models.notify(UnloadAsked(model, request))
             case RenewStandby():
-                self._standby.notify(RenewAsked())
+                self._fork_server.notify(RenewAsked())
                 request.complete(StandbyRenewed())
             case other:
                 name = type(other).__name__

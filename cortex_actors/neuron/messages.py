@@ -181,12 +181,12 @@ class DevicesMeasured:
 
 @dataclass(frozen=True, slots=True)
 class RenewAsked:
-    """Replace what stands by as soon as no model is on its way."""
+    """Replace the fork server as soon as no model is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class CyclesCounted:
-    """How many loads have begun since what stands by was last renewed."""
+    """How many loads have begun since the fork server was last renewed."""
 
     cycles: int
 

@@ -21,6 +21,7 @@ from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
+from cortex_actors.neuron.fork_server import ForkServer, fork_server_spec
 from cortex_actors.neuron.gateway_links import GatewayLinks
 from cortex_actors.neuron.memory_cap import capped
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
@@ -30,7 +31,6 @@ from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesse
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
-from cortex_actors.neuron.standby import Standby, standby_specs
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.model_cards import cards
@@ -78,7 +78,7 @@ class NeuronTree(DaemonTree):
                 "reporter": self._reporter,
                 "devices": self._device_monitor,
                 "children": self._children_listener,
-                "standby": self._standby,
+                "fork_server": self._fork_server,
                 "models": self._models,
                 "models/loaded": self._loaded_models,
                 "router": self._router,
@@ -180,14 +180,14 @@ class NeuronTree(DaemonTree):
     def _children_endpoint(self) -> str:
         return f"ipc://{self._ground.runtime_dir}/children.ipc"
 
-    def _standby(self, name: str) -> ActorRef:
-        specs = partial(standby_specs, self._backend, self._settings.standby)
-        return Standby.start(
-            specs, self._ground.source.launcher, self.registry.find("reporter"), name=name
+    def _fork_server(self, name: str) -> ActorRef:
+        make_spec = partial(fork_server_spec, self._backend, self._settings.preload)
+        return ForkServer.start(
+            make_spec, self._ground.source.launcher, self.registry.find("reporter"), name=name
         )
 
     def _models(self, name: str) -> ActorRef:
-        listeners = [self.registry.find(each) for each in ("reporter", "standby", "devices")]
+        listeners = [self.registry.find(each) for each in ("reporter", "fork_server", "devices")]
         devices = {device.id: device.memory_total_mb for device in self._devices}
 
         def on_states(states: tuple[ModelState, ...]) -> None:
@@ -282,7 +282,7 @@ class NeuronTree(DaemonTree):
         handler = GatewayLinks(
             self.registry.find("publisher/gateways"),
             self.registry.find("models"),
-            self.registry.find("standby"),
+            self.registry.find("fork_server"),
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(

@@ -57,7 +57,6 @@ class WideFleet:
                 "kv_mb": 64,
                 "cache_dir": str(cache_dir),
                 "runtime_dir": str(directory),
-                "standby": 0,
             }
             content = {"neuron": neuron, "default_models": list(default_models)}
             self._files[name] = self._write(f"{name}.yaml", content)

@@ -86,7 +86,7 @@ class Neuron:
         source = ProcessSource(cast("Any", self.launcher), IncarnationMint(mint_boot()))
         settings = NeuronSettings(
             drain_s=0.1,
-            standby=0,
+            preload=False,
             devices=DeviceChoice("cpu", DEVICES),
             link="tcp://127.0.0.1:*",
             cache_dir=directory / "cache",

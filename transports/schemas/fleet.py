@@ -79,7 +79,7 @@ class ModelRecord(Body, frozen=True):
 class NeuronState(Body, frozen=True):
     """What a gateway needs to know of a neuron; pushed on change and at least every second.
 
-    ``cycles`` counts the loads since its standby processes were last renewed.
+    ``cycles`` counts the loads since its fork server was last renewed.
     """
 
     name: str
