@@ -35,6 +35,7 @@ class GatewaySettings(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
     load_deadline_s: Seconds = 600.0
+    stall_s: Seconds = 300.0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)

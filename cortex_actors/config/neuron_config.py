@@ -51,6 +51,7 @@ class NeuronSettings(Section):
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0
+    stall_s: Seconds = 300.0
     standby: Annotated[int, Field(ge=0, le=64)] = 1
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)

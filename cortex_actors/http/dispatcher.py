@@ -12,7 +12,8 @@ from cortex_actors.dialects.events import Question
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
-from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes
+from cortex_actors.http.generation import RoutedGeneration, Routes
+from cortex_actors.http.progress_watch import Deadlines
 from transports.clock import Clock, MonotonicClock
 from transports.curve import load_keys
 from transports.errors import TransportError

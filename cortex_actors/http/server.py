@@ -28,9 +28,9 @@ from cortex_actors.http.app import create_gateway_app, create_metrics_app, creat
 from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
-from cortex_actors.http.generation import Deadlines
 from cortex_actors.http.gunicorn_log import GunicornLog
 from cortex_actors.http.listening import ListenError, listen
+from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
 from neuron_runtime.exit_codes import ExitCode
@@ -92,7 +92,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             arguments.daemon_endpoint,
             arguments.service,
             slots=arguments.threads - max(1, arguments.threads // 8),
-            deadlines=Deadlines(lease_s=arguments.load_deadline_s),
+            deadlines=Deadlines(arguments.load_deadline_s, stall_s=arguments.stall_s),
             key_file=arguments.key_file,
         )
         dispatcher.start()
@@ -195,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--responses-max-mb", type=int, default=512)
     parser.add_argument("--responses-max-age-h", type=int, default=720)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
+    parser.add_argument("--stall-s", type=float, default=300.0)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)

@@ -54,6 +54,7 @@ class ServingSettings(Protocol):
     threads: int
     max_body_mb: int
     load_deadline_s: float
+    stall_s: float
     drain_s: float
     key_file: Path | None
     stored_responses: StoredResponses
@@ -162,6 +163,7 @@ class DaemonTree:
             threads=serving.threads,
             max_body_mb=serving.max_body_mb,
             load_deadline_s=serving.load_deadline_s,
+            stall_s=serving.stall_s,
             drain_s=serving.drain_s,
             log_level=serving.log_level,
             key_file=serving.key_file,

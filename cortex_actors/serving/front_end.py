@@ -22,6 +22,7 @@ class FrontEndSettings:
     threads: int
     max_body_mb: int
     load_deadline_s: float
+    stall_s: float
     drain_s: float
     log_level: str
     key_file: Path | None
@@ -51,6 +52,7 @@ class FrontEnd(ProcessActor):
             f"--threads={settings.threads}",
             f"--max-body-mb={settings.max_body_mb}",
             f"--load-deadline-s={settings.load_deadline_s}",
+            f"--stall-s={settings.stall_s}",
             f"--drain-s={settings.drain_s}",
             f"--log-level={settings.log_level}",
             f"--responses-file={settings.responses_file}",
