@@ -121,4 +121,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+StallSeconds = Annotated[float, Field(ge=30, le=86_400, allow_inf_nan=False)]
+"""Three of the notes by which an engine tells that a text goes on, at least."""
 LogLevel = Literal["debug", "info", "warning", "error"]

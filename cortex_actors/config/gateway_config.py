@@ -20,6 +20,7 @@ from cortex_actors.config.fields import (
     RuntimeDirectory,
     Seconds,
     Section,
+    StallSeconds,
 )
 from cortex_actors.config.stored_responses import StoredResponses
 
@@ -35,7 +36,7 @@ class GatewaySettings(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
     load_deadline_s: Seconds = 600.0
-    stall_s: Seconds = 300.0
+    stall_s: StallSeconds = 300.0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)

@@ -22,6 +22,7 @@ from cortex_actors.config.fields import (
     RuntimeDirectory,
     Seconds,
     Section,
+    StallSeconds,
 )
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
@@ -51,7 +52,7 @@ class NeuronSettings(Section):
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0
-    stall_s: Seconds = 300.0
+    stall_s: StallSeconds = 300.0
     standby: Annotated[int, Field(ge=0, le=64)] = 1
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)

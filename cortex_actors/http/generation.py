@@ -46,6 +46,7 @@ from transports.schemas.generate import (
     EmbedDone,
     Generate,
     GenerateDone,
+    StillRunning,
     TokensCounted,
 )
 from transports.schemas.link import Failure
@@ -236,6 +237,8 @@ class RoutedGeneration:
         match event:
             case Chunk(_, delta):
                 self._apply(self._flow.piece(delta, self._now()))
+            case Progress(StillRunning()):
+                self._flow.watch.progressed(self._now())
             case Completed(GenerateDone() as done):
                 self._apply(self._flow.done(done, self._now()))
             case Completed(EmbedDone() as vectors, (rows,)):

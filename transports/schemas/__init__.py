@@ -34,6 +34,7 @@ AnyBody = (
     | generate.EmbedDone
     | generate.CountTokens
     | generate.TokensCounted
+    | generate.StillRunning
     | generate.Chunks
     | generate.GenerateDone
     | daemon.GroupStart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import select
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ from tests.http.scripted_fleet import (
 from tests.http.server_process import short_folder
 from transports.link import IncomingRequest
 from transports.schemas import fleet as bodies
-from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.generate import Generate, GenerateDone, StillRunning, TextDelta
 from transports.schemas.link import Failure
 
 QUESTION = Generate("req-1", "tiny", [{"role": "user", "content": "Hi"}])
@@ -172,6 +173,27 @@ def test_a_deadline_ends_the_generation(fleet: ScriptedFleet) -> None:
     assert fleet.engine.cancelled.get(timeout=5.0) == "deadline_exceeded"
     assert fleet.daemon.settled.get(timeout=5.0).outcome == "deadline_exceeded"
     hasty.close()
+
+
+def test_an_engine_that_says_that_a_text_goes_on_puts_the_stall_off(fleet: ScriptedFleet) -> None:
+    asked: queue.SimpleQueue[IncomingRequest] = queue.SimpleQueue()
+
+    def begin(request: IncomingRequest) -> None:
+        say(request, 0, "Hel")
+        asked.put(request)
+
+    fleet.engine.on_generate = begin
+    dispatcher = Dispatcher(fleet.endpoint, "neuron", slots=1)
+    dispatcher.start()
+    eventually(lambda: dispatcher.connected)
+    generation = dispatcher.generate(QUESTION)
+    watch = generation._flow.watch
+    eventually(lambda: any(isinstance(event, TextDelta) for event in generation.take()))
+    due = -watch.overdue_s(0.0)
+    asked.get(timeout=5.0).progress(StillRunning())
+    eventually(lambda: -watch.overdue_s(0.0) > due)
+    generation.close()
+    dispatcher.close()
 
 
 def test_a_stream_that_stalls_ends_with_a_timeout_and_its_engine_is_told_of_no_end(
