@@ -11,13 +11,12 @@ import msgspec
 from cortex_actors.dialects.anthropic import errors as anthropic
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.error_table import CLIENT_CLOSED_REQUEST
+from cortex_actors.http.asked_dialect import is_anthropic
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.client_connection import ClientGoneError
 from cortex_actors.http.request_log import REQUEST_ID
 
 _LOG = logging.getLogger("cortex.http")
-
-_ANTHROPIC = "/v1/messages"
 
 
 def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
@@ -33,7 +32,7 @@ def _write(req: falcon.Request, resp: falcon.Response, error: ApiError) -> None:
     resp.status = error.status
     resp.content_type = falcon.MEDIA_JSON
     request_id = req.env.get(REQUEST_ID, "")
-    if req.path.startswith(_ANTHROPIC):
+    if is_anthropic(req):
         resp.data = msgspec.json.encode(anthropic.envelope(error, request_id))
     else:
         resp.data = msgspec.json.encode(error.envelope(request_id))

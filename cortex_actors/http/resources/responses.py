@@ -12,6 +12,7 @@ from cortex_actors.dialects.encoder import GenerationEncoder
 from cortex_actors.dialects.responses.responses_request import ResponsesRequest
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
+from cortex_actors.http.page_limit import page_limit
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from cortex_actors.http.response_store import ResponseStore, StoreError
@@ -113,7 +114,7 @@ class InputItems:
                     f"after: there is no item {after!r}", "after", "invalid_value"
                 )
             ordered = ordered[ids.index(after) + 1 :]
-        page = ordered[: _limit(req)]
+        page = ordered[: page_limit(req, _DEFAULT_LIMIT, _MAX_LIMIT)]
         _answer(
             resp,
             {
@@ -137,13 +138,6 @@ class CancelResponse:
         """Say so."""
         _found(self._store, response_id)
         raise ApiError.invalid("Cannot cancel a synchronous response.", None)
-
-
-def _limit(req: falcon.Request) -> int:
-    text = req.get_param("limit") or str(_DEFAULT_LIMIT)
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= _MAX_LIMIT:
-        raise ApiError.invalid(f"limit: must be 1 to {_MAX_LIMIT}", "limit", "invalid_value")
-    return int(text)
 
 
 def _found(store: ResponseStore | None, id_: str) -> StoredResponse:
