@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any
+from typing import Any, final
 
 import falcon
 
@@ -14,6 +14,7 @@ from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, WsgiApp
+from cortex_actors.http.request_record import RECORD, RequestRecord
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
 from cortex_actors.http.resources.count_tokens import CountTokensOfMessages
@@ -45,6 +46,7 @@ def create_gateway_app(
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     return _create(
+        backend,
         {
             **_common_routes(backend, body_limit, store),
             "/admin/load": LoadModel(backend, body_limit),
@@ -54,7 +56,7 @@ def create_gateway_app(
             "/admin/reload": ReloadCatalogue(backend),
             "/admin/status": GatewayStatus(backend),
             "/admin/requests/{request_id}": Explain(backend),
-        }
+        },
     )
 
 
@@ -63,6 +65,7 @@ def create_neuron_app(
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
     return _create(
+        backend,
         {
             **_common_routes(backend, body_limit, store),
             "/discovery": Discovery(backend),
@@ -71,13 +74,13 @@ def create_neuron_app(
             "/models/unload": UnloadModel(backend, body_limit),
             "/chaos": Chaos(backend, body_limit),
             "/metrics": Metrics(backend),
-        }
+        },
     )
 
 
 def create_metrics_app(backend: Backend) -> WsgiApp:
     """Return what a metrics listener serves."""
-    return _create({"/metrics": Metrics(backend), "/health": Health(backend)})
+    return _create(backend, {"/metrics": Metrics(backend), "/health": Health(backend)})
 
 
 def _common_routes(
@@ -103,9 +106,24 @@ def _common_routes(
     }
 
 
-def _create(routes: dict[str, Any]) -> WsgiApp:
-    app: FalconApp = falcon.App()
+def _create(backend: Backend, routes: dict[str, Any]) -> WsgiApp:
+    app: FalconApp = falcon.App(middleware=[_RouteNote()])
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)
-    return RequestLog(app)
+    return RequestLog(app, backend.count_response)
+
+
+@final
+class _RouteNote:
+    """Falcon middleware: notes the template of the path, by which responses are counted."""
+
+    def process_resource(
+        self,
+        req: falcon.Request,
+        _resp: falcon.Response,
+        _resource: object,
+        _params: dict[str, Any],
+    ) -> None:
+        record: RequestRecord = req.env[RECORD]
+        record.route = (req.uri_template or "").replace(":path}", "}")

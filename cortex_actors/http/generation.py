@@ -108,6 +108,11 @@ class RoutedGeneration:
         """Return a descriptor that is readable while events wait to be taken."""
         return self._queue.fileno()
 
+    @property
+    def first_token_s(self) -> float:
+        """Seconds from its start to its first token; 0 while there is none."""
+        return self._flow.first_token_s
+
     def take(self) -> tuple[GenerationEvent, ...]:
         """Return all events that are ready, without waiting."""
         events = self._queue.take()

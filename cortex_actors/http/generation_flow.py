@@ -143,6 +143,11 @@ class GenerationFlow:
         """Where it is; ENDED is final."""
         return self._phase
 
+    @property
+    def first_token_s(self) -> float:
+        """Seconds from the start to the first token; 0 while there is none."""
+        return self._first_token_s
+
     def begin(self) -> Effects:
         """Ask for the first lease."""
         return (AskLease(),)

@@ -25,6 +25,7 @@ from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.request_metrics import RequestMetrics
@@ -96,6 +97,7 @@ class DaemonTree:
         self.registry = Registry()
         self._metrics = CollectorRegistry()
         self._request_metrics = RequestMetrics(self._metrics)
+        self._http_metrics = HttpMetrics(self._metrics)
         self._started = time.monotonic()
         self._draining = False
         self.drops = DropTotals()
@@ -147,6 +149,7 @@ class DaemonTree:
             self.registry.find(self.front_publisher),
             self.registry.find("operations"),
             self.drops,
+            self._http_metrics,
         )
         me = process_identity(self.service, self._name)
         return ListenerActor.start(self._ground.reactor, self._front_endpoint, me, desk, name=name)

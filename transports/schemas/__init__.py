@@ -52,6 +52,7 @@ AnyBody = (
     | fleet.LeaseRequest
     | fleet.Lease
     | fleet.LeaseSettled
+    | fleet.HttpResponses
     | fleet.QueryExplain
     | fleet.Explanation
     | fleet.LoadModel

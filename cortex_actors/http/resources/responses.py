@@ -13,6 +13,7 @@ from cortex_actors.dialects.responses.responses_request import ResponsesRequest
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
 from cortex_actors.http.page_limit import page_limit
+from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from cortex_actors.http.response_store import ResponseStore, StoreError
@@ -50,7 +51,7 @@ class Responses:
         encoder: GenerationEncoder = asked.encoder(id_, created_now())
         if self._store is not None and asked.stored:
             encoder = StoringEncoder(encoder, self._store, asked.items)
-        generation = self._backend.generate(asked.to_generate(id_), streamed=asked.streamed)
+        generation = begin(req, self._backend, asked.to_generate(id_), streamed=asked.streamed)
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:
