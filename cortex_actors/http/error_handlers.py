@@ -11,7 +11,7 @@ import msgspec
 from cortex_actors.dialects.anthropic import errors as anthropic
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.error_table import CLIENT_CLOSED_REQUEST
-from cortex_actors.http.asked_dialect import is_anthropic
+from cortex_actors.http.asked_dialect import asks_anthropic
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.client_connection import ClientGoneError
 from cortex_actors.http.request_log import REQUEST_ID
@@ -34,7 +34,7 @@ def _write(req: falcon.Request, resp: falcon.Response, error: ApiError) -> None:
     resp.content_type = falcon.MEDIA_JSON
     _record(req).failed(error.code)
     request_id = req.env[REQUEST_ID]
-    if is_anthropic(req):
+    if asks_anthropic(req):
         resp.data = msgspec.json.encode(anthropic.envelope(error, request_id))
     else:
         resp.data = msgspec.json.encode(error.envelope(request_id))

@@ -60,7 +60,8 @@ class _LoggedBody:
 
 
 _NONE: Final = "-"
-_NO_ROUTE: Final = "other"
+NO_ROUTE: Final = "other"
+"""What a response counts under whose path has no route."""
 
 _POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
 """What machines ask every second, and nobody wants to read about."""
@@ -95,7 +96,7 @@ class RequestLog:
         def report() -> None:
             record.closed()
             if status != _NONE:
-                self._count(record.route or _NO_ROUTE, status)
+                self._count(record.route or NO_ROUTE, status)
             level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO
             if _LOG.isEnabledFor(level):
                 duration_ms = (self._clock.now() - started) * 1e3

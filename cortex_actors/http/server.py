@@ -29,7 +29,7 @@ from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
 from cortex_actors.http.gunicorn_log import GunicornLog
-from cortex_actors.http.listening import ListenError, listen
+from cortex_actors.http.listening import RECEIVE_STALL_S, ListenError, listen
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
@@ -110,6 +110,11 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         """End what runs before the arbiter's patience is over. Worker's main thread."""
         if self._dispatcher is not None:
             self._dispatcher.drain(max(0.0, self._arguments.drain_s - LAST_WORDS_S))
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count a response that the server itself gave. Any thread."""
+        if self._dispatcher is not None:
+            self._dispatcher.count_response(route, status)
 
     def _when_ready(self, _arbiter: Any) -> None:
         _own_signals()
@@ -196,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--responses-max-age-h", type=int, default=720)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
     parser.add_argument("--stall-s", type=float, default=300.0)
+    parser.add_argument("--receive-stall-s", type=float, default=RECEIVE_STALL_S)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)
@@ -219,7 +225,7 @@ def main() -> None:
     if arguments.metrics_listen is not None:
         addresses.append(arguments.metrics_listen)
     try:
-        sockets = [listen(address) for address in addresses]
+        sockets = [listen(address, arguments.receive_stall_s) for address in addresses]
     except ListenError as ex:
         _LOG.error("%s", ex)
         sys.exit(ExitCode.CONFIG)

@@ -14,7 +14,7 @@ from cortex_actors.dialects.anthropic.model_list import (
 )
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http import service_view
-from cortex_actors.http.asked_dialect import is_anthropic
+from cortex_actors.http.asked_dialect import asks_anthropic
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.page_limit import page_limit
 from cortex_actors.http.resources.snapshot import answer_json, service_state
@@ -32,7 +32,7 @@ class ModelList:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer from the pushed state."""
         models = service_view.models(service_state(self._backend))
-        if is_anthropic(req):
+        if asks_anthropic(req):
             answer_json(resp, _page_request(req).page(models))
         else:
             answer_json(resp, {"object": "list", "data": models})
@@ -49,7 +49,7 @@ class Model:
         """Answer from the pushed state, or 404."""
         for model in service_view.models(service_state(self._backend)):
             if model["id"] == model_id:
-                answer_json(resp, model_info(model) if is_anthropic(req) else model)
+                answer_json(resp, model_info(model) if asks_anthropic(req) else model)
                 return
         message = f"model {model_id[:200]!r} does not exist"
         raise ApiError.from_failure(Failure(FailureCode.MODEL_NOT_FOUND, message, param="model"))
