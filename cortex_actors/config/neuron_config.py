@@ -19,6 +19,7 @@ from cortex_actors.config.fields import (
     ModelId,
     Name,
     OptionalFilePath,
+    Origins,
     RuntimeDirectory,
     Seconds,
     Section,
@@ -49,6 +50,7 @@ class NeuronSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
+    cors_origins: Origins = Field(default=[], validate_default=True)
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0

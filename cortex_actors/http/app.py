@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Collection
 from typing import Any, final
 
 import falcon
@@ -12,6 +13,7 @@ from cortex_actors.dialects.openai.chat_request import ChatRequest
 from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.cross_origin import CrossOrigin
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, WsgiApp
 from cortex_actors.http.request_record import RECORD, RequestRecord
@@ -42,7 +44,11 @@ FalconApp = falcon.App[falcon.Request, falcon.Response]
 
 
 def create_gateway_app(
-    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+    backend: Backend,
+    *,
+    body_limit: int = DEFAULT_BODY_LIMIT,
+    store: ResponseStore | None = None,
+    cors_origins: Collection[str] = (),
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     return _create(
@@ -57,11 +63,16 @@ def create_gateway_app(
             "/admin/status": GatewayStatus(backend),
             "/admin/requests/{request_id}": Explain(backend),
         },
+        cors_origins,
     )
 
 
 def create_neuron_app(
-    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+    backend: Backend,
+    *,
+    body_limit: int = DEFAULT_BODY_LIMIT,
+    store: ResponseStore | None = None,
+    cors_origins: Collection[str] = (),
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
     return _create(
@@ -75,6 +86,7 @@ def create_neuron_app(
             "/chaos": Chaos(backend, body_limit),
             "/metrics": Metrics(backend),
         },
+        cors_origins,
     )
 
 
@@ -106,8 +118,11 @@ def _common_routes(
     }
 
 
-def _create(backend: Backend, routes: dict[str, Any]) -> WsgiApp:
-    app: FalconApp = falcon.App(middleware=[_RouteNote()])
+def _create(
+    backend: Backend, routes: dict[str, Any], cors_origins: Collection[str] = ()
+) -> WsgiApp:
+    cross_origin = [CrossOrigin(cors_origins)] if cors_origins else []
+    app: FalconApp = falcon.App(middleware=[_RouteNote(), *cross_origin])
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)

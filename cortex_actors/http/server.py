@@ -100,6 +100,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         app = create(
             dispatcher,
             body_limit=arguments.max_body_mb * 1024 * 1024,
+            cors_origins=arguments.cors_origin,
             store=_response_store(arguments),
         )
         if self._metrics_port is None:
@@ -195,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-body-mb", type=int, default=32)
+    parser.add_argument("--cors-origin", action="append", default=[])
     parser.add_argument("--responses-file", type=Path)
     parser.add_argument("--responses-max-count", type=int, default=10_000)
     parser.add_argument("--responses-max-mb", type=int, default=512)

@@ -54,6 +54,7 @@ class ServingSettings(Protocol):
     workers: int
     threads: int
     max_body_mb: int
+    cors_origins: tuple[str, ...]
     load_deadline_s: float
     stall_s: float
     drain_s: float
@@ -165,6 +166,7 @@ class DaemonTree:
             workers=serving.workers,
             threads=serving.threads,
             max_body_mb=serving.max_body_mb,
+            cors_origins=serving.cors_origins,
             load_deadline_s=serving.load_deadline_s,
             stall_s=serving.stall_s,
             drain_s=serving.drain_s,

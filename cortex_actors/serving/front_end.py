@@ -21,6 +21,7 @@ class FrontEndSettings:
     workers: int
     threads: int
     max_body_mb: int
+    cors_origins: tuple[str, ...]
     load_deadline_s: float
     stall_s: float
     drain_s: float
@@ -51,6 +52,7 @@ class FrontEnd(ProcessActor):
             f"--workers={settings.workers}",
             f"--threads={settings.threads}",
             f"--max-body-mb={settings.max_body_mb}",
+            *(f"--cors-origin={origin}" for origin in settings.cors_origins),
             f"--load-deadline-s={settings.load_deadline_s}",
             f"--stall-s={settings.stall_s}",
             f"--drain-s={settings.drain_s}",
