@@ -19,9 +19,11 @@ from cortex_actors.config.fields import (
     ModelId,
     Name,
     OptionalFilePath,
+    Origins,
     RuntimeDirectory,
     Seconds,
     Section,
+    StallSeconds,
 )
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
@@ -48,10 +50,12 @@ class NeuronSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
+    cors_origins: Origins = Field(default=[], validate_default=True)
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0
     preload: bool = True
+    stall_s: StallSeconds = 300.0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)

@@ -21,6 +21,11 @@ class Generation(Protocol):
         """Return all events that are ready, without waiting."""
         ...
 
+    @property
+    def first_token_s(self) -> float:
+        """Seconds from its start to its first token; 0 while there is none."""
+        ...
+
     def close(self) -> None:
         """End it: cancels whatever still runs. Idempotent; must always be called."""
         ...
@@ -47,6 +52,10 @@ class Backend(Protocol):
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.
         """
+        ...
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count one HTTP response, of any kind."""
         ...
 
     def ask(self, question: Body, deadline_s: float) -> Body:

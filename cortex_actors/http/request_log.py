@@ -9,8 +9,10 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
+from cortex_actors.http.log_line import log_line
+from cortex_actors.http.request_record import RECORD, RequestRecord
 from transports.clock import Clock, MonotonicClock
 
 _LOG = logging.getLogger("cortex.http")
@@ -57,16 +59,23 @@ class _LoggedBody:
             self._on_close()
 
 
+_NONE: Final = "-"
+NO_ROUTE: Final = "other"
+"""What a response counts under whose path has no route."""
+
 _POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
 """What machines ask every second, and nobody wants to read about."""
 
 
 @final
 class RequestLog:
-    """WSGI middleware; call it from any thread."""
+    """WSGI middleware; call it from any thread. ``count`` is told the route and status of each."""
 
-    def __init__(self, app: WsgiApp, clock: Clock | None = None) -> None:
+    def __init__(
+        self, app: WsgiApp, count: Callable[[str, str], None], clock: Clock | None = None
+    ) -> None:
         self._app = app
+        self._count = count
         self._clock = clock or MonotonicClock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,7 +83,8 @@ class RequestLog:
         started = self._clock.now()
         request_id = accept_request_id(environ.get("HTTP_X_REQUEST_ID"))
         environ[REQUEST_ID] = request_id
-        status = "-"
+        environ[RECORD] = record = RequestRecord(request_id)
+        status = _NONE
 
         def start(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             nonlocal status
@@ -84,16 +94,32 @@ class RequestLog:
             return start_response(line, [*headers, *ids], *rest)
 
         def report() -> None:
+            record.closed()
+            if status != _NONE:
+                self._count(record.route or NO_ROUTE, status)
             level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO
-            _LOG.log(
-                level,
-                "request id=%s client=%s method=%s path=%s status=%s duration_ms=%.1f",
-                request_id,
-                environ.get("REMOTE_ADDR", "-"),
-                environ["REQUEST_METHOD"],
-                environ["PATH_INFO"],
-                status,
-                (self._clock.now() - started) * 1e3,
-            )
+            if _LOG.isEnabledFor(level):
+                duration_ms = (self._clock.now() - started) * 1e3
+                _LOG.log(level, "%s", _line(environ, status, duration_ms, record))
 
         return _LoggedBody(self._app(environ, start), report)
+
+
+def _line(environ: Environ, status: str, duration_ms: float, record: RequestRecord) -> str:
+    fields = {
+        "id": record.request_id,
+        "client": environ.get("REMOTE_ADDR", _NONE),
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "status": status,
+        "duration_ms": duration_ms,
+        "model": record.model,
+        "neuron": record.neuron,
+        "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
+        "completion_tokens": record.completion_tokens,
+        "ttft_ms": record.first_token_s * 1e3 if record.first_token_s else None,
+        "finish": record.finish,
+        "error": record.error,
+    }
+    return log_line("request", fields)

@@ -28,9 +28,9 @@ from cortex_actors.http.app import create_gateway_app, create_metrics_app, creat
 from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
-from cortex_actors.http.generation import Deadlines
 from cortex_actors.http.gunicorn_log import GunicornLog
-from cortex_actors.http.listening import ListenError, listen
+from cortex_actors.http.listening import RECEIVE_STALL_S, ListenError, listen
+from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
 from neuron_runtime.exit_codes import ExitCode
@@ -92,7 +92,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             arguments.daemon_endpoint,
             arguments.service,
             slots=arguments.threads - max(1, arguments.threads // 8),
-            deadlines=Deadlines(lease_s=arguments.load_deadline_s),
+            deadlines=Deadlines(arguments.load_deadline_s, stall_s=arguments.stall_s),
             key_file=arguments.key_file,
         )
         dispatcher.start()
@@ -100,6 +100,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         app = create(
             dispatcher,
             body_limit=arguments.max_body_mb * 1024 * 1024,
+            cors_origins=arguments.cors_origin,
             store=_response_store(arguments),
         )
         if self._metrics_port is None:
@@ -110,6 +111,11 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         """End what runs before the arbiter's patience is over. Worker's main thread."""
         if self._dispatcher is not None:
             self._dispatcher.drain(max(0.0, self._arguments.drain_s - LAST_WORDS_S))
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count a response that the server itself gave. Any thread."""
+        if self._dispatcher is not None:
+            self._dispatcher.count_response(route, status)
 
     def _when_ready(self, _arbiter: Any) -> None:
         _own_signals()
@@ -190,11 +196,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-body-mb", type=int, default=32)
+    parser.add_argument("--cors-origin", action="append", default=[])
     parser.add_argument("--responses-file", type=Path)
     parser.add_argument("--responses-max-count", type=int, default=10_000)
     parser.add_argument("--responses-max-mb", type=int, default=512)
     parser.add_argument("--responses-max-age-h", type=int, default=720)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
+    parser.add_argument("--stall-s", type=float, default=300.0)
+    parser.add_argument("--receive-stall-s", type=float, default=RECEIVE_STALL_S)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)
@@ -218,7 +227,7 @@ def main() -> None:
     if arguments.metrics_listen is not None:
         addresses.append(arguments.metrics_listen)
     try:
-        sockets = [listen(address) for address in addresses]
+        sockets = [listen(address, arguments.receive_stall_s) for address in addresses]
     except ListenError as ex:
         _LOG.error("%s", ex)
         sys.exit(ExitCode.CONFIG)

@@ -21,7 +21,9 @@ class FrontEndSettings:
     workers: int
     threads: int
     max_body_mb: int
+    cors_origins: tuple[str, ...]
     load_deadline_s: float
+    stall_s: float
     drain_s: float
     log_level: str
     key_file: Path | None
@@ -50,7 +52,9 @@ class FrontEnd(ProcessActor):
             f"--workers={settings.workers}",
             f"--threads={settings.threads}",
             f"--max-body-mb={settings.max_body_mb}",
+            *(f"--cors-origin={origin}" for origin in settings.cors_origins),
             f"--load-deadline-s={settings.load_deadline_s}",
+            f"--stall-s={settings.stall_s}",
             f"--drain-s={settings.drain_s}",
             f"--log-level={settings.log_level}",
             f"--responses-file={settings.responses_file}",

@@ -25,6 +25,7 @@ from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.still_running import StillRunningNotes
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
@@ -50,6 +51,7 @@ class _Stream:
     choices: Choices
     begun: bool = False
     answered: bool = False
+    held_back: bool = False
 
 
 @final
@@ -82,6 +84,7 @@ class Engine:
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
+        self._notes = StillRunningNotes(loop, self._take_silent)
         self._drained: list[Callable[[], None]] = []
         self._configure(())
 
@@ -222,6 +225,8 @@ class Engine:
                 epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
         self._publisher.flush()
         self._expiry.arm()
+        if self._streams:
+            self._notes.arm()
         self._load.changed()
         if self._drained and self._scheduler.idle and self._publisher.idle:
             drained, self._drained = self._drained, []
@@ -262,6 +267,8 @@ class Engine:
         delta = stream.choices.push(sequence, drawn.token, self._logprobs.of(drawn))
         if delta is not None:
             self._publisher.piece(stream.request, delta)
+        else:
+            stream.held_back = True
         if stream.choices.is_stopped(sequence):
             self._apply(self._scheduler.end(sequence, FinishReason.STOP))
 
@@ -310,6 +317,15 @@ class Engine:
     def _expire(self) -> None:
         self._apply(self._scheduler.expire(self._loop.now()))
         self._advance()
+
+    def _take_silent(self) -> list[IncomingRequest]:
+        streams = {id(stream): stream for stream in self._streams.values() if stream.begun}
+        silent = [each for each in streams.values() if each.held_back or each.choices.waiting]
+        for each in silent:
+            each.held_back = False
+        if self._streams:
+            self._notes.arm()
+        return [each.request for each in silent]
 
     def _configure(self, loaded: tuple[ShardLoaded, ...]) -> Events:
         known = [self._facts.context_length, *(each.context_length for each in loaded)]

@@ -34,6 +34,7 @@ AnyBody = (
     | generate.EmbedDone
     | generate.CountTokens
     | generate.TokensCounted
+    | generate.StillRunning
     | generate.Chunks
     | generate.GenerateDone
     | daemon.GroupStart
@@ -51,6 +52,7 @@ AnyBody = (
     | fleet.LeaseRequest
     | fleet.Lease
     | fleet.LeaseSettled
+    | fleet.HttpResponses
     | fleet.QueryExplain
     | fleet.Explanation
     | fleet.LoadModel

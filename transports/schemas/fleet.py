@@ -189,6 +189,15 @@ class LeaseSettled(Body, frozen=True):
     last: bool = True
 
 
+class HttpResponses(Body, frozen=True):
+    """Front end to daemon, a NOTE: how many responses it gave since it last said so.
+
+    By the template of the path, then by status.
+    """
+
+    counts: dict[str, dict[str, int]]
+
+
 class QueryExplain(Body, frozen=True):
     """Ask what became of a request; its id as the client was told it will do."""
 

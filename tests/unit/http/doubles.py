@@ -38,6 +38,10 @@ class ScriptedGeneration:
     def take(self) -> tuple[GenerationEvent, ...]:
         return self.queue.take()
 
+    @property
+    def first_token_s(self) -> float:
+        return 0.5
+
     def close(self) -> None:
         self.closed += 1
         self.queue.close()
@@ -53,6 +57,7 @@ class ScriptedBackend:
         self.answers: dict[type[Body], Body] = {}
         self.refusal: Failure | None = None
         self.questions: list[Body] = []
+        self.responses: list[tuple[str, str]] = []
         self.generations: list[ScriptedGeneration] = []
 
     def generate(self, question: Question, *, streamed: bool = True) -> ScriptedGeneration:
@@ -62,6 +67,9 @@ class ScriptedBackend:
         generation = ScriptedGeneration(self.events, streamed=streamed)
         self.generations.append(generation)
         return generation
+
+    def count_response(self, route: str, status: str) -> None:
+        self.responses.append((route, status))
 
     def ask(self, question: Body, deadline_s: float) -> Body:
         self.questions.append(question)

@@ -13,13 +13,14 @@ from cortex_actors.kit.registry import Registry
 from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.fleet_metrics import FleetMetrics
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.lease_table import Grant
 from cortex_actors.serving.request_metrics import RequestMetrics
 from tests.document_tables import rows
 from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Recorder, model_state, neuron_state
 from transports.reactor import Reactor
-from transports.schemas.fleet import LeaseSettled
+from transports.schemas.fleet import HttpResponses, LeaseSettled
 from transports.schemas.link import LinkDrops
 
 DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
@@ -58,6 +59,7 @@ def registry(start: Start) -> Iterator[CollectorRegistry]:
     )
     requests.settled(grant, whole)
     requests.settled(grant, LeaseSettled(2, "link_lost", last=False))
+    HttpMetrics(registry).add(HttpResponses({"/v1/models": {"200": 1}}))
     placement = PlacementMetrics(registry)
     placement.loaded("m", "ready", 1.0)
     placement.unloads("m", "n1")
