@@ -257,7 +257,11 @@ class Reactor:
     def _on_zap(self) -> None:
         socket = self._zap
         assert socket is not None  # noqa: S101 -- it is what became readable
-        socket.send_multipart(zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allowed))
+        try:
+            request = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        socket.send_multipart(zap.answer(request, self._allowed))
 
     def _call(self, fn: Callable[[], _T]) -> _T:
         self._require_running()

@@ -54,9 +54,10 @@ def set_options(socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
     socket.setsockopt(zmq.IPV6, int(":" in endpoint.host))
     if endpoint.scheme == "tcp":
+        # After SUSPECT and before DOWN: libzmq breaks the connection 8 to 10 s after the last word.
         socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 6000)
-        socket.setsockopt(zmq.HEARTBEAT_TTL, 6000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 8000)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, 8000)
 
 
 def set_server_keys(socket: zmq.Socket[bytes], curve: CurveServer, domain: bytes) -> None:

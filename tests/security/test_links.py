@@ -256,6 +256,14 @@ class TestCurve:
         assert client.downs[0][0] == "handshake_refused"
         assert not self.server.links
 
+    def test_one_connection_after_another_is_judged_without_a_failure(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(3):
+            assert self.try_connect(CurveClient(self.known, self.keys.public)).is_up
+            assert not self.try_connect(CurveClient(self.other, self.keys.public)).links
+        assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
     def test_key_opens_no_other_name(self) -> None:
         client = self.try_connect(CurveClient(self.known, self.keys.public), name="other")
         assert client.downs == [("wrong_name", "this key belongs to known")]
