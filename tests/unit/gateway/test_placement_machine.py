@@ -147,7 +147,7 @@ def crowded(**more: Any) -> PlacementMachine:
 def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loaded_again() -> None:
     machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
     machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
-    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old")]
+    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
     assert machine.fleet.states()[0].models[0].state == "unloading"
     assert machine.want("old", 2, 0.5) == []
 
@@ -157,7 +157,7 @@ def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loade
     machine.reported(neuron_state("n1", ready("m"), free_mb=(500,)), 1, 2.0)
     assert machine.load_ended("m", 1, None, 2.0) == [Loaded(1, "m", None, 2.0)]
     assert machine.tick(2.5) == []
-    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m")]
+    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m", keep_warm=True)]
 
 
 def test_memory_that_does_not_come_back_is_a_failure_that_says_so() -> None:
@@ -180,7 +180,7 @@ def test_a_busy_model_is_waited_for() -> None:
     assert machine.want("m", 1, 0.0) == []
 
     machine.fleet.in_use("old", "n1", 0, 5.0)
-    assert machine.idle(5.0) == [StartUnload("n1", 1, "old")]
+    assert machine.idle(5.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
 
 
 def test_what_nobody_waits_for_is_cancelled_unless_the_catalogue_keeps_it() -> None:
@@ -211,7 +211,7 @@ def test_an_idle_model_is_unloaded_when_its_time_is_over() -> None:
     machine.pins.add("m")
     assert machine.tick(160.0) == []
     machine.pins.clear()
-    assert machine.tick(160.0) == [StartUnload("n1", 1, "m")]
+    assert machine.tick(160.0) == [StartUnload("n1", 1, "m", keep_warm=True)]
 
 
 def test_processes_are_renewed_once_after_so_many_cycles_and_when_idle() -> None:
@@ -251,7 +251,7 @@ def test_neurons_that_go_one_by_one_are_believed_to_be_gone() -> None:
     fleet_of_four(machine)
     for number in (1, 2, 3):
         machine.lost(f"n{number}", number, 100.0 * number)
-    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old")]
+    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old", keep_warm=True)]
 
 
 def test_a_lying_neuron_changes_nothing_for_others() -> None:
