@@ -34,6 +34,7 @@ class NeuronSettings(Section):
     """The ``neuron`` section. Durations in seconds, ``..._mb`` in MiB, limits per model.
 
     ``memory_mb`` caps what each device offers; None is all that it has.
+    ``warm_mb`` is host memory for the weights of models that have been unloaded to make room.
     ``kv_mb`` is for the keys and values of each model, per device; None is by what is free.
     """
 
@@ -56,6 +57,7 @@ class NeuronSettings(Section):
     load_deadline_s: Seconds = 600.0
     preload: bool = True
     stall_s: StallSeconds = 300.0
+    warm_mb: Annotated[int, Field(ge=0)] = 0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)

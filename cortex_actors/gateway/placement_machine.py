@@ -214,7 +214,10 @@ class PlacementMachine:
         """Every neuron, and what it could do for the model; what a job decides by."""
         need = self._wanted(entry)
         rooms = self.fleet.rooms(lambda model: self._standing(model, now))
-        return [(room, assess(need, room, self._strategy)) for room in rooms]
+        return [
+            (room, assess(need, room, self._strategy, self.fleet.saved_s(entry.id, room.neuron)))
+            for room in rooms
+        ]
 
     def assessments(self, entry: CatalogueEntry, now: float) -> list[Assessment]:
         """What every neuron could do for the model now."""
@@ -260,7 +263,7 @@ class PlacementMachine:
         return [
             each
             for victim in sorted(job.victims)
-            for each in self._start_unload(victim, chosen.neuron)
+            for each in self._start_unload(victim, chosen.neuron, keep_warm=True)
         ]
 
     def _stuck(self, job: _Job, untried: list[Assessment], now: float) -> Effects:
@@ -307,9 +310,9 @@ class PlacementMachine:
         self.fleet.release(job.neuron, job.entry.id)
         del self._jobs[job.entry.id]
 
-    def _start_unload(self, model: str, neuron: str) -> Effects:
+    def _start_unload(self, model: str, neuron: str, *, keep_warm: bool = False) -> Effects:
         self._upkeep.unloaded(model, neuron)
-        return self._departures.start(model, neuron)
+        return self._departures.start(model, neuron, keep_warm=keep_warm)
 
     def _unload_ended(self, model: str, connection: int, failure: Failure | None) -> Effects:
         effects = self._departures.ended(model, connection, failure)

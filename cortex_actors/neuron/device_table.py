@@ -54,6 +54,17 @@ class DeviceTable:
             if device in self._lost
         }
 
+    def place_on(self, model: str, devices: tuple[str, ...], memory_mb: int) -> bool:
+        """Reserve these very devices with ``memory_mb`` in total; False if that cannot be."""
+        each_mb = -(-memory_mb // len(devices))
+        if any(
+            device in self._lost or not self._fits(device, len(devices), each_mb)
+            for device in devices
+        ):
+            return False
+        self._placed[model] = Placed(model, devices, each_mb)
+        return True
+
     def place(self, model: str, count: int, memory_mb: int) -> Placed | Failure:
         """Reserve ``count`` devices with ``memory_mb`` in total, or say why that cannot be.
 

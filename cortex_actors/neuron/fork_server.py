@@ -96,7 +96,11 @@ class ForkServer(SupervisedActor):
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         self._busy = any(model.state in _BUSY for model in message.models)
-        loading = frozenset(model.id for model in message.models if model.state in _LOADING)
+        loading = frozenset(
+            model.id
+            for model in message.models
+            if model.state in _LOADING and model.id not in message.warm
+        )
         begun, self._loading = loading - self._loading, loading
         if begun:
             self._count(self._cycles + len(begun))

@@ -32,8 +32,8 @@ class GatewayLinks:
         match request.body:
             case LoadModel(spec=spec):
                 self._models.notify(LoadAsked(spec, request))
-            case UnloadModel(model=model):
-                self._models.notify(UnloadAsked(model, request))
+            case UnloadModel(model=model, keep_warm=keep_warm):
+                self._models.notify(UnloadAsked(model, request, keep_warm))
             case RenewStandby():
                 self._fork_server.notify(RenewAsked())
                 request.complete(StandbyRenewed())

@@ -3,6 +3,7 @@
 preparing -> starting -> ready <-> recovering
 any of them -> failed
 any of them but failed -> unloading -> unloaded
+unloading -> asleep -> starting, unloading or unloaded
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class ModelPhase(StrEnum):
     RECOVERING = "recovering"
     UNLOADING = "unloading"
     UNLOADED = "unloaded"
+    ASLEEP = "asleep"
     FAILED = "failed"
 
 
@@ -33,7 +35,8 @@ _MOVES: dict[ModelPhase, frozenset[ModelPhase]] = {
     ModelPhase.READY: frozenset({ModelPhase.RECOVERING, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.RECOVERING: frozenset({ModelPhase.READY, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.FAILED: frozenset(),
-    ModelPhase.UNLOADING: frozenset({ModelPhase.UNLOADED}),
+    ModelPhase.UNLOADING: frozenset({ModelPhase.UNLOADED, ModelPhase.ASLEEP}),
+    ModelPhase.ASLEEP: frozenset({ModelPhase.STARTING, ModelPhase.UNLOADING, ModelPhase.UNLOADED}),
     ModelPhase.UNLOADED: frozenset(),
 }
 
@@ -71,6 +74,11 @@ class ModelLifecycle:
         """Every rank of the current epoch has loaded."""
         self._group_ready = True
         self._settle()
+
+    def asleep(self) -> None:
+        """Every rank has given up its device; the engine listens on."""
+        self.move(ModelPhase.ASLEEP)
+        self._group_ready = False
 
     def engine_gone(self) -> None:
         """The engine died; whatever it served is lost."""

@@ -12,7 +12,7 @@ import msgspec
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.neuron.memory_cap import less_used
+from cortex_actors.neuron.memory_cap import capped, less_set_aside, less_used
 from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
 from cortex_actors.neuron.model_history import ModelHistory, Timeline
 from cortex_actors.neuron.record_file import RecordFile
@@ -22,7 +22,7 @@ from transports.clock import Clock, MonotonicClock
 from transports.schemas.fleet import DeviceState, NeuronState
 
 
-def first_state(name: str, boot: int) -> NeuronState:
+def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
     """The neuron's state before anything was measured or loaded."""
     return NeuronState(
         name=name,
@@ -32,6 +32,7 @@ def first_state(name: str, boot: int) -> NeuronState:
         uptime_s=0.0,
         devices=(),
         models=(),
+        warm_mb=warm_mb,
     )
 
 
@@ -49,6 +50,7 @@ class Reporter(SupervisedActor):
         find: Callable[[str], ActorRef | None],
         cap_mb: int | None = None,
         *,
+        warm_mb: int = 0,
         timeline: StateBoard[Timeline] | None = None,
         record_file: RecordFile | None = None,
         clock: Clock | None = None,
@@ -58,6 +60,7 @@ class Reporter(SupervisedActor):
         self._publishers = tuple(publishers)
         self._find = find
         self._cap_mb = cap_mb
+        self._warm_mb = warm_mb
         self._timeline = timeline
         self._record_file = record_file
         self._clock = clock or MonotonicClock()
@@ -79,12 +82,18 @@ class Reporter(SupervisedActor):
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
-        if self._history.observe(message.models, self._clock.now()) and self._record_file:
+        changed = self._history.observe(
+            message.models, self._clock.now(), message.warm, message.weights_mb
+        )
+        if changed and self._record_file:
             self._record_file.write(self._history.records)
         if self._timeline is not None:
             self._timeline.write(self._history.timeline)
         state = msgspec.structs.replace(
-            self._board.read(), models=message.models, records=self._history.records
+            self._board.read(),
+            models=message.models,
+            records=self._history.records,
+            warm_used_mb=message.warm_used_mb,
         )
         self._write(self._with_devices(state))
 
@@ -93,7 +102,8 @@ class Reporter(SupervisedActor):
         self._write(msgspec.structs.replace(self._board.read(), cycles=message.cycles))
 
     def _with_devices(self, state: NeuronState) -> NeuronState:
-        devices = less_used(self._measured, state.models, self._cap_mb)
+        offered = less_set_aside(self._measured, self._warm_mb, state.warm_used_mb)
+        devices = less_used(capped(offered, self._cap_mb), state.models, self._cap_mb)
         return msgspec.structs.replace(state, devices=devices)
 
     def _write(self, state: NeuronState) -> None:

@@ -23,7 +23,7 @@ from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
 from cortex_actors.neuron.fork_server import ForkServer, fork_server_spec
 from cortex_actors.neuron.gateway_links import GatewayLinks
-from cortex_actors.neuron.memory_cap import capped
+from cortex_actors.neuron.memory_cap import capped, less_set_aside
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
 from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_history import Timeline
@@ -44,7 +44,7 @@ from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest
 from transports.schemas.body import Body
-from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState, ServiceState
+from transports.schemas.fleet import DeviceState, ModelSpec, NeuronState, ServiceState
 from transports.schemas.group import FaultArmed, InjectFault
 from transports.schemas.link import Failure
 
@@ -65,7 +65,7 @@ class NeuronTree(DaemonTree):
         self._backend = backend
         boot = ground.source.mint.boot
         self._links = ChildLinks(boot, self.drops)
-        self._board = StateBoard(first_state(self._settings.name, boot))
+        self._board = StateBoard(first_state(self._settings.name, boot, self._settings.warm_mb))
         self._timeline = StateBoard(Timeline())
         self._clock = MonotonicClock()
 
@@ -142,6 +142,7 @@ class NeuronTree(DaemonTree):
             publishers,
             self._find,
             self._settings.memory_mb,
+            warm_mb=self._settings.warm_mb,
             timeline=self._timeline,
             record_file=RecordFile(self._settings.cache_dir / "records.json"),
             name=name,
@@ -156,14 +157,14 @@ class NeuronTree(DaemonTree):
                     listener.notify(DevicesMeasured(devices))
 
         def measure() -> tuple[DeviceState, ...]:
-            return capped(measure_devices(self._devices), self._settings.memory_mb)
+            return measure_devices(self._devices)
 
         return DeviceMonitor.start(self._devices, measure, on_measured, name=name)
 
     @cached_property
     def _devices(self) -> tuple[DeviceState, ...]:
-        """What this neuron offers; found once, so that a loss cannot change the numbering."""
-        return capped(find_devices(self._settings.devices), self._settings.memory_mb)
+        """What this host has of it; found once, so that a loss cannot change the numbering."""
+        return find_devices(self._settings.devices)
 
     def _children_listener(self, name: str) -> ActorRef:
         me = process_identity("neuron", self._settings.name)
@@ -188,14 +189,22 @@ class NeuronTree(DaemonTree):
 
     def _models(self, name: str) -> ActorRef:
         listeners = [self.registry.find(each) for each in ("reporter", "fork_server", "devices")]
-        devices = {device.id: device.memory_total_mb for device in self._devices}
+        settings = self._settings
+        offered = capped(less_set_aside(self._devices, settings.warm_mb), settings.memory_mb)
+        table = DeviceTable({device.id: device.memory_total_mb for device in offered})
 
-        def on_states(states: tuple[ModelState, ...]) -> None:
+        def on_states(changed: ModelsChanged) -> None:
             for listener in listeners:
-                listener.notify(ModelsChanged(states))
+                listener.notify(changed)
 
-        table = DeviceTable(devices)
-        return Models.start(self._config.catalogue, table, self._start_model, on_states, name=name)
+        return Models.start(
+            self._config.catalogue,
+            table,
+            self._start_model,
+            on_states,
+            warm_mb=settings.warm_mb,
+            name=name,
+        )
 
     def _loaded_models(self, name: str) -> ActorRef:
         rules = RestartRules(intensity=5, period_s=600.0, give_up=GiveUp.FAIL_CHILD)
@@ -211,7 +220,10 @@ class NeuronTree(DaemonTree):
             registry=self.registry,
             backend=self._backend,
         )
-        placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
+        settings = self._settings
+        placement = Placement(
+            spec, placed.devices, settings.name, settings.drain_s, settings.load_deadline_s
+        )
         name = f"model/{spec.id}"
 
         def start() -> ActorRef:

@@ -32,7 +32,7 @@ from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Loop
+from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import CountTokens, Embed, Generate, TokensCounted
@@ -86,6 +86,7 @@ class Engine:
         self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
         self._notes = StillRunningNotes(loop, self._take_silent)
         self._drained: list[Callable[[], None]] = []
+        self._drain_end: Cancellable | None = None
         self._configure(())
 
     def attach(self, epochs: Epochs) -> None:
@@ -144,8 +145,15 @@ class Engine:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._scheduler.draining = True
         self._drained.append(on_drained)
-        self._loop.call_later(grace_s, self._end_all)
+        self._drain_end = self._loop.call_later(grace_s, self._end_all)
         self._advance()
+
+    def resume(self) -> None:
+        """Take requests again after a drain."""
+        self._scheduler.draining = False
+        if self._drain_end is not None:
+            self._drain_end.cancel()
+            self._drain_end = None
 
     def _end_all(self) -> None:
         message = "the model is being unloaded and the request was not finished in time"

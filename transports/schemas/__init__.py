@@ -27,6 +27,9 @@ AnyBody = (
     | group.EmbedStepDone
     | group.ClearCache
     | group.CacheCleared
+    | group.SleepShard
+    | group.ShardAsleep
+    | group.WakeShard
     | group.FaultArmed
     | group.InjectFault
     | generate.Generate
@@ -40,6 +43,9 @@ AnyBody = (
     | daemon.GroupStart
     | daemon.GroupReady
     | daemon.GroupBroken
+    | daemon.SleepGroup
+    | daemon.GroupAsleep
+    | daemon.WakeGroup
     | daemon.MemberDown
     | daemon.KillMember
     | daemon.EngineReady

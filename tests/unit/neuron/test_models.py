@@ -15,6 +15,7 @@ from cortex_actors.neuron.messages import (
     DevicesMeasured,
     LoadAsked,
     ModelChanged,
+    ModelsChanged,
     Unload,
     UnloadAsked,
 )
@@ -44,12 +45,13 @@ BROKEN = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
 class Scene:
     """A Models actor on one device, and every Model that it had started, as a recorder."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, warm_mb: int = 0) -> None:
         self.start = start
         self.clock = ManualClock()
         self.placed: list[Placed] = []
         self.actors: list[Audience] = []
         self.states: list[tuple[ModelState, ...]] = []
+        self.warm: dict[str, int] = {}
         self.refusal: BaseException | None = None
         self.held: list[Future[ActorRef]] | None = None
         self.router = Audience(start(Recorder, name="router"))
@@ -58,10 +60,15 @@ class Scene:
             Catalogue(models=(SMALL, OTHER), aliases={"alias": ("small",)}),
             DeviceTable({"cpu:0": 1000}),
             self._start_model,
-            self.states.append,
+            self._on_states,
             self.clock,
+            warm_mb=warm_mb,
             name="models",
         )
+
+    def _on_states(self, changed: ModelsChanged) -> None:
+        self.states.append(changed.models)
+        self.warm = {model: changed.weights_mb[model] for model in changed.warm}
 
     def _start_model(self, spec: ModelSpec, placed: Placed, models: ActorRef) -> Future[ActorRef]:
         self.placed.append(placed)

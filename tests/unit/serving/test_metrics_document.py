@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -20,7 +21,7 @@ from tests.document_tables import rows
 from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Recorder, model_state, neuron_state
 from transports.reactor import Reactor
-from transports.schemas.fleet import HttpResponses, LeaseSettled
+from transports.schemas.fleet import HttpResponses, LeaseSettled, ModelRecord
 from transports.schemas.link import LinkDrops
 
 DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
@@ -63,7 +64,9 @@ def registry(start: Start) -> Iterator[CollectorRegistry]:
     placement = PlacementMetrics(registry)
     placement.loaded("m", "ready", 1.0)
     placement.unloads("m", "n1")
-    fleet = (neuron_state("n1", model_state("m")),)
+    sleeper = ModelRecord("sleeper", warm=True, weights_mb=1)
+    neuron = neuron_state("n1", model_state("m"))
+    fleet = (msgspec.structs.replace(neuron, records=(sleeper,), warm_mb=1),)
     FleetMetrics(lambda: fleet, "cortex").register(registry)
     ActorMetrics(actors, reactor, drops, "cortex").register(registry)
     yield registry
