@@ -24,6 +24,7 @@ from cortex_actors.config.fields import (
     StallSeconds,
 )
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 
 
 @final
@@ -41,6 +42,7 @@ class GatewaySettings(Section):
     stall_s: StallSeconds = 300.0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
+    telemetry: TelemetrySettings = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     log_level: LogLevel = "info"
 

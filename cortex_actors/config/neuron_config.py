@@ -27,6 +27,7 @@ from cortex_actors.config.fields import (
 )
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 
 
 @final
@@ -60,6 +61,7 @@ class NeuronSettings(Section):
     warm_mb: Annotated[int, Field(ge=0)] = 0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
+    telemetry: TelemetrySettings = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     chaos: bool = False
     log_level: LogLevel = "info"

@@ -15,7 +15,7 @@ from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.cross_origin import CrossOrigin
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
-from cortex_actors.http.request_log import RequestLog, WsgiApp
+from cortex_actors.http.request_log import RequestLog, Trace, WsgiApp
 from cortex_actors.http.request_record import RECORD, RequestRecord
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
@@ -49,6 +49,7 @@ def create_gateway_app(
     body_limit: int = DEFAULT_BODY_LIMIT,
     store: ResponseStore | None = None,
     cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     return _create(
@@ -64,6 +65,7 @@ def create_gateway_app(
             "/admin/requests/{request_id}": Explain(backend),
         },
         cors_origins,
+        trace,
     )
 
 
@@ -73,6 +75,7 @@ def create_neuron_app(
     body_limit: int = DEFAULT_BODY_LIMIT,
     store: ResponseStore | None = None,
     cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
     return _create(
@@ -87,6 +90,7 @@ def create_neuron_app(
             "/metrics": Metrics(backend),
         },
         cors_origins,
+        trace,
     )
 
 
@@ -119,14 +123,17 @@ def _common_routes(
 
 
 def _create(
-    backend: Backend, routes: dict[str, Any], cors_origins: Collection[str] = ()
+    backend: Backend,
+    routes: dict[str, Any],
+    cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
 ) -> WsgiApp:
     cross_origin = [CrossOrigin(cors_origins)] if cors_origins else []
     app: FalconApp = falcon.App(middleware=[_RouteNote(), *cross_origin])
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)
-    return RequestLog(app, backend.count_response)
+    return RequestLog(app, backend.count_response, trace)
 
 
 @final

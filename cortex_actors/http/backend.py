@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from cortex_actors.dialects.events import GenerationEvent, Question
 from transports.schemas.body import Body
 from transports.schemas.fleet import ServiceState
 from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationTimes:
+    """Seconds from its start; 0 while it is not so far. ``loaded``: its model had to be, for it."""
+
+    lease_s: float = 0.0
+    first_token_s: float = 0.0
+    loaded: bool = False
 
 
 class Generation(Protocol):
@@ -22,8 +32,8 @@ class Generation(Protocol):
         ...
 
     @property
-    def first_token_s(self) -> float:
-        """Seconds from its start to its first token; 0 while there is none."""
+    def times(self) -> GenerationTimes:
+        """When it got how far."""
         ...
 
     def close(self) -> None:

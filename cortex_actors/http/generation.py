@@ -17,6 +17,7 @@ from typing import final
 import msgspec
 
 from cortex_actors.dialects.events import Answer, Counted, Embedded, GenerationEvent, Question
+from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue
@@ -109,9 +110,9 @@ class RoutedGeneration:
         return self._queue.fileno()
 
     @property
-    def first_token_s(self) -> float:
-        """Seconds from its start to its first token; 0 while there is none."""
-        return self._flow.first_token_s
+    def times(self) -> GenerationTimes:
+        """When it got how far."""
+        return self._flow.times
 
     def take(self) -> tuple[GenerationEvent, ...]:
         """Return all events that are ready, without waiting."""

@@ -20,6 +20,7 @@ from typing import Final, final
 import msgspec
 
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
+from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.progress_watch import Deadlines, ProgressWatch
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
@@ -144,9 +145,9 @@ class GenerationFlow:
         return self._phase
 
     @property
-    def first_token_s(self) -> float:
-        """Seconds from the start to the first token; 0 while there is none."""
-        return self._first_token_s
+    def times(self) -> GenerationTimes:
+        """When it got how far. Any thread."""
+        return GenerationTimes(self._leased_s, self._first_token_s, self._loading is not None)
 
     def begin(self) -> Effects:
         """Ask for the first lease."""

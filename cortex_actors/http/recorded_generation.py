@@ -7,7 +7,7 @@ from typing import final
 import falcon
 
 from cortex_actors.dialects.events import GenerationEvent, Question
-from cortex_actors.http.backend import Backend, Generation
+from cortex_actors.http.backend import Backend, Generation, GenerationTimes
 from cortex_actors.http.request_record import RECORD, RequestRecord
 
 
@@ -20,9 +20,9 @@ class RecordedGeneration:
         self._record = record
 
     @property
-    def first_token_s(self) -> float:
+    def times(self) -> GenerationTimes:
         """See ``Generation``."""
-        return self._generation.first_token_s
+        return self._generation.times
 
     def fileno(self) -> int:
         """See ``Generation``."""
@@ -36,7 +36,7 @@ class RecordedGeneration:
 
     def close(self) -> None:
         """See ``Generation``."""
-        self._record.first_token_s = self._generation.first_token_s
+        self._record.timed(self._generation.times)
         self._generation.close()
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self, final
 
+from cortex_actors.http.finished_request import FinishedRequest
 from cortex_actors.http.log_line import log_line
 from cortex_actors.http.request_record import RECORD, RequestRecord
 from transports.clock import Clock, MonotonicClock
@@ -23,6 +24,7 @@ REQUEST_ID = "cortex.request_id"
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+Trace = Callable[[FinishedRequest], None]
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -59,7 +61,7 @@ class _LoggedBody:
             self._on_close()
 
 
-_NONE: Final = "-"
+NO_STATUS: Final = "-"
 NO_ROUTE: Final = "other"
 """What a response counts under whose path has no route."""
 
@@ -69,13 +71,21 @@ _POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
 
 @final
 class RequestLog:
-    """WSGI middleware; call it from any thread. ``count`` is told the route and status of each."""
+    """WSGI middleware; call it from any thread.
+
+    ``count`` is told the route and status of each request, ``trace`` of each that is no polling.
+    """
 
     def __init__(
-        self, app: WsgiApp, count: Callable[[str, str], None], clock: Clock | None = None
+        self,
+        app: WsgiApp,
+        count: Callable[[str, str], None],
+        trace: Trace | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._app = app
         self._count = count
+        self._trace = trace
         self._clock = clock or MonotonicClock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -84,7 +94,7 @@ class RequestLog:
         request_id = accept_request_id(environ.get("HTTP_X_REQUEST_ID"))
         environ[REQUEST_ID] = request_id
         environ[RECORD] = record = RequestRecord(request_id)
-        status = _NONE
+        status = NO_STATUS
 
         def start(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             nonlocal status
@@ -95,25 +105,41 @@ class RequestLog:
 
         def report() -> None:
             record.closed()
-            if status != _NONE:
+            if status != NO_STATUS:
                 self._count(record.route or NO_ROUTE, status)
-            level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO
-            if _LOG.isEnabledFor(level):
-                duration_ms = (self._clock.now() - started) * 1e3
-                _LOG.log(level, "%s", _line(environ, status, duration_ms, record))
+            request = FinishedRequest(
+                environ["REQUEST_METHOD"],
+                environ["PATH_INFO"],
+                environ.get("REMOTE_ADDR", ""),
+                status,
+                self._clock.now() - started,
+                record,
+                environ.get("HTTP_TRACEPARENT", ""),
+                environ.get("HTTP_TRACESTATE", ""),
+            )
+            self._tell(request)
 
         return _LoggedBody(self._app(environ, start), report)
 
+    def _tell(self, request: FinishedRequest) -> None:
+        polled = request.path in _POLLED
+        level = logging.DEBUG if polled else logging.INFO
+        if _LOG.isEnabledFor(level):
+            _LOG.log(level, "%s", _line(request))
+        if self._trace is not None and not polled:
+            self._trace(request)
 
-def _line(environ: Environ, status: str, duration_ms: float, record: RequestRecord) -> str:
+
+def _line(request: FinishedRequest) -> str:
+    record = request.record
     fields = {
         "id": record.request_id,
-        "client": environ.get("REMOTE_ADDR", _NONE),
-        "method": environ["REQUEST_METHOD"],
-        "path": environ["PATH_INFO"],
-        "status": status,
-        "duration_ms": duration_ms,
-        "model": record.model,
+        "client": request.client,
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "duration_ms": request.duration_s * 1e3,
+        "model": record.model or record.asked_model,
         "neuron": record.neuron,
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,

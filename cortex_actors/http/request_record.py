@@ -13,6 +13,7 @@ from cortex_actors.dialects.events import (
     Question,
     Started,
 )
+from cortex_actors.http.backend import GenerationTimes
 from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
@@ -28,19 +29,26 @@ CLIENT_GONE: Final = "client_gone"
 class RequestRecord:
     """For the one thread that serves the request.
 
-    ``route`` is the path's template, empty if there is none. ``model`` is the concrete model that
-    answered, until it is known the one asked for. ``finish`` is why the text ended, ``error`` the
-    code of what the client was told instead. Tokens are those that the client got, also of a text
-    that broke off. Times are in seconds.
+    ``route`` is the path's template, empty if there is none. ``model`` is the concrete one behind
+    ``asked_model``. ``finish`` is why the text ended, ``error`` the code of what the client was
+    told instead. Tokens are those that the client got, also of a text that broke off. Times are in
+    seconds; ``first_token_s`` is from the start, and ``loaded`` says that the lease had to wait for
+    the model's load.
     """
 
     request_id: str
     route: str = ""
+    asked_model: str = ""
     model: str = ""
     neuron: str = ""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    lease_s: float = 0.0
+    loaded: bool = False
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
     first_token_s: float = 0.0
     finish: str = ""
     error: str = ""
@@ -48,7 +56,7 @@ class RequestRecord:
 
     def asked(self, question: Question) -> None:
         """An engine is asked."""
-        self.model = question.model
+        self.asked_model = question.model
         self._open = True
 
     def saw(self, events: Iterable[GenerationEvent]) -> None:
@@ -69,6 +77,11 @@ class RequestRecord:
                 case _:
                     pass
 
+    def timed(self, times: GenerationTimes) -> None:
+        """Take in when the generation got how far."""
+        self.lease_s, self.loaded = times.lease_s, times.loaded
+        self.first_token_s = times.first_token_s
+
     def failed(self, code: str) -> None:
         """The client is told of an error."""
         self.error = code
@@ -88,4 +101,6 @@ class RequestRecord:
         self.finish = done.finish_reason
         self.prompt_tokens, self.cached_tokens = done.prompt_tokens, done.cached_tokens
         self.completion_tokens = done.completion_tokens
+        self.queue_s, self.prefill_s = done.queue_s, done.prefill_s
+        self.decode_s = done.decode_s
         self._open = False

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.address import Address
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.process_actor import ProcessSource
@@ -60,6 +61,7 @@ class ServingSettings(Protocol):
     drain_s: float
     key_file: Path | None
     stored_responses: StoredResponses
+    telemetry: TelemetrySettings
 
     @property
     def log_level(self) -> str:
@@ -174,5 +176,6 @@ class DaemonTree:
             key_file=serving.key_file,
             responses_file=stored.file or self._ground.runtime_dir / "responses.sqlite",
             stored_responses=stored,
+            otlp_endpoint=serving.telemetry.otlp_endpoint,
         )
         return FrontEnd.start(settings, self._ground.source, name=name)

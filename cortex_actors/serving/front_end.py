@@ -29,6 +29,7 @@ class FrontEndSettings:
     key_file: Path | None
     responses_file: Path
     stored_responses: StoredResponses
+    otlp_endpoint: str | None
 
 
 @final
@@ -64,6 +65,8 @@ class FrontEnd(ProcessActor):
         )
         if settings.key_file is not None:
             args += (f"--key-file={settings.key_file}",)
+        if settings.otlp_endpoint is not None:
+            args += (f"--otlp-endpoint={settings.otlp_endpoint}",)
         if settings.metrics_listen is not None:
             args += (f"--metrics-listen={settings.metrics_listen}",)
         self.spawn("cortex_actors.http.server", args)

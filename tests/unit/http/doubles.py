@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cortex_actors.dialects.events import GenerationEvent, Question, Started
-from cortex_actors.http.backend import BackendError
+from cortex_actors.http.backend import BackendError, GenerationTimes
 from cortex_actors.http.event_queue import EventQueue
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState, ServiceState
@@ -39,8 +39,8 @@ class ScriptedGeneration:
         return self.queue.take()
 
     @property
-    def first_token_s(self) -> float:
-        return 0.5
+    def times(self) -> GenerationTimes:
+        return GenerationTimes(lease_s=0.25, first_token_s=0.5)
 
     def close(self) -> None:
         self.closed += 1

@@ -52,7 +52,7 @@ def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO, "cortex.http")
     environ = {**ENVIRON, "HTTP_X_REQUEST_ID": "id-1"}
     counted: list[tuple[str, str]] = []
-    log = RequestLog(app, lambda *each: counted.append(each), clock)
+    log = RequestLog(app, lambda *each: counted.append(each), clock=clock)
     body = log(environ, start_response)
     assert list(body) == [b"a"]
     clock.advance(0.25)
