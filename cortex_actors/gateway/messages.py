@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from cortex_actors.config.catalogue import Catalogue
 from transports.link import CallEvent, IncomingRequest, Link
-from transports.schemas.body import Body
 from transports.schemas.fleet import ModelSpec
 
 
@@ -32,9 +31,7 @@ class LinkLost:
 
 @dataclass(frozen=True, slots=True)
 class NeuronSaid:
-    """A one-way message from the neuron."""
-
-    body: Body
+    """The neuron has told its state, or had time to tell another."""
 
 
 @dataclass(frozen=True, slots=True)

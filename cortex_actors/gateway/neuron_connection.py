@@ -1,12 +1,14 @@
 """The NeuronConnection actor: owns the link to one neuron, and dies with it.
 
 A new connection is a new incarnation: the supervisor starts a fresh actor, which knows nothing of
-what the old one was told.
+what the old one was told. However often a neuron tells its state, only the latest is passed on, and
+not more often than every ``REPORT_INTERVAL_S``: a flood from one must not delay the others.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -53,6 +55,7 @@ from transports.schemas.link import Failure
 _log = logging.getLogger("cortex.neuron_connection")
 
 CONNECT_DEADLINE_S = 5.0
+REPORT_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,11 @@ class NeuronConnection(SupervisedActor):
             self._report(msgspec.structs.replace(self._state, state="suspect"))
 
     @handles(NeuronSaid)
-    def _neuron_said(self, message: NeuronSaid) -> None:
-        if isinstance(message.body, NeuronState):
-            self._report(_renamed(message.body, self._name))
+    def _neuron_said(self, _: NeuronSaid) -> None:
+        state = self._events.take() if self._events is not None else None
+        if state is not None:
+            self._report(_renamed(state, self._name))
+            self.tell_later(REPORT_INTERVAL_S, NeuronSaid())
 
     @handles(LoadOn)
     def _load(self, message: LoadOn) -> None:
@@ -179,12 +184,27 @@ class NeuronConnection(SupervisedActor):
 
 @final
 class _Events:
-    """Turns the link's callbacks, on the reactor's thread, into messages to the actor."""
+    """Turns the link's callbacks, on the reactor's thread, into messages to the actor.
+
+    The actor is told once that there is a new state, and takes the latest when it gets to it.
+    """
 
     def __init__(self, actor: ActorRef) -> None:
         self._actor = actor
         self._link: Link | None = None
         self._closed = ""
+        self._states: deque[NeuronState] = deque(maxlen=1)
+        self._told = False
+
+    def take(self) -> NeuronState | None:
+        """Return the latest state since the last call; without one, the next is told at once.
+
+        The actor's thread.
+        """
+        if not self._states:
+            self._told = False
+        # SAFETY: looked at again, for one may have come before the flag was down.
+        return self._states.pop() if self._states else None
 
     def close(self, reason: str) -> None:
         self._closed = reason
@@ -203,7 +223,11 @@ class _Events:
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
         del link, raw
-        self._actor.notify(NeuronSaid(body))
+        if isinstance(body, NeuronState):
+            self._states.append(body)
+            if not self._told:
+                self._told = True
+                self._actor.notify(NeuronSaid())
 
     def on_suspect(self, link: Link) -> None:
         del link

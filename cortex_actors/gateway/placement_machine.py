@@ -237,8 +237,10 @@ class PlacementMachine:
         return effects
 
     def _try(self, job: _Job, now: float) -> Effects:
-        if self.fleet.is_servable(job.entry.id):
-            return self._finish(job, None, now)
+        servable = self.fleet.is_servable(job.entry.id)
+        refusal = None if servable else self.failures.refusal(job.entry.id, now)
+        if servable or refusal is not None:
+            return self._finish(job, refusal, now)
         coming = self.fleet.coming(job.entry.id)
         connection = self.fleet.connection(coming) if coming else None
         if coming and connection is not None:

@@ -16,7 +16,7 @@ from transports.schemas.link import Failure
 
 @dataclass(slots=True)
 class _Young:
-    """``seen`` once the neuron has listed the replica."""
+    """``seen`` once the neuron has listed the replica as ready."""
 
     since: float
     seen: bool = False
@@ -24,7 +24,10 @@ class _Young:
 
 @final
 class ReplicaUpkeep:
-    """A replica that dies young counts as a failed load. Times are monotonic seconds."""
+    """A replica that dies young counts as a failed load. Times are monotonic seconds.
+
+    So does one that the neuron says it has loaded and does not list as ready.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,10 @@ class ReplicaUpkeep:
     def loaded(self, model: str, neuron: str, now: float) -> None:
         """A replica has become ready."""
         known = self._fleet.state_of(model, neuron)
-        self._young[model, neuron] = _Young(now, known is not None and known.state == "ready")
+        young = self._young.setdefault((model, neuron), _Young(now))
+        if young.seen:
+            young.since = now
+        young.seen = known is not None and known.state == "ready"
 
     def reported(self, neuron: str, now: float) -> None:
         """The neuron has said how its models are."""
@@ -51,9 +57,9 @@ class ReplicaUpkeep:
             if where != neuron:
                 continue
             state = self._fleet.state_of(model, neuron)
-            if state is not None and state.state != "failed":
+            if state is not None and state.state == "ready":
                 young.seen = True
-            elif young.seen:
+            elif young.seen and (state is None or state.state == "failed"):
                 why = state.error if state else "it is gone"
                 self._died(model, neuron, FailureCode.WORKER_DIED, why, now)
 
@@ -70,10 +76,15 @@ class ReplicaUpkeep:
     def tick(self, catalogue: Catalogue, pins: set[str], now: float) -> Effects:
         """A second has passed."""
         for (model, neuron), young in list(self._young.items()):
-            if now - young.since >= EARLY_S:
+            if now - young.since < EARLY_S:
+                continue
+            self._fleet.release(neuron, model)
+            if young.seen:
                 del self._young[model, neuron]
-                self._fleet.release(neuron, model)
                 self._failures.healthy(model)
+            else:
+                why = f"the neuron has not listed it as ready within {EARLY_S:g} s"
+                self._died(model, neuron, FailureCode.LOAD_FAILED, why, now)
         return [*self._unload_idle(catalogue, pins, now), *self._renew()]
 
     def _unload_idle(self, catalogue: Catalogue, pins: set[str], now: float) -> Effects:

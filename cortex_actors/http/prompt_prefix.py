@@ -19,13 +19,13 @@ MOST_BLOCKS: Final = 32
 _UNKNOWN_OUTPUT: Final = 256
 _BYTES_A_TOKEN: Final = 4
 
-_ENCODER = msgspec.msgpack.Encoder()
+# Not msgpack, which says how long a text is before the text: then no two lengths begin alike.
+_ENCODER = msgspec.json.Encoder()
 
 
 def prompt_bytes(question: Generate) -> bytes:
     """Return the prompt's parts in the order in which templates show them."""
     parts = [_ENCODER.encode(tool) for tool in question.tools]
-    # One by one: a list's own header would change with the first turn that is added.
     parts += [_ENCODER.encode(message) for message in question.messages]
     if question.prompt is not None:
         parts.append(_ENCODER.encode(question.prompt))

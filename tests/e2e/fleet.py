@@ -32,12 +32,13 @@ def free_ports(count: int) -> list[int]:
 
 
 class Daemon:
-    """One daemon process and everything below it."""
+    """One daemon process and everything below it; ``module`` is its main, if not the usual."""
 
-    def __init__(self, name: str, config: Path, log: Path) -> None:
+    def __init__(self, name: str, config: Path, log: Path, module: str = "") -> None:
         self.name = name
         self.log = log
-        argv = (sys.executable, "-m", f"cortex_actors.cli.{name}", "serve", "-c", str(config))
+        main = module or f"cortex_actors.cli.{name}"
+        argv = (sys.executable, "-m", main, "serve", "-c", str(config))
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 argv,

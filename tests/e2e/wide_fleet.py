@@ -80,8 +80,13 @@ class WideFleet:
         """Start all and wait until every neuron serves its default models."""
         for name in self._files:
             self.start_neuron(name)
-        self.gateway = Daemon("cortexd", self._gateway_file, self.directory / "cortexd.log")
-        eventually(self._ready, START_S, f"the fleet is ready; {self.directory}")
+        self._start_gateway()
+
+    def change_gateway(self, module: str) -> None:
+        """Have another gateway in front of the same neurons: ``module`` is its main."""
+        assert self.gateway is not None
+        self.gateway.stop()
+        self._start_gateway(module)
 
     def start_neuron(self, name: str) -> None:
         log = self.directory / f"{name}.log"
@@ -145,6 +150,11 @@ class WideFleet:
         """What became of a request."""
         found: dict[str, Any] = self.http.get(f"/admin/requests/{request_id}").json()
         return found
+
+    def _start_gateway(self, module: str = "") -> None:
+        log = self.directory / "cortexd.log"
+        self.gateway = Daemon("cortexd", self._gateway_file, log, module)
+        eventually(self._ready, START_S, f"the fleet is ready; {self.directory}")
 
     def _ready(self) -> bool:
         try:

@@ -30,11 +30,14 @@ class MockStack:
     Args:
         workers: Front-end processes of the gateway.
         threads: Of each of them.
+        neurons: How many mock neurons there are, which say the same.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
+    def __init__(self, workers: int, threads: int, neurons: int = 1) -> None:
         self._workers = workers
         self._threads = threads
+        self._names = [f"mock{number}" for number in range(neurons)]
+        self.neurons: dict[str, subprocess.Popen[bytes]] = {}
         self._running = ExitStack()
         self._gateway: subprocess.Popen[bytes] | None = None
         self.gateway_port, self.bare_port = 0, 0
@@ -50,28 +53,17 @@ class MockStack:
             # Short: an ipc path has at most 100 bytes.
             folder = self._running.enter_context(tempfile.TemporaryDirectory(prefix="cx-"))
             directory = Path(folder)
-            self.gateway_port, self.bare_port, metrics, link, engine = _free_ports(5)
-            endpoints = (f"tcp://{HOST}:{link}", f"tcp://{HOST}:{engine}")
+            ports = _free_ports(3 + 2 * len(self._names))
+            self.gateway_port, self.bare_port, metrics = ports[:3]
+            endpoints = [f"tcp://{HOST}:{port}" for port in ports[3:]]
+            links = dict(zip(self._names, endpoints[::2], strict=True))
             _write(directory, "models.yaml", _catalogue())
-            config = _write(
-                directory,
-                "cortex.yaml",
-                {
-                    "gateway": {
-                        "listen": f"{HOST}:{self.gateway_port}",
-                        "metrics_listen": f"{HOST}:{metrics}",
-                        "workers": self._workers,
-                        "threads": self._threads,
-                        "runtime_dir": folder,
-                        "log_level": "warning",
-                    },
-                    "neurons": [{"name": "mock", "endpoint": endpoints[0]}],
-                },
-            )
+            config = _write(directory, "cortex.yaml", self._config(folder, metrics, links))
             self.front_endpoint = f"ipc://{folder}/cortexd-{self.gateway_port}/front.ipc"
             self._spawn("cortex_actors.cli.bench.mock_http", "--port", str(self.bare_port))
             mock = "cortex_actors.cli.bench.mock_neuron"
-            self._spawn(mock, "--link", endpoints[0], "--engine", endpoints[1])
+            for (name, link), engine in zip(links.items(), endpoints[1::2], strict=True):
+                self.neurons[name] = self._spawn(mock, "--link", link, "--engine", engine)
             self._gateway = self._spawn("cortex_actors.cli.cortexd", "serve", "-c", str(config))
             self._await_ready(f"http://{HOST}:{self.gateway_port}", self._gateway)
             self._running = self._running.pop_all()
@@ -88,6 +80,19 @@ class MockStack:
     def resident_bytes(self) -> int:
         """What all processes of the gateway keep in memory now."""
         return 0 if self._gateway is None else resident_bytes(self._gateway.pid)
+
+    def _config(self, folder: str, metrics: int, links: dict[str, str]) -> dict[str, object]:
+        return {
+            "gateway": {
+                "listen": f"{HOST}:{self.gateway_port}",
+                "metrics_listen": f"{HOST}:{metrics}",
+                "workers": self._workers,
+                "threads": self._threads,
+                "runtime_dir": folder,
+                "log_level": "warning",
+            },
+            "neurons": [{"name": name, "endpoint": link} for name, link in links.items()],
+        }
 
     def _spawn(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
