@@ -16,7 +16,7 @@ from cortex_actors.neuron.messages import (
     Unload,
     Wake,
 )
-from cortex_actors.neuron.model import SLEEP_S
+from cortex_actors.neuron.model import SLEEP_S, WAKE_S
 from cortex_actors.serving.messages import DrainStarted
 from tests.unit.kit.conftest import Start
 from tests.unit.neuron.test_model import ENGINE, READY, Scene
@@ -76,7 +76,7 @@ def test_it_wakes_with_the_epoch_that_it_slept_with_and_counts_no_restart(
     fall_asleep(scene)
     waking = scene.tell(Wake())
     assert (waking.state.state, waking.warm) == ("starting", True)
-    assert engine.heard(WakeGroup) == [WakeGroup(1, 60.0)]
+    assert engine.heard(WakeGroup) == [WakeGroup(1, WAKE_S)]
     ready = scene.tell(READY)
 
     assert (ready.state.state, ready.warm, ready.state.restarts) == ("ready", False, 0)
