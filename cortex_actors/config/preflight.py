@@ -51,6 +51,7 @@ def check_neuron_host(config: NeuronConfig) -> tuple[Problem, ...]:
         _check_listen("neuron.listen", settings.listen),
         _check_link(settings),
         _check_devices(config),
+        _check_warm_tier(settings),
         _check_writable("neuron.cache_dir", settings.cache_dir),
         _check_runtime_dir("neuron.runtime_dir", settings.runtime_dir),
         _check_telemetry("neuron.telemetry.otlp_endpoint", settings.telemetry),
@@ -129,6 +130,12 @@ def _is_importable(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _check_warm_tier(settings: NeuronSettings) -> Iterator[KeyedMessage]:
+    total_mb = (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) >> 20
+    if settings.warm_mb >= total_mb:
+        yield "neuron.warm_mb", f"{settings.warm_mb} MiB are not there; this host has {total_mb}"
 
 
 def _check_packages() -> Iterator[KeyedMessage]:

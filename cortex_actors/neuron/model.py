@@ -49,6 +49,7 @@ _log = logging.getLogger("cortex.model")
 
 DRAIN_SLACK_S = 1.0
 SLEEP_S = 60.0
+WAKE_S = 60.0
 SLEEP_SLACK_S = 5.0
 # A sleeper that holds on to more of its device than this share is in the way of others.
 _MOST_LEFT = 0.05
@@ -57,16 +58,12 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs: its spec, its devices in rank order, and the neuron's name.
-
-    It drains within ``drain_s`` and wakes within ``wake_s``.
-    """
+    """Where a model runs: its spec, its devices in rank order, and the neuron's name."""
 
     spec: ModelSpec
     devices: tuple[str, ...]
     neuron: str
     drain_s: float
-    wake_s: float = 60.0
 
 
 class _Drain(Enum):
@@ -284,7 +281,7 @@ class Model(SupervisedActor):
             return
         self._drain = _Drain.NONE
         self._life.move(ModelPhase.STARTING)
-        engine.notify(WakeGroup(self._epoch, self._placement.wake_s))
+        engine.notify(WakeGroup(self._epoch, WAKE_S))
         self._announce()
 
     def _rest(self) -> None:

@@ -220,10 +220,7 @@ class NeuronTree(DaemonTree):
             registry=self.registry,
             backend=self._backend,
         )
-        settings = self._settings
-        placement = Placement(
-            spec, placed.devices, settings.name, settings.drain_s, settings.load_deadline_s
-        )
+        placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
         name = f"model/{spec.id}"
 
         def start() -> ActorRef:

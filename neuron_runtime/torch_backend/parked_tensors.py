@@ -74,7 +74,7 @@ class ParkedTensors:
             place = each.data_ptr()
             if place not in back:
                 back[place] = each.data.to(self._device, non_blocking=True, copy=True)
-            each.data = back[place].view(each.shape)
+            _point(each, back[place])
         self._synchronize()
         self._tensors = []
         if self._locked:
@@ -92,7 +92,7 @@ class ParkedTensors:
         # The device's memory must not be used for anything else before it has been read.
         self._synchronize()
         for each in self._tensors:
-            each.data = parked[_memory_of(each)]
+            _point(each, parked[_memory_of(each)])
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
@@ -101,6 +101,16 @@ class ParkedTensors:
 
 def _memory_of(tensor: torch.Tensor) -> object:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _point(tensor: torch.Tensor, data: torch.Tensor) -> None:
+    """Have ``tensor`` be ``data`` from now on."""
+    if not tensor.is_inference():
+        tensor.data = data.view(tensor.shape)
+        return
+    # What a model made during a step (a rotary table, say) can only be given data of its own kind.
+    with torch.inference_mode():
+        tensor.data = data.clone().view(tensor.shape)
 
 
 def _host_block(size: int) -> torch.Tensor:

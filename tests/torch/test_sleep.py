@@ -157,6 +157,23 @@ def test_weights_that_leave_their_device_and_return_are_the_same_to_whoever_hold
     backend.close()
 
 
+def test_what_was_made_during_a_step_moves_too() -> None:
+    """As the rotary tables of some models are."""
+    import torch
+
+    linear: Any = torch.nn.Linear(4, 4)
+    with torch.inference_mode():
+        linear.register_buffer("table", torch.ones(3))
+        linear.attribute = torch.ones(2)
+    table, place = linear.table, linear.table.data_ptr()
+    parked = ParkedTensors(tensors_of(linear), torch.device("cpu"))
+    assert table.data_ptr() != place
+    parked.restore()
+
+    assert table.sum() == 3
+    assert torch.ones(4).matmul(linear.weight).shape == (4,)
+
+
 def test_tensors_of_another_device_are_left_alone() -> None:
     import torch
 

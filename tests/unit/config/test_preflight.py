@@ -203,3 +203,10 @@ def test_runtime_dir_that_others_may_write_to_is_refused(host: Host) -> None:
 def test_runtime_dir_too_long_for_sockets_is_refused(host: Host) -> None:
     (problem,) = host.gateway(runtime_dir="/tmp/" + "x" * 56)
     assert "is too long for local sockets" in problem
+
+
+def test_a_warm_tier_larger_than_the_host_is_refused(host: Host) -> None:
+    (problem,) = host.neuron(rest=f"  warm_mb: {1 << 40}\n")
+    assert "neuron.warm_mb" in problem
+    assert "this host has" in problem
+    assert host.neuron(rest="  warm_mb: 100\n") == []
