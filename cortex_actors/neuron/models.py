@@ -49,6 +49,7 @@ class _Resident:
     """A model from its first load until it is unloaded; ``ref`` is its actor while that lives.
 
     A model that has failed has no actor; it is kept to say why, and until somebody tries again.
+    ``cancelled`` are told when it is gone, for only then can whoever asked count on its devices.
     """
 
     spec: ModelSpec
@@ -58,6 +59,7 @@ class _Resident:
     failure: Failure | None = None
     asked: list[IncomingRequest] = field(default_factory=list)
     unload_asked: list[IncomingRequest] = field(default_factory=list)
+    cancelled: list[IncomingRequest] = field(default_factory=list)
     unwanted: bool = False
 
 
@@ -138,11 +140,14 @@ class Models(SupervisedActor):
         if message.request.link.state is LinkState.DOWN:
             return
         coming = resident.state.state in (ModelPhase.PREPARING, ModelPhase.STARTING)
-        if coming and not resident.asked and not self._waiting.get(message.model):
-            _log.info("load cancelled model=%s", message.model)
-            resident.unwanted = True
-            if resident.ref is not None:
-                resident.ref.notify(Unload())
+        if not coming or resident.asked or self._waiting.get(message.model):
+            message.request.fail(_cancelled(message.model))
+            return
+        _log.info("load cancelled model=%s", message.model)
+        resident.unwanted = True
+        resident.cancelled.append(message.request)
+        if resident.ref is not None:
+            resident.ref.notify(Unload())
 
     @handles(UnloadAsked)
     def _unload_asked(self, message: UnloadAsked) -> None:
@@ -222,6 +227,7 @@ class Models(SupervisedActor):
         ended = Failure(FailureCode.LOAD_FAILED, f"model '{model}' ended: {why}")
         for request in resident.asked:
             request.fail(ended)
+        self._tell_cancelled(resident)
         self._tell_waiting(model, ended)
         self._publish()
 
@@ -273,7 +279,14 @@ class Models(SupervisedActor):
                     request.complete(ModelLoaded(model, load_s))
                 else:
                     request.fail(failure)
+            if failure is not None:
+                self._tell_cancelled(resident)
         self._tell_waiting(model, failure)
+
+    def _tell_cancelled(self, resident: _Resident) -> None:
+        cancelled, resident.cancelled = resident.cancelled, []
+        for request in cancelled:
+            request.fail(_cancelled(resident.spec.id))
 
     def _tell_waiting(self, model: str, failure: Failure | None) -> None:
         for asker in self._waiting.pop(model, {}).values():
@@ -281,3 +294,7 @@ class Models(SupervisedActor):
 
     def _publish(self) -> None:
         self._on_states(tuple(resident.state for resident in self._residents.values()))
+
+
+def _cancelled(model: str) -> Failure:
+    return Failure(FailureCode.CANCELLED, f"the load of model '{model}' is no longer wanted")
