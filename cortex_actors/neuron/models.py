@@ -187,7 +187,7 @@ class Models(SupervisedActor):
 
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
-        self._devices.observe({device.id for device in message.devices})
+        self._devices.observe({each.id: each.memory_free_mb for each in message.devices})
         for model, (rank, device) in self._devices.lost_ranks().items():
             ref = self._residents[model].ref
             if ref is not None:
