@@ -72,9 +72,7 @@ class Client:
         deadlines = Deadlines(min(wait_s, REQUEST_S), REQUEST_S)
         with world.inside(self.host):
             world.tell(f"{request_id} asks for {tokens} tokens of {model}")
-            self._generation = RoutedGeneration(
-                question, front_end.routes, deadlines, lambda: None
-            )
+            self._generation = RoutedGeneration(question, front_end.routes, deadlines, lambda: None)
             queue = cast(WakingQueue, self._generation._queue)
             queue.on_wake = self._wake
             front_end.routes.reactor.call_soon(self._generation.begin)

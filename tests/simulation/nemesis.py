@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class Nemesis:
         self._world.tell(f"{fault.kind} {fault.target} for {fault.for_s:.1f} s")
         getattr(self, f"_{fault.kind}")(fault)
 
-    def _later(self, fault: Fault, undo: partial[None]) -> None:
+    def _later(self, fault: Fault, undo: Callable[[], None]) -> None:
         self._world.later(fault.for_s, undo, self._world.nowhere)
 
     def _neuron(self, fault: Fault) -> Neuron:
@@ -44,7 +45,7 @@ class Nemesis:
         neuron = self._neuron(fault)
         if neuron.host.alive:
             neuron.kill(silently=silently)
-            self._later(fault, partial(neuron.restart))
+            self._later(fault, neuron.restart)
 
     def _lose_machine(self, fault: Fault) -> None:
         self._kill_neuron(fault, silently=True)
@@ -64,7 +65,7 @@ class Nemesis:
     def _kill_gateway(self, fault: Fault) -> None:
         if self._all.gateway.host.alive:
             self._all.kill_gateway()
-            self._later(fault, partial(self._all.restart_gateway))
+            self._later(fault, self._all.restart_gateway)
 
     def _still(self, fault: Fault) -> None:
         for host in self._neuron(fault).hosts:
@@ -79,7 +80,7 @@ class Nemesis:
             for host in {*hosts, *self._neuron(fault).hosts}:
                 host.slowness = 1.0
 
-        self._later(fault, partial(quick))
+        self._later(fault, quick)
 
     def _fail_loads(self, fault: Fault) -> None:
         machine = self._neuron(fault).machine
@@ -104,8 +105,13 @@ class Nemesis:
         self._network.break_all(fault.target)
 
     def _lossy(self, fault: Fault) -> None:
-        self._network.loss[fault.target] = LOSS
-        self._later(fault, partial(self._network.loss.pop, fault.target, None))
+        endpoint = self._neuron(fault).endpoint
+        self._network.loss[endpoint] = LOSS
+
+        def lossless() -> None:
+            self._network.loss.pop(endpoint, None)
+
+        self._later(fault, lossless)
 
     def _replay(self, fault: Fault) -> None:
         self._world.tell(f"{self._network.replay(fault.target)} old messages come again")

@@ -34,8 +34,14 @@ class _Stream:
     """One way of a connection; None in the queue is its end."""
 
     def __init__(
-        self, network: Network, source: Host, to: VirtualLoop, take: Callable[[Frames | None], None]
+        self,
+        network: Network,
+        endpoint: str,
+        source: Host,
+        to: VirtualLoop,
+        take: Callable[[Frames | None], None],
     ) -> None:
+        self.endpoint = endpoint
         self._network = network
         self._world = network.world
         self.machines = source.machine, to.host.machine
@@ -50,7 +56,7 @@ class _Stream:
         if self.over:
             return
         self.over = item is None
-        if item is not None and self.far and self._network.loses(*self.machines):
+        if item is not None and self._network.loses(self.endpoint):
             self._world.tell(f"lost on the way to {self.to.host}: a message")
             return
         self._queue.append(item)
@@ -126,8 +132,9 @@ class Wire:
         self.channel = Channel(
             loop, Session(me, policy, loop.now(), None), self, handler, lambda: None
         )
-        self.out = _Stream(network, loop.host, listener.loop, self._to_listener)
-        self.back = _Stream(network, listener.loop.host, loop, self._to_dialer)
+        endpoint = listener.endpoint
+        self.out = _Stream(network, endpoint, loop.host, listener.loop, self._to_listener)
+        self.back = _Stream(network, endpoint, listener.loop.host, loop, self._to_dialer)
         listener.wires[self.routing_id] = self
 
     @property
@@ -172,7 +179,7 @@ class Wire:
 
 
 class Network:
-    """All listeners and connections; what is cut and what loses messages, by machine."""
+    """All listeners and connections; what is cut, by machines; what loses messages, by listener."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -244,12 +251,9 @@ class Network:
         """This one goes on when something is healed."""
         self._held.append(stream)
 
-    def loses(self, *machines: str) -> bool:
-        """Whether a message is lost on its way now."""
-        if not self.loss:
-            return False
-        chance = max(self.loss.get(machine, 0.0) for machine in machines)
-        return chance > 0.0 and self.world.rng.random() < chance
+    def loses(self, endpoint: str) -> bool:
+        """Whether a message to or from this listener is lost on its way now."""
+        return endpoint in self.loss and self.world.rng.random() < self.loss[endpoint]
 
     def kill(self, host: Host, *, silently: bool = False) -> None:
         """End a process; its kernel tells its peers unless the whole machine goes ``silently``."""

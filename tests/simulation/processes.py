@@ -33,7 +33,7 @@ from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad, GroupReady
 from transports.schemas.fleet import ModelSpec
 
-RESTART_S = 0.5
+RESTART_S = 2.0
 MOST_RESTARTS = 2
 _MIB = 1 << 20
 

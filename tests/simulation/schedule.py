@@ -9,7 +9,7 @@ from typing import Literal
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.victims import Strategy
 
-QUIET_S = 30.0
+QUIET_S = 12.0
 """From then on nothing goes wrong any more, and everything that can be served must be."""
 
 FaultKind = Literal[
@@ -129,16 +129,16 @@ def draw(
     catalogue = _catalogue(rng, models or rng.randint(2, 5), fleet)
     ids = catalogue.ids()
     front_ends = rng.choice((1, 1, 2))
-    many = requests or rng.randint(8, 20)
+    many = requests or rng.randint(6, 14)
     return Schedule(
         seed=seed,
         catalogue=catalogue,
         strategy=rng.choice(("cost", "lru", "priority")),
         neurons=fleet,
         front_ends=front_ends,
-        requests=tuple(sorted(
-            (_request(rng, ids, front_ends) for _ in range(many)), key=lambda each: each.at
-        )),
+        requests=tuple(
+            sorted((_request(rng, ids, front_ends) for _ in range(many)), key=lambda each: each.at)
+        ),
         faults=_faults(rng, fleet, front_ends),
         pinnings=_pinnings(rng, ids),
     )
@@ -149,9 +149,9 @@ def _neuron(rng: random.Random, number: int) -> NeuronPlan:
     return NeuronPlan(
         name=f"n{number}",
         devices_mb=devices,
-        load_s=rng.choice((0.5, 2.0, 5.0)),
+        load_s=rng.choice((0.3, 1.0, 3.0)),
         step_s=rng.choice((0.05, 0.1, 0.2)),
-        release_s=rng.choice((0.0, 0.0, 0.3, 1.5)),
+        release_s=rng.choice((0.0, 0.0, 0.3, 1.2)),
     )
 
 
@@ -169,7 +169,7 @@ def _catalogue(rng: random.Random, many: int, fleet: tuple[NeuronPlan, ...]) -> 
                 min_devices=devices,
                 residency_priority=rng.choice(classes),
                 pinned_on=(rng.choice(fleet).name,) if rng.random() < 0.1 else (),
-                keep_loaded_s=rng.choice((None, None, 8.0)),
+                keep_loaded_s=rng.choice((None, None, 3.0)),
                 keep_load=rng.random() < 0.2,
             )
         )
@@ -182,8 +182,8 @@ def _request(rng: random.Random, models: tuple[str, ...], front_ends: int) -> Re
         model=rng.choice(models),
         tokens=rng.choice((1, 4, 8, 16)),
         front_end=rng.randrange(front_ends),
-        leaves_after_s=rng.random() * 6.0 if rng.random() < 0.2 else None,
-        wait_s=rng.choice((4.0, 60.0, 60.0)),
+        leaves_after_s=rng.random() * 3.0 if rng.random() < 0.2 else None,
+        wait_s=rng.choice((3.0, 60.0, 60.0)),
     )
 
 
@@ -192,14 +192,14 @@ def _faults(
 ) -> tuple[Fault, ...]:
     names, weights = zip(*_KINDS, strict=True)
     faults = []
-    for kind in rng.choices(names, weights, k=rng.randint(0, 4 + len(fleet))):
+    for kind in rng.choices(names, weights, k=rng.randint(0, 3 + len(fleet))):
         target = rng.choice(fleet).name
         if kind == "kill_front_end":
             target = f"f{rng.randrange(front_ends)}"
         elif kind == "kill_gateway":
             target = "gateway"
-        at = rng.random() * (QUIET_S - 2.0)
-        faults.append(Fault(at, kind, target, min(rng.choice((1.0, 4.0, 15.0)), QUIET_S - at)))
+        at = rng.random() * (QUIET_S - 1.0)
+        faults.append(Fault(at, kind, target, min(rng.choice((0.5, 3.0, QUIET_S)), QUIET_S - at)))
     return tuple(sorted(faults, key=lambda each: each.at))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from zlib import crc32
 
 from cortex_actors.kit.actor import SupervisedActor
 from tests.simulation.front_end import Client, FrontEnd
@@ -23,9 +24,9 @@ from transports.schemas.link import Failure
 SERVED_WITHIN_S = 150.0
 """After the last fault: long enough for a load to be given up on, tried elsewhere, and queued
 behind others."""
-AGAIN_S = 2.0
+AGAIN_S = 1.0
 LAST = "last-"
-SETTLED_S = 20.0
+SETTLED_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,9 @@ class Simulation:
 
     def kill_gateway(self) -> None:
         """End the brain and, as its death pipes see to, the front end."""
-        for each in (self.gateway, *self.front_ends.values()):
-            if each.host.alive:
-                self.network.kill(each.host)
+        for host in (self.gateway.host, *(each.host for each in self.front_ends.values())):
+            if host.alive:
+                self.network.kill(host)
 
     def restart_gateway(self) -> None:
         """Start all of it again."""
@@ -145,7 +146,7 @@ class Simulation:
 
     def _ended(self, client: Client) -> None:
         ended = (client.request_id, client.end, self.world.now())
-        self._fingerprint = hash_of(f"{self._fingerprint} {ended}")
+        self._fingerprint = crc32(repr(ended).encode(), self._fingerprint)
         if not client.request_id.startswith(LAST):
             return
         if isinstance(client.end, Failure) and not self._must_yield(client.model, client.end):
@@ -179,11 +180,11 @@ class Simulation:
 
     def _waiting(self) -> str:
         open_ = [client.request_id for client in self.clients if not client.over]
-        jobs = {model: f"{phase.value}@{where}" for model, (phase, where) in self._jobs().items()}
-        return f"models {sorted(self._unserved)}, requests {open_}, jobs {jobs}"
+        return f"models {sorted(self._unserved)}, requests {open_}, jobs {self._jobs()}"
 
-    def _jobs(self) -> dict[str, tuple[object, str]]:
-        return dict(self.gateway.placement._machine.jobs())
+    def _jobs(self) -> dict[str, str]:
+        jobs = self.gateway.placement._machine.jobs()
+        return {model: f"{phase.value} on {where or '?'}" for model, (phase, where) in jobs.items()}
 
     def _settle(self) -> None:
         """Everybody has gone home: nothing is held for anyone."""
@@ -195,10 +196,3 @@ class Simulation:
         jobs = {model: job for model, job in self._jobs().items() if model not in kept}
         if jobs:
             raise Broken(f"still on its way for nobody: {jobs}")
-
-
-def hash_of(text: str) -> int:
-    """Return a hash that is the same in every process."""
-    from zlib import crc32
-
-    return crc32(text.encode())

@@ -12,7 +12,7 @@ from cortex_actors.gateway.placement_machine import Phase
 from cortex_actors.serving.messages import ReplicaInUse
 from tests.simulation.gateway import Gateway
 from tests.simulation.world import World
-from transports.schemas.fleet import ModelSpec, NeuronState
+from transports.schemas.fleet import ModelSpec
 
 _HOLDING = frozenset({"preparing", "starting", "ready", "recovering", "unloading"})
 
@@ -86,8 +86,3 @@ def _is_on_its_way(placement: Placement, model: str, neuron: str) -> bool:
         isinstance(each, ReplicaInUse) and (each.model, each.neuron) == (model, neuron)
         for each in letters
     )
-
-
-def busy(states: tuple[NeuronState, ...]) -> bool:
-    """Whether any neuron says that something runs."""
-    return any(model.running for state in states for model in state.models)

@@ -87,7 +87,12 @@ class World(Clock):
         self.violations.append(f"at {self._now:.3f} s: {text}")
 
     def later(
-        self, delay_s: float, fn: Callable[[], None], host: Host | None = None, *, loop: bool = False
+        self,
+        delay_s: float,
+        fn: Callable[[], None],
+        host: Host | None = None,
+        *,
+        loop: bool = False,
     ) -> Event:
         """Have ``fn`` happen in ``delay_s`` seconds, here unless a ``host`` is named."""
         event = Event(fn, host or self.host, loop)
