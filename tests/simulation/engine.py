@@ -62,6 +62,7 @@ class Engine:
         self._on_load = on_load
         self._open: list[_Stream] = []
         self._stepping = False
+        self._told = (0, 0)
         self._drained: Callable[[], None] | None = None
         with world.inside(host):
             loop.listen(endpoint, process_identity("engine", host.name), self)
@@ -108,7 +109,10 @@ class Engine:
 
     def _look(self) -> None:
         running = min(len(self._open), CAPACITY)
-        self._on_load(running, len(self._open) - running)
+        load = running, len(self._open) - running
+        if load != self._told:
+            self._told = load
+            self._on_load(*load)
         if self._open and not self._stepping:
             self._stepping = True
             self._loop.call_later(self._step_s * self.host.slowness, self._step)

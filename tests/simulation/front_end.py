@@ -15,6 +15,7 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.stage import WakingQueue
 from tests.simulation.world import Host, World
+from transports.failures import FailureCode
 from transports.reactor import Reactor
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import Generate, GenerateDone, SamplingOptions, TextDelta
@@ -121,6 +122,8 @@ class Client:
             case Failure():
                 self._world.tell(f"{self.request_id} ends with {event.code}: {event.message}")
                 self.end = event
+                if event.code == FailureCode.INTERNAL:
+                    self._world.violate(f"{self.request_id} meets a fault of ours")
             case ModelState():
                 pass
             case _:

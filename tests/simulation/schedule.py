@@ -9,8 +9,8 @@ from typing import Literal
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.victims import Strategy
 
-QUIET_S = 12.0
-"""From then on nothing goes wrong any more, and everything that can be served must be."""
+_QUIET_S = (4.0, 4.0, 6.0, 6.0, 20.0)
+"""Mostly short; in the long ones links are given up for silence and fleets are in doubt."""
 
 FaultKind = Literal[
     "kill_neuron",
@@ -91,9 +91,10 @@ class Pinning:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All of it."""
+    """All of it; from ``quiet_s`` on nothing goes wrong any more."""
 
     seed: int
+    quiet_s: float
     catalogue: Catalogue
     strategy: Strategy
     neurons: tuple[NeuronPlan, ...]
@@ -124,6 +125,7 @@ def draw(
 ) -> Schedule:
     """Return the schedule of ``seed``; the sizes are drawn too unless they are given."""
     rng = random.Random(f"schedule {seed}")
+    quiet_s = rng.choice(_QUIET_S)
     size = neurons or rng.choice((2, 2, 2, 3, 3, 4, 5))
     fleet = tuple(_neuron(rng, number) for number in range(1, size + 1))
     catalogue = _catalogue(rng, models or rng.randint(2, 5), fleet)
@@ -132,15 +134,19 @@ def draw(
     many = requests or rng.randint(6, 14)
     return Schedule(
         seed=seed,
+        quiet_s=quiet_s,
         catalogue=catalogue,
         strategy=rng.choice(("cost", "lru", "priority")),
         neurons=fleet,
         front_ends=front_ends,
         requests=tuple(
-            sorted((_request(rng, ids, front_ends) for _ in range(many)), key=lambda each: each.at)
+            sorted(
+                (_request(rng, quiet_s, ids, front_ends) for _ in range(many)),
+                key=lambda each: each.at,
+            )
         ),
-        faults=_faults(rng, fleet, front_ends),
-        pinnings=_pinnings(rng, ids),
+        faults=_faults(rng, quiet_s, fleet, front_ends),
+        pinnings=_pinnings(rng, quiet_s, ids),
     )
 
 
@@ -176,9 +182,11 @@ def _catalogue(rng: random.Random, many: int, fleet: tuple[NeuronPlan, ...]) -> 
     return Catalogue(models=tuple(entries))
 
 
-def _request(rng: random.Random, models: tuple[str, ...], front_ends: int) -> RequestPlan:
+def _request(
+    rng: random.Random, quiet_s: float, models: tuple[str, ...], front_ends: int
+) -> RequestPlan:
     return RequestPlan(
-        at=rng.random() * QUIET_S,
+        at=rng.random() * quiet_s,
         model=rng.choice(models),
         tokens=rng.choice((1, 4, 8, 16)),
         front_end=rng.randrange(front_ends),
@@ -188,7 +196,7 @@ def _request(rng: random.Random, models: tuple[str, ...], front_ends: int) -> Re
 
 
 def _faults(
-    rng: random.Random, fleet: tuple[NeuronPlan, ...], front_ends: int
+    rng: random.Random, quiet_s: float, fleet: tuple[NeuronPlan, ...], front_ends: int
 ) -> tuple[Fault, ...]:
     names, weights = zip(*_KINDS, strict=True)
     faults = []
@@ -198,13 +206,13 @@ def _faults(
             target = f"f{rng.randrange(front_ends)}"
         elif kind == "kill_gateway":
             target = "gateway"
-        at = rng.random() * (QUIET_S - 1.0)
-        faults.append(Fault(at, kind, target, min(rng.choice((0.5, 3.0, QUIET_S)), QUIET_S - at)))
+        at = rng.random() * (quiet_s - 0.5)
+        faults.append(Fault(at, kind, target, min(rng.choice((0.5, 2.0, quiet_s)), quiet_s - at)))
     return tuple(sorted(faults, key=lambda each: each.at))
 
 
-def _pinnings(rng: random.Random, models: tuple[str, ...]) -> tuple[Pinning, ...]:
+def _pinnings(rng: random.Random, quiet_s: float, models: tuple[str, ...]) -> tuple[Pinning, ...]:
     if rng.random() > 0.2:
         return ()
-    at = rng.random() * QUIET_S / 2
-    return (Pinning(at, rng.choice(models), at + rng.random() * QUIET_S / 2),)
+    at = rng.random() * quiet_s / 2
+    return (Pinning(at, rng.choice(models), at + rng.random() * quiet_s / 2),)

@@ -14,7 +14,7 @@ from tests.simulation.gateway import Gateway
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.neuron import Neuron
-from tests.simulation.schedule import QUIET_S, RequestPlan, Schedule
+from tests.simulation.schedule import RequestPlan, Schedule
 from tests.simulation.stage import staged
 from tests.simulation.watch import Watch
 from tests.simulation.world import Broken, Host, World
@@ -26,7 +26,7 @@ SERVED_WITHIN_S = 150.0
 behind others."""
 AGAIN_S = 1.0
 LAST = "last-"
-SETTLED_S = 3.0
+SETTLED_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Simulation:
             stack.enter_context(staged(self.world, self._actors))
             stack.enter_context(Watch(self.world, lambda: self.gateway).looking())
             self._begin()
-            self.world.run_until(QUIET_S)
+            self.world.run_until(self.schedule.quiet_s)
             self._ask_for_everything()
-            self.world.run_until(QUIET_S + SERVED_WITHIN_S, self._is_served)
+            self.world.run_until(self.schedule.quiet_s + SERVED_WITHIN_S, self._is_served)
             if not self._is_served():
                 raise Broken(f"never served, though nothing went wrong: {self._waiting()}")
             self._settle()
