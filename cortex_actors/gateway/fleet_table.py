@@ -161,10 +161,12 @@ class FleetTable:
         return bool(servable(model, self.states()))
 
     def coming(self, model: str) -> str | None:
-        """The neuron that is up and on which the model is on its way already."""
+        """The neuron that is up and on which the model is on its way already, and to stay."""
         for name, known in self._neurons.items():
             state = known.models.get(model)
-            if known.state.state == "up" and state is not None and state.state in COMING:
+            if known.state.state != "up" or state is None or model in known.leaving:
+                continue
+            if state.state in COMING:
                 return name
         return None
 
@@ -196,6 +198,16 @@ class FleetTable:
     def measured_mb(self, model: str) -> int:
         """What the model takes as any neuron has measured it; 0 is not known."""
         return max((self.record(model, name).memory_mb for name in self._neurons), default=0)
+
+    def is_accounted(self, neuron: str) -> bool:
+        """Whether the neuron has said how much is free since the last model left it.
+
+        What it said when it still knew of that model may show memory free that was never measured
+        as taken.
+        """
+        known = self._neurons[neuron]
+        gone = [each for each in known.models.values() if each.id not in known.leaving]
+        return not known.changed and all(each.state != "unloading" for each in gone)
 
     def is_idle(self, neuron: str) -> bool:
         """Whether nothing runs, loads or leaves there."""

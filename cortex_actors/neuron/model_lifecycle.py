@@ -8,8 +8,11 @@ unloading -> asleep -> starting, unloading or unloaded
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import final
+
+from transports.schemas.fleet import ModelState
 
 
 class ModelPhase(StrEnum):
@@ -100,3 +103,9 @@ class ModelLifecycle:
 
 
 _COMING = frozenset({ModelPhase.STARTING, ModelPhase.RECOVERING})
+_OVER = frozenset({ModelPhase.FAILED, ModelPhase.UNLOADED})
+
+
+def holding(models: Iterable[ModelState]) -> frozenset[str]:
+    """Return the models that hold devices, or are about to."""
+    return frozenset(model.id for model in models if model.state not in _OVER)

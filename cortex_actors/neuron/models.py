@@ -56,6 +56,7 @@ class _Resident:
 
     A model that has failed has no actor; it is kept to say why, and until somebody tries again.
     One that sleeps is nobody's but ours; ``then`` is what to load if it ends before it is awake.
+    ``cancelled`` are told when it is gone, for only then can whoever asked count on its devices.
     """
 
     spec: ModelSpec
@@ -65,6 +66,7 @@ class _Resident:
     failure: Failure | None = None
     asked: list[IncomingRequest] = field(default_factory=list)
     unload_asked: list[IncomingRequest] = field(default_factory=list)
+    cancelled: list[IncomingRequest] = field(default_factory=list)
     unwanted: bool = False
     weights_mb: int = 0
     warm: bool = False
@@ -151,11 +153,14 @@ class Models(SupervisedActor):
         if message.request.link.state is LinkState.DOWN:
             return
         coming = resident.state.state in (ModelPhase.PREPARING, ModelPhase.STARTING)
-        if coming and not resident.asked and not self._waiting.get(message.model):
-            _log.info("load cancelled model=%s", message.model)
-            resident.unwanted = True
-            if resident.ref is not None:
-                resident.ref.notify(Unload())
+        if not coming or resident.asked or self._waiting.get(message.model):
+            message.request.fail(_cancelled(message.model))
+            return
+        _log.info("load cancelled model=%s", message.model)
+        resident.unwanted = True
+        resident.cancelled.append(message.request)
+        if resident.ref is not None:
+            resident.ref.notify(Unload())
 
     @handles(UnloadAsked)
     def _unload_asked(self, message: UnloadAsked) -> None:
@@ -199,7 +204,7 @@ class Models(SupervisedActor):
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
         present = {device.id for device in message.devices}
-        self._devices.observe(present)
+        self._devices.observe({each.id: each.memory_free_mb for each in message.devices})
         for model in self._pool.stranded(present):
             self._end_sleep(model)
         blocking = self._pool.in_the_way(short_of_memory(message.devices, self._shown()))
@@ -261,6 +266,7 @@ class Models(SupervisedActor):
         self._answer_unloaded(resident)
         for request in resident.asked:
             request.fail(ended)
+        self._tell_cancelled(resident)
         self._tell_waiting(model, ended)
         self._publish()
 
@@ -346,7 +352,14 @@ class Models(SupervisedActor):
                     request.complete(ModelLoaded(model, load_s))
                 else:
                     request.fail(failure)
+            if failure is not None:
+                self._tell_cancelled(resident)
         self._tell_waiting(model, failure)
+
+    def _tell_cancelled(self, resident: _Resident) -> None:
+        cancelled, resident.cancelled = resident.cancelled, []
+        for request in cancelled:
+            request.fail(_cancelled(resident.spec.id))
 
     def _tell_waiting(self, model: str, failure: Failure | None) -> None:
         for asker in self._waiting.pop(model, {}).values():
@@ -366,3 +379,7 @@ class Models(SupervisedActor):
         weights_mb = {model: each.weights_mb for model, each in self._residents.items()}
         warm = frozenset(model for model, each in self._residents.items() if each.warm)
         self._on_states(ModelsChanged(self._shown(), weights_mb, warm))
+
+
+def _cancelled(model: str) -> Failure:
+    return Failure(FailureCode.CANCELLED, f"the load of model '{model}' is no longer wanted")

@@ -139,6 +139,28 @@ def test_a_load_that_never_ends_is_undone() -> None:
     assert failure_of(effects) == late
 
 
+def test_a_load_whose_answer_is_lost_has_ended_when_the_neuron_shows_the_model_ready() -> None:
+    machine = placement()
+    machine.want("m", 1, 0.0)
+    told = machine.reported(neuron_state("n1", ready()), 1, 1.0)
+
+    assert told == [Loaded(1, "m", None, 1.0)]
+    assert machine.jobs() == {}
+
+
+def test_a_cancelled_load_that_is_wanted_again_waits_until_the_neuron_shows_it_gone() -> None:
+    machine = placement(entry(vram_mb=900))
+    machine.want("m", 1, 0.0)
+    machine.reported(neuron_state("n1", model_state("m", "preparing")), 1, 0.5)
+    assert machine.unwanted("m", 1, 1.0) == [CancelLoad("n1", 1, "m")]
+    machine.want("m", 2, 1.0)
+
+    assert machine.load_ended("m", 1, Failure(FailureCode.CANCELLED, "cancelled"), 2.0) == []
+    assert machine.reported(neuron_state("n1", model_state("m", "unloading")), 1, 2.1) == []
+    again = machine.reported(neuron_state("n1"), 1, 2.5)
+    assert [type(each) for each in again] == [StartLoad]
+
+
 # -- eviction over time ---------------------------------------------------------------------------
 
 
@@ -158,8 +180,9 @@ def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loade
     assert machine.unload_ended("old", 1, None, 1.0) == []
     machine.reported(neuron_state("n1", free_mb=(2000,)), 1, 1.5)
     assert machine.jobs()["m"][1] == "n1"
-    machine.reported(neuron_state("n1", ready("m"), free_mb=(500,)), 1, 2.0)
-    assert machine.load_ended("m", 1, None, 2.0) == [Loaded(1, "m", None, 2.0)]
+    told = machine.reported(neuron_state("n1", ready("m"), free_mb=(500,)), 1, 2.0)
+    assert told == [Loaded(1, "m", None, 2.0)]
+    assert machine.load_ended("m", 1, None, 2.0) == []
     assert machine.tick(2.5) == []
     assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m", keep_warm=True)]
 
@@ -175,6 +198,29 @@ def test_memory_that_does_not_come_back_is_a_failure_that_says_so() -> None:
     assert failure is not None
     assert "has not given back the memory" in failure.message
     assert failure.retry_after_s
+
+
+def test_memory_is_believed_free_only_as_told_since_the_victim_left() -> None:
+    machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
+    never_measured = neuron_state("n1", ready("old"), free_mb=(2000,))
+    machine.reported(never_measured, 1, 0.0)
+    machine.want("m", 1, 0.0)
+
+    assert machine.unload_ended("old", 1, None, 1.0) == []
+    stale = neuron_state("n1", model_state("old", "unloading"), free_mb=(2000,))
+    assert machine.reported(stale, 1, 1.1) == []
+    assert machine.reported(neuron_state("n1", free_mb=(500,)), 1, 1.2) == []
+    loads = machine.reported(neuron_state("n1", free_mb=(2000,)), 1, 2.0)
+    assert [type(each) for each in loads] == [StartLoad]
+
+
+def test_a_victim_that_recovers_meanwhile_is_not_on_its_way() -> None:
+    machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
+    machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
+    machine.want("m", 1, 0.0)
+    machine.reported(neuron_state("n1", model_state("old", "recovering")), 1, 0.5)
+
+    assert machine.want("old", 2, 1.0) == []
 
 
 def test_a_busy_model_is_waited_for() -> None:

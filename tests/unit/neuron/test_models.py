@@ -298,14 +298,17 @@ def test_a_load_that_nobody_waits_for_any_more_is_given_up(scene: Scene) -> None
     actor = scene.actors[-1]
     first.cancel()
     settle(scene.models)
+    assert first.failure().code == FailureCode.CANCELLED
     assert actor.heard(Unload) == []
 
     second.cancel()
     assert actor.next(Unload) == Unload()
     assert scene.load().failure().code == FailureCode.MODEL_UNAVAILABLE
     scene.become("unloaded")
+    assert second.answers == []
     scene.end()
     assert scene.shown == {}
+    assert second.failure().code == FailureCode.CANCELLED
     scene.load()
     assert len(scene.placed) == 2
 
@@ -335,6 +338,7 @@ def test_a_model_that_is_ready_stays_when_its_load_is_cancelled_too_late(scene: 
     settle(scene.models)
 
     assert scene.actors[-1].heard(Unload) == []
+    assert request.answers == [ModelLoaded("small", 0.0)]
 
 
 def test_a_load_that_is_cancelled_before_its_actor_is_there_ends_with_it(scene: Scene) -> None:
@@ -347,10 +351,12 @@ def test_a_load_that_is_cancelled_before_its_actor_is_there_ends_with_it(scene: 
 
 
 def test_a_cancelled_load_that_fails_can_be_tried_again(scene: Scene) -> None:
-    scene.load().cancel()
+    cancelled = scene.load()
+    cancelled.cancel()
     settle(scene.models)
     scene.become("failed", BROKEN)
     scene.end()
+    assert cancelled.failure().code == FailureCode.CANCELLED
     assert scene.load().failure() == BROKEN
     scene.clock.advance(RETRY_FAILED_AFTER_S)
     scene.load()
