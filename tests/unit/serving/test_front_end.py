@@ -38,7 +38,7 @@ SETTINGS = FrontEndSettings(
 def test_every_setting_reaches_the_server(start: Start) -> None:
     with stub_launcher() as launcher:
         actor = start(FrontEnd, SETTINGS, launcher.source(), name="front_end")
-        eventually(lambda: launcher.specs)
+        eventually(lambda: bool(launcher.specs))
         (spec,) = launcher.specs
         actor.stop()
         assert actor.exit.wait(10.0)
