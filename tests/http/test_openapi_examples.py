@@ -45,7 +45,7 @@ SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", APP)
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=8,
+    max_examples=5,
     derandomize=True,
     deadline=None,
     database=None,
