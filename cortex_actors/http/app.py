@@ -128,8 +128,7 @@ def _create(
     cors_origins: Collection[str] = (),
     trace: Trace | None = None,
 ) -> WsgiApp:
-    cross_origin = [CrossOrigin(cors_origins)] if cors_origins else []
-    app: FalconApp = falcon.App(middleware=[_RouteNote(), *cross_origin])
+    app: FalconApp = falcon.App(middleware=[_RouteNote(), CrossOrigin(cors_origins)])
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)

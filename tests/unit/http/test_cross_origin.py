@@ -72,3 +72,28 @@ def test_another_origin_is_told_nothing_but_that_it_varies() -> None:
 @pytest.mark.parametrize("path", ["/admin/unload", "/debug/actors"])
 def test_operators_routes_stay_closed(path: str) -> None:
     assert cors(client("*").simulate_options(path, headers=PREFLIGHT)) == {}
+
+
+BODY = '{"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}'
+
+
+@pytest.mark.parametrize(
+    ("origins", "path"), [((), CHAT), (("http://b",), CHAT), (("*",), "/admin/unload")]
+)
+def test_a_page_cannot_make_us_do_what_its_browser_sends_without_asking(
+    origins: tuple[str, ...], path: str
+) -> None:
+    backend = ScriptedBackend()
+    app = testing.TestClient(create_gateway_app(backend, cors_origins=origins))
+    headers = {"origin": PAGE, "content-type": "text/plain"}
+    result = app.simulate_post(path, body=BODY, headers=headers)
+
+    assert result.status_code == 403
+    assert result.json["error"]["code"] == "origin_not_allowed"
+    assert PAGE in result.json["error"]["message"]
+    assert app.simulate_post(path, body=BODY).status_code != 403
+
+
+def test_a_page_that_may_ask_is_answered() -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+    assert client(PAGE).simulate_post(CHAT, json=body, headers={"origin": PAGE}).status_code == 200
