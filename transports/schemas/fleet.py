@@ -205,12 +205,16 @@ class TrailStep(Body, frozen=True):
 
 
 class Explanation(Body, frozen=True):
-    """The steps of a request; ``settled`` is how its last lease ended, if it has."""
+    """The steps of a request; ``settled`` is how its last lease ended, if it has.
+
+    ``load_s`` is how much of that lease's ``lease_s`` went by until a replica was ready, seconds.
+    """
 
     request_id: str
     model: str
     steps: tuple[TrailStep, ...]
     settled: LeaseSettled | None = None
+    load_s: float = 0.0
 
 
 class LoadModel(Body, frozen=True):
