@@ -32,7 +32,8 @@ class NeuronSettings(Section):
     """The ``neuron`` section. Durations in seconds, ``..._mb`` in MiB, limits per model.
 
     ``memory_mb`` caps what each device offers; None is all that it has.
-    ``kv_mb`` is for the keys and values of each model, per device; None is by what is free.
+    ``kv_mb`` is for the keys and values of each model whose catalogue entry does not say, per
+    device; None is by what is free.
     """
 
     name: Name = "local"

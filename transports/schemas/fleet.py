@@ -10,7 +10,8 @@ from transports.schemas.body import Body
 class ModelSpec(Body, frozen=True):
     """One catalogue entry, as the neuron needs it to load the model.
 
-    ``min_device_vram_mb`` is the least memory that each device used must have in total.
+    ``min_device_vram_mb`` is the least memory that each device used must have in total; ``kv_mb``
+    is for keys and values on each, 0 as the neuron sees fit.
     """
 
     id: str
@@ -20,6 +21,7 @@ class ModelSpec(Body, frozen=True):
     min_devices: int = 1
     vram_mb: int = 0
     min_device_vram_mb: int = 0
+    kv_mb: int = 0
 
 
 class DeviceState(Body, frozen=True):
