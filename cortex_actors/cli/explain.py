@@ -12,8 +12,9 @@ from rich.table import Table
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.tables import make_table
 
-_PHASES: Final = (
-    ("lease", "lease_s", "until a replica took it, with the load of its model"),
+PHASES: Final = (
+    ("lease", "lease_s", "until a ready replica took it"),
+    ("load", "load_s", "until a replica of its model was ready"),
     ("queue", "queue_s", "in the engine, until its first step"),
     ("prefill", "prefill_s", "until its first token was drawn"),
     ("decode", "decode_s", "from there to its last"),
@@ -38,7 +39,7 @@ def _explain(args: argparse.Namespace) -> int:
     console.print(_steps(found["steps"]))
     if found["settled"] is not None:
         console.print("")
-        console.print(_phases(found["settled"]))
+        console.print(_phases(found["settled"], found["load_s"]))
     return 0
 
 
@@ -49,11 +50,14 @@ def _steps(steps: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _phases(settled: dict[str, Any]) -> Table:
+def _phases(settled: dict[str, Any], load_s: float) -> Table:
     table = make_table("PHASE", "SECONDS", "WHAT IT IS")
-    for name, key, meaning in _PHASES:
+    # The router times the load and the front end the lease: neither may come out below zero.
+    load_s = min(load_s, settled["lease_s"])
+    settled = {**settled, "load_s": load_s, "lease_s": settled["lease_s"] - load_s}
+    for name, key, meaning in PHASES:
         table.add_row(name, f"{settled[key]:.3f}", meaning)
-    rest = settled["duration_s"] - sum(settled[key] for _, key, _ in _PHASES)
+    rest = settled["duration_s"] - sum(settled[key] for _, key, _ in PHASES)
     table.add_row("write", f"{max(rest, 0.0):.3f}", "everything else: links, encoding, the client")
     table.add_row("total", f"{settled['duration_s']:.3f}", f"outcome: {settled['outcome']}")
     table.add_row("first token", f"{settled['first_token_s']:.3f}", "from the request's arrival")

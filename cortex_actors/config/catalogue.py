@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from cortex_actors.config.fields import ModelId, Name, Seconds, Section
+from cortex_actors.config.fields import Count, ModelId, Name, Seconds, Section
 from neuron_runtime.model_errors import SourceInvalid
 from neuron_runtime.model_source import ModelSource
 from transports.schemas.fleet import ModelSpec
@@ -58,7 +58,8 @@ class CatalogueEntry(Section):
 
     ``pinned_on`` names the only neurons that may hold it (none: any may). A model never makes room
     for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
-    request (None: never); ``keep_load`` finishes a load that nobody waits for any more.
+    request (None: never); ``keep_load`` finishes a load that nobody waits for any more. ``kv_mb``
+    is for its keys and values, per device (None: as the neuron's configuration says).
     ``capabilities`` are what it is said to do until a neuron that has loaded it says so itself.
     """
 
@@ -70,6 +71,7 @@ class CatalogueEntry(Section):
     min_devices: Annotated[int, Field(ge=1, le=64)] = 1
     vram_mb: Annotated[int, Field(ge=0)] = 0
     min_device_vram_mb: Annotated[int, Field(ge=0)] = 0
+    kv_mb: Count | None = None
     min_compute_capability: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
     pinned_on: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     residency_priority: Annotated[int, Field(ge=0)] = 100
@@ -89,6 +91,7 @@ class CatalogueEntry(Section):
             min_devices=self.min_devices,
             vram_mb=self.vram_mb,
             min_device_vram_mb=self.min_device_vram_mb,
+            kv_mb=self.kv_mb or 0,
         )
 
 

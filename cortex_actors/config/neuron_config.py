@@ -36,7 +36,8 @@ class NeuronSettings(Section):
 
     ``memory_mb`` caps what each device offers; None is all that it has.
     ``warm_mb`` is host memory for the weights of models that have been unloaded to make room.
-    ``kv_mb`` is for the keys and values of each model, per device; None is by what is free.
+    ``kv_mb`` is for the keys and values of each model whose catalogue entry does not say, per
+    device; None is by what is free.
     """
 
     name: Name = "local"

@@ -180,7 +180,7 @@ class ModelProcesses:
             threads=max(1, len(os.sched_getaffinity(0)) // len(self._devices)),
             max_running=neuron.max_running,
             max_queued=neuron.max_queued,
-            kv_mb=neuron.kv_mb or 0,
+            kv_mb=self._spec.kv_mb or neuron.kv_mb or 0,
             start_s=neuron.load_deadline_s,
             key_file=neuron.key_file,
             allowed_keys=neuron.gateway_keys,

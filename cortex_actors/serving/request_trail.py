@@ -6,13 +6,18 @@ A request has an id of its own, which begins with the id that its client was tol
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from typing import Final, final
 
 from transports.schemas.fleet import Explanation, LeaseSettled, TrailStep
 
 MOST_REQUESTS: Final = 2000
 MOST_STEPS: Final = 32
+WAITS: Final = "waits"
+LEASED: Final = "leased"
+"""Events: no replica is ready, and one takes the request."""
 
 
 @dataclass(slots=True)
@@ -64,4 +69,13 @@ class RequestTrail:
             if not own:
                 return None
             name, found = own[-1], self._trails[own[-1]]
-        return Explanation(name, found.model, tuple(found.steps), found.settled)
+        return Explanation(
+            name, found.model, tuple(found.steps), found.settled, _load_s(found.steps)
+        )
+
+
+def _load_s(steps: Sequence[TrailStep]) -> float:
+    """How long the last lease was waited for: from the first wait right before it."""
+    before = list(dropwhile(lambda step: step.event != LEASED, reversed(steps)))
+    waits = list(takewhile(lambda step: step.event == WAITS, before[1:]))
+    return round(before[0].at_s - waits[-1].at_s, 6) if waits else 0.0

@@ -34,7 +34,7 @@ from cortex_actors.serving.messages import (
 )
 from cortex_actors.serving.replica_choice import ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
-from cortex_actors.serving.request_trail import RequestTrail
+from cortex_actors.serving.request_trail import LEASED, WAITS, RequestTrail
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
@@ -229,7 +229,7 @@ class Router(SupervisedActor):
         key = self._server_keys.get(replica.neuron, "")
         # PERF: first, for whoever asked waits; what follows wakes threads that would be in the way.
         asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
-        self._note(wanted.request_id, model, "leased", replica.neuron, chosen.why)
+        self._note(wanted.request_id, model, LEASED, replica.neuron, chosen.why)
         self._tell_use(grant, 1)
         return True
 
@@ -250,7 +250,7 @@ class Router(SupervisedActor):
             )
             return
         self._parked.setdefault(model, []).append(asked)
-        self._note(asked.wanted.request_id, model, "waits", detail="no replica is ready")
+        self._note(asked.wanted.request_id, model, WAITS, detail="no replica is ready")
         me = self.ref
         asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
         self._loader.notify(EnsureLoaded(model, me))

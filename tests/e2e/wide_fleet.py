@@ -27,7 +27,8 @@ def entry(model: str, quant: str, vram_mb: int) -> dict[str, Any]:
 class WideFleet:
     """``neurons`` is the memory of each in MiB, by name; ``models`` is the catalogue.
 
-    ``default_models`` are loaded on every neuron; ``settings`` are added to those of each.
+    ``default_models`` are loaded on every neuron but those of ``bare``; ``settings`` are added to
+    those of each.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class WideFleet:
         neurons: dict[str, int],
         models: list[dict[str, Any]],
         default_models: tuple[str, ...] = (),
+        bare: tuple[str, ...] = (),
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -61,7 +63,8 @@ class WideFleet:
                 "runtime_dir": str(directory),
                 **settings,
             }
-            content = {"neuron": neuron, "default_models": list(default_models)}
+            first = [] if name in bare else list(default_models)
+            content = {"neuron": neuron, "default_models": first}
             self._files[name] = self._write(f"{name}.yaml", content)
         listens = {"listen": f"127.0.0.1:{gateway}", "metrics_listen": f"127.0.0.1:{metrics}"}
         self._gateway_file = self._write(
@@ -77,7 +80,7 @@ class WideFleet:
         self._clients: list[openai.OpenAI] = []
 
     def start(self) -> None:
-        """Start all and wait until every neuron serves its default models."""
+        """Start all and wait until every neuron serves what it loads at start."""
         for name in self._files:
             self.start_neuron(name)
         self._start_gateway()

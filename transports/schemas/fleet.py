@@ -10,7 +10,8 @@ from transports.schemas.body import Body
 class ModelSpec(Body, frozen=True):
     """One catalogue entry, as the neuron needs it to load the model.
 
-    ``min_device_vram_mb`` is the least memory that each device used must have in total.
+    ``min_device_vram_mb`` is the least memory that each device used must have in total; ``kv_mb``
+    is for keys and values on each, 0 as the neuron sees fit.
     """
 
     id: str
@@ -20,6 +21,7 @@ class ModelSpec(Body, frozen=True):
     min_devices: int = 1
     vram_mb: int = 0
     min_device_vram_mb: int = 0
+    kv_mb: int = 0
 
 
 class DeviceState(Body, frozen=True):
@@ -219,12 +221,16 @@ class TrailStep(Body, frozen=True):
 
 
 class Explanation(Body, frozen=True):
-    """The steps of a request; ``settled`` is how its last lease ended, if it has."""
+    """The steps of a request; ``settled`` is how its last lease ended, if it has.
+
+    ``load_s`` is how much of that lease's ``lease_s`` went by until a replica was ready, seconds.
+    """
 
     request_id: str
     model: str
     steps: tuple[TrailStep, ...]
     settled: LeaseSettled | None = None
+    load_s: float = 0.0
 
 
 class LoadModel(Body, frozen=True):

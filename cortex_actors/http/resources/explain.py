@@ -32,6 +32,7 @@ class Explain:
                 "request_id": found.request_id,
                 "model": found.model,
                 "steps": [msgspec.structs.asdict(step) for step in found.steps],
+                "load_s": found.load_s,
                 "settled": None if settled is None else msgspec.structs.asdict(settled),
             },
         )

@@ -98,6 +98,22 @@ def test_entries_travel_as_specs(folder: ConfigFolder) -> None:
     assert (spec.id, spec.source, spec.quant) == ("tiny", "file:///models/tiny.gguf", "none")
 
 
+def test_room_for_keys_and_values_travels_with_the_spec(folder: ConfigFolder) -> None:
+    folder.write(
+        "models.yaml",
+        "models: [{id: a, source: 'file:///a', kv_mb: 96}, {id: b, source: 'file:///b'}]\n",
+    )
+    entries = folder.neuron("").catalogue.models
+    assert [entry.spec().kv_mb for entry in entries] == [96, 0]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "much"])
+def test_no_room_for_keys_and_values_is_refused(folder: ConfigFolder, value: str) -> None:
+    folder.write("models.yaml", f"models: [{{id: a, source: 'file:///a', kv_mb: {value}}}]\n")
+    (problem,) = folder.neuron_problems("")
+    assert problem.startswith("models.yaml:1: models[0].kv_mb: ")
+
+
 def test_unknown_names_resolve_to_themselves(folder: ConfigFolder) -> None:
     catalogue = folder.neuron().catalogue
     assert catalogue.resolve("absent") == "absent"

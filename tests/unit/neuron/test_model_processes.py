@@ -66,6 +66,8 @@ class Scene:
         launcher: StubLauncher,
         directory: Path,
         settings: NeuronSettings | None = None,
+        *,
+        kv_mb: int = 0,
     ) -> None:
         self.launcher = launcher
         self.registry = Registry()
@@ -82,7 +84,7 @@ class Scene:
         workplace = Workplace(
             config, directory, "ipc:///none", source, self.links, self.registry, "fake"
         )
-        spec = ModelSpec("m", "file:///m.gguf")
+        spec = ModelSpec("m", "file:///m.gguf", kv_mb=kv_mb)
         self.processes = ModelProcesses(workplace, spec, ("cpu:0", "cpu:1"))
         self.tree = self.start_processes()
 
@@ -221,6 +223,24 @@ def test_an_engine_whose_link_is_lost_is_replaced(scene: Scene) -> None:
 
     assert scene.model.next(EngineEnded).reason.startswith("fenced")
     scene.await_lives(ENGINE, 2)
+
+
+@pytest.mark.parametrize(
+    ("of_model", "of_neuron", "used"), [(0, None, 0), (0, 64, 64), (32, 64, 32), (32, None, 32)]
+)
+def test_a_models_own_room_for_keys_and_values_goes_before_the_neurons(
+    start: Start,
+    launcher: StubLauncher,
+    directory: Path,
+    of_model: int,
+    of_neuron: int | None,
+    used: int,
+) -> None:
+    scene = Scene(start, launcher, directory, NeuronSettings(kv_mb=of_neuron), kv_mb=of_model)
+    (engine,) = (spec for spec in launcher.specs if spec.name == ENGINE)
+    scene.processes.stop()
+
+    assert f"--kv-mb={used}" in engine.args
 
 
 def test_an_engine_that_never_connects_is_replaced(

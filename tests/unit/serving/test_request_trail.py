@@ -34,3 +34,28 @@ def test_it_is_bounded_in_requests_and_in_steps() -> None:
     last = trail.explain("r2")
     assert last is not None
     assert len(last.steps) == MOST_STEPS
+
+
+def test_the_load_is_what_the_last_lease_waited_for() -> None:
+    trail = RequestTrail()
+    for at, event in ((0.0, "waits"), (4.0, "leased"), (5.0, "link_lost")):
+        trail.note("r", "m", event, at)
+    lost = trail.explain("r")
+    assert lost is not None
+    assert lost.load_s == 4.0
+
+    for at, event in ((6.0, "waits"), (7.0, "waits"), (9.0, "leased"), (9.5, "completed")):
+        trail.note("r", "m", event, at)
+    moved = trail.explain("r")
+    assert moved is not None
+    assert moved.load_s == 3.0
+
+
+def test_a_request_that_found_a_ready_replica_waited_for_no_load() -> None:
+    trail = RequestTrail()
+    trail.note("waiting", "m", "waits", 1.0)
+    trail.note("served", "m", "leased", 2.0, "n1")
+    for request_id in ("waiting", "served"):
+        found = trail.explain(request_id)
+        assert found is not None
+        assert found.load_s == 0.0
