@@ -74,6 +74,7 @@ class Models(SupervisedActor):
     ) -> None:
         super().__init__()
         self._pool = WarmPool(warm_mb)
+        self._short: frozenset[str] = frozenset()
         self._catalogue = catalogue
         self._devices = devices
         self._start_model = start_model
@@ -181,7 +182,9 @@ class Models(SupervisedActor):
         self._devices.observe(present)
         for model in self._pool.stranded(present):
             self._end_sleep(model)
-        blocking = self._pool.in_the_way(short_of_memory(message.devices, self._shown()))
+        # Twice in a row: the first may have been measured before the last one fell asleep.
+        before, self._short = self._short, short_of_memory(message.devices, self._shown())
+        blocking = self._pool.in_the_way(before & self._short)
         if blocking is not None:
             _log.warning("device memory has not come back, ended model=%s", blocking)
             self._end_sleep(blocking)
