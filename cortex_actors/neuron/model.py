@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import final
 
@@ -18,6 +17,7 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.monitor import Down
 from cortex_actors.kit.reasons import NORMAL, SHUTDOWN, ExitReason
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.drain import Drain
 from cortex_actors.neuron.messages import (
     DeviceLost,
     DrainAsked,
@@ -66,12 +66,6 @@ class Placement:
     drain_s: float
 
 
-class _Drain(Enum):
-    NONE = "none"
-    UNDER_WAY = "under way"
-    DONE = "done"
-
-
 @final
 class Model(SupervisedActor):
     """Prepares, starts, watches and unloads one model, and tells ``models`` of every change.
@@ -91,8 +85,7 @@ class Model(SupervisedActor):
         self._engine_load = EngineLoad(running=0, waiting=0, capacity=0, context_length=0)
         self._broken: EpochBroken | None = None
         self._failure: Failure | None = None
-        self._drain: _Drain = _Drain.NONE
-        self._drains_begun = 0
+        self._drain = Drain()
         self._keep_warm = False
         self._warm = False
         self._epoch = 0
@@ -236,9 +229,8 @@ class Model(SupervisedActor):
 
     @handles(Drained)
     def _drained(self, message: Drained) -> None:
-        if message.number != self._drains_begun or self._drain is not _Drain.UNDER_WAY:
+        if not self._drain.end(message.number):
             return
-        self._drain = _Drain.DONE
         if self._life.phase is ModelPhase.UNLOADING:
             self._rest()
         elif self._stop_reason is not None:
@@ -247,13 +239,11 @@ class Model(SupervisedActor):
     def _drains(self) -> bool:
         """Have the engine drain; returns whether a Drained is still to come."""
         engine = self._processes.engine
-        if self._drain is _Drain.NONE and engine is not None and self._life.endpoint:
-            self._drain = _Drain.UNDER_WAY
-            self._drains_begun += 1
-            drain_s, number = self._placement.drain_s, self._drains_begun
+        if engine is not None and self._life.endpoint and self._drain.begin():
+            drain_s, number = self._placement.drain_s, self._drain.number
             engine.notify(DrainAsked(drain_s, number))
             self.tell_later(drain_s + DRAIN_SLACK_S, Drained(number))
-        return self._drain is _Drain.UNDER_WAY
+        return self._drain.under_way
 
     @handles(EpochAsleep)
     def _epoch_asleep(self, message: EpochAsleep) -> None:
@@ -270,7 +260,7 @@ class Model(SupervisedActor):
 
     @handles(SleepOverdue)
     def _sleep_overdue(self, message: SleepOverdue) -> None:
-        late = message.number == self._drains_begun and self._life.phase is ModelPhase.UNLOADING
+        late = message.number == self._drain.number and self._life.phase is ModelPhase.UNLOADING
         if late:
             self._finish_unload()
 
@@ -279,7 +269,7 @@ class Model(SupervisedActor):
         engine = self._processes.engine
         if self._life.phase is not ModelPhase.ASLEEP or engine is None:
             return
-        self._drain = _Drain.NONE
+        self._drain.forget()
         self._life.move(ModelPhase.STARTING)
         engine.notify(WakeGroup(self._epoch, WAKE_S))
         self._announce()
@@ -291,12 +281,12 @@ class Model(SupervisedActor):
             self._finish_unload()
             return
         engine.notify(SleepGroup(self._epoch, SLEEP_S))
-        self.tell_later(SLEEP_S + SLEEP_SLACK_S, SleepOverdue(self._drains_begun))
+        self.tell_later(SLEEP_S + SLEEP_SLACK_S, SleepOverdue(self._drain.number))
 
     def _lost_sleep(self) -> None:
         """A process has died: what slept, or was about to, is of no use; what woke starts anew."""
         asleep = self._life.phase is ModelPhase.ASLEEP
-        resting = self._life.phase is ModelPhase.UNLOADING and self._drain is _Drain.DONE
+        resting = self._life.phase is ModelPhase.UNLOADING and self._drain.done
         warm, self._warm = self._warm or self._keep_warm, False
         self._keep_warm = False
         if warm and (asleep or resting):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import final
 
 import msgspec
@@ -28,6 +27,7 @@ from cortex_actors.neuron.messages import (
     Wake,
 )
 from cortex_actors.neuron.model_lifecycle import ModelPhase
+from cortex_actors.neuron.resident import Resident
 from cortex_actors.neuron.warm_pool import Sleeper, WarmPool, short_of_memory
 from cortex_actors.serving.messages import (
     DrainStarted,
@@ -39,7 +39,7 @@ from cortex_actors.serving.messages import (
 )
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
-from transports.link import IncomingRequest, LinkState
+from transports.link import LinkState
 from transports.schemas.fleet import ModelLoaded, ModelSpec, ModelState, ModelUnloaded
 from transports.schemas.link import Failure
 
@@ -48,29 +48,6 @@ _log = logging.getLogger("cortex.models")
 RETRY_FAILED_AFTER_S = 15.0
 RETRY_UNLOADING_AFTER_S = 2.0
 _RESTING = frozenset({ModelPhase.ASLEEP, ModelPhase.UNLOADING, ModelPhase.UNLOADED})
-
-
-@dataclass(slots=True)
-class _Resident:
-    """A model from its first load until it is unloaded; ``ref`` is its actor while that lives.
-
-    A model that has failed has no actor; it is kept to say why, and until somebody tries again.
-    One that sleeps is nobody's but ours; ``then`` is what to load if it ends before it is awake.
-    ``cancelled`` are told when it is gone, for only then can whoever asked count on its devices.
-    """
-
-    spec: ModelSpec
-    since: float
-    state: ModelState
-    ref: ActorRef | None = None
-    failure: Failure | None = None
-    asked: list[IncomingRequest] = field(default_factory=list)
-    unload_asked: list[IncomingRequest] = field(default_factory=list)
-    cancelled: list[IncomingRequest] = field(default_factory=list)
-    unwanted: bool = False
-    weights_mb: int = 0
-    warm: bool = False
-    then: ModelSpec | None = None
 
 
 StartModel = Callable[[ModelSpec, Placed, ActorRef], Future[ActorRef]]
@@ -97,12 +74,13 @@ class Models(SupervisedActor):
     ) -> None:
         super().__init__()
         self._pool = WarmPool(warm_mb)
+        self._short: frozenset[str] = frozenset()
         self._catalogue = catalogue
         self._devices = devices
         self._start_model = start_model
         self._on_states = on_states
         self._clock = clock or MonotonicClock()
-        self._residents: dict[str, _Resident] = {}
+        self._residents: dict[str, Resident] = {}
         self._waiting: dict[str, dict[int, ActorRef]] = {}
 
     def on_start(self) -> None:
@@ -207,7 +185,9 @@ class Models(SupervisedActor):
         self._devices.observe({each.id: each.memory_free_mb for each in message.devices})
         for model in self._pool.stranded(present):
             self._end_sleep(model)
-        blocking = self._pool.in_the_way(short_of_memory(message.devices, self._shown()))
+        # Twice in a row: the first may have been measured before the last one fell asleep.
+        before, self._short = self._short, short_of_memory(message.devices, self._shown())
+        blocking = self._pool.in_the_way(before & self._short)
         if blocking is not None:
             _log.warning("device memory has not come back, ended model=%s", blocking)
             self._end_sleep(blocking)
@@ -283,14 +263,14 @@ class Models(SupervisedActor):
         if isinstance(placed, Failure):
             return placed
         state = ModelState(id=spec.id, state=ModelPhase.PREPARING, devices=placed.devices)
-        resident = self._residents[spec.id] = _Resident(spec, self._clock.now(), state)
+        resident = self._residents[spec.id] = Resident(spec, self._clock.now(), state)
         _log.info("load model=%s devices=%s", spec.id, "+".join(placed.devices))
         started = self._start_model(spec, placed, self.ref)
         self.when_done(started, lambda done: self._started(resident, done))
         self._publish()
         return None
 
-    def _wake(self, resident: _Resident, spec: ModelSpec) -> None:
+    def _wake(self, resident: Resident, spec: ModelSpec) -> None:
         """Have a sleeper serve again, or end it and load anew what it cannot become."""
         resident.since, resident.then = self._clock.now(), spec
         fits = resident.spec == spec and self._devices.place_on(
@@ -305,7 +285,7 @@ class Models(SupervisedActor):
             resident.ref.notify(Wake() if fits else Unload())
         self._publish()
 
-    def _admit(self, resident: _Resident) -> bool:
+    def _admit(self, resident: Resident) -> bool:
         """Make room in the warm tier for a model that serves; the longest asleep go."""
         if resident.state.state != ModelPhase.READY:
             return False
@@ -322,7 +302,7 @@ class Models(SupervisedActor):
             _log.info("end sleep model=%s", model)
             resident.ref.notify(Unload())
 
-    def _started(self, resident: _Resident, started: Future[ActorRef]) -> None:
+    def _started(self, resident: Resident, started: Future[ActorRef]) -> None:
         if started.error is not None:
             self._gone(resident.spec.id, str(started.error))
             return
@@ -331,7 +311,7 @@ class Models(SupervisedActor):
         if resident.unload_asked or resident.unwanted:
             resident.ref.notify(Unload())
 
-    def _refusal(self, resident: _Resident) -> Failure | None:
+    def _refusal(self, resident: Resident) -> Failure | None:
         failed = resident.state.state == ModelPhase.FAILED
         if resident.state.state == ModelPhase.UNLOADING or (resident.unwanted and not failed):
             return Failure(
@@ -356,7 +336,7 @@ class Models(SupervisedActor):
                 self._tell_cancelled(resident)
         self._tell_waiting(model, failure)
 
-    def _tell_cancelled(self, resident: _Resident) -> None:
+    def _tell_cancelled(self, resident: Resident) -> None:
         cancelled, resident.cancelled = resident.cancelled, []
         for request in cancelled:
             request.fail(_cancelled(resident.spec.id))
@@ -365,7 +345,7 @@ class Models(SupervisedActor):
         for asker in self._waiting.pop(model, {}).values():
             asker.notify(LoadFinished(model, failure))
 
-    def _answer_unloaded(self, resident: _Resident) -> None:
+    def _answer_unloaded(self, resident: Resident) -> None:
         asked, resident.unload_asked = resident.unload_asked, []
         for request in asked:
             request.complete(ModelUnloaded(resident.spec.id))

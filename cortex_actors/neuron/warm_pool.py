@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
+from cortex_actors.neuron.model_lifecycle import ModelPhase
 from transports.schemas.fleet import DeviceState, ModelState
 
 # What a driver and a process's own context may take of a device without anyone missing it.
@@ -28,13 +29,18 @@ class Sleeper:
 def short_of_memory(devices: Iterable[DeviceState], models: Iterable[ModelState]) -> frozenset[str]:
     """Return the devices that have less free than the models on them explain.
 
-    A CPU's memory is the host's, where sleepers are reckoned otherwise.
+    Nothing is said of one whose models are on their way: what they take is not known yet. A CPU's
+    memory is the host's, where sleepers are reckoned otherwise.
     """
-    residents = list(models)
+    residents = [model for model in models if model.state != ModelPhase.FAILED]
+    moving = {
+        device for model in residents if model.state != ModelPhase.READY for device in model.devices
+    }
     return frozenset(
         device.id
         for device in devices
         if device.kind != "cpu"
+        and device.id not in moving
         and device.memory_free_mb + _taken_mb(device, residents)
         < (1.0 - _MOST_MISSED) * device.memory_total_mb
     )

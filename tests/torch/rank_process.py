@@ -18,13 +18,17 @@ STOP_WAIT_S = 5.0
 
 
 class Job(msgspec.Struct):
-    """A model to load and steps to run. ``logits_file`` gets a row per step, from rank 0."""
+    """A model to load and steps to run. ``logits_file`` gets a row per step, from rank 0.
+
+    One that ``sleeps`` does so after the steps, wakes and runs them again.
+    """
 
     model_dir: str
     steps: tuple[Step, ...]
     rendezvous: str
     dtype: str = "float32"
     logits_file: str = ""
+    sleeps: bool = False
 
     def shard(self, rank: int, world_size: int) -> LoadShard:
         """Return what one rank is to load."""
@@ -121,10 +125,14 @@ def _do(job: Job, rank: int, world_size: int) -> Report:
     try:
         loaded = backend.load(job.shard(rank, world_size))
         watch_logits(backend, rows)
-        for step in job.steps:
-            started = time.perf_counter()
-            tokens += [sampled.token for sampled in backend.step(step).tokens]
-            step_s.append(time.perf_counter() - started)
+        for turn in range(1 + job.sleeps):
+            if turn:
+                backend.sleep()
+                backend.wake()
+            for step in job.steps:
+                started = time.perf_counter()
+                tokens += [sampled.token for sampled in backend.step(step).tokens]
+                step_s.append(time.perf_counter() - started)
     except BackendError as error:
         return Report(code=error.code, message=error.message)
     finally:

@@ -23,7 +23,7 @@ ANSWER_TOKENS = 10
 class Comparison:
     """A job for a group, and the same steps on a single rank in this process."""
 
-    def __init__(self, model_dir: Path, prompt: tuple[int, ...], place: Path, **job: str) -> None:
+    def __init__(self, model_dir: Path, prompt: tuple[int, ...], place: Path, **job: Any) -> None:
         self.answer = reference(model_dir, prompt, ANSWER_TOKENS)
         self._model_dir = model_dir
         self.job = Job(
@@ -82,6 +82,17 @@ def test_qwen3_is_divided_among_two_ranks_that_meet_over_tcp(
     model_dir = make_model("qwen3", attention_bias=True, vocab_size=201)
     comparison = Comparison(model_dir, SMALL_PROMPT, tmp_path, rendezvous=meeting)
     comparison.check(run_group(2, [comparison.job])[0])
+
+
+def test_ranks_that_have_slept_are_still_one_group(make_model: MakeModel, tmp_path: Path) -> None:
+    model_dir = make_model("qwen3")
+    answer = reference(model_dir, SMALL_PROMPT, ANSWER_TOKENS)
+    steps = teacher_steps(SMALL_PROMPT, answer)
+    job = Job(str(model_dir), steps, (tmp_path / "meeting").as_uri(), sleeps=True)
+    reports = run_group(2, [job])[0]
+
+    assert [report.message for report in reports] == ["", ""]
+    assert list(reports[0].tokens) == [*answer, *answer]
 
 
 def test_four_ranks_share_two_key_value_heads_and_refuse_what_does_not_divide(

@@ -203,6 +203,10 @@ def test_sleepers_go_when_device_memory_has_not_come_back(
 ) -> None:
     actor = sleep(scene)
     device = DeviceState("cpu:0", "cuda", "as if a GPU", 1000, free_mb)
+    actor.heard(Unload)
+    scene.models.notify(DevicesMeasured((device,)))
+    settle(scene.models)
+    assert actor.heard(Unload) == []
     scene.models.notify(DevicesMeasured((device,)))
     settle(scene.models)
 

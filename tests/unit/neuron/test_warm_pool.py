@@ -104,4 +104,8 @@ def test_a_device_lacks_memory_that_neither_models_nor_a_driver_explain() -> Non
     devices = (device("cuda:0", 500), device("cuda:1", 499), device("cuda:2", 899))
 
     assert short_of_memory(devices, (pair,)) == {"cuda:1", "cuda:2"}
+    coming = (ModelState("n", "starting", devices=("cuda:2",)),)
+    failed = (ModelState("n", "failed", devices=("cuda:0",), memory_mb=500),)
+    assert short_of_memory(devices, (pair, *coming)) == {"cuda:1"}
+    assert short_of_memory(devices[:1], failed) == {"cuda:0"}
     assert short_of_memory((device("cpu:0", 0, "cpu"),), ()) == frozenset()
