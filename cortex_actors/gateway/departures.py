@@ -53,12 +53,12 @@ class Departures:
         self._wishes[model] = _Wish(leaving, [waiter])
         return effects
 
-    def ended(self, model: str, connection: int, failure: Failure | None) -> Effects:
+    def ended(self, model: str, connection: int, failure: Failure | None, now: float) -> Effects:
         """One replica's unload has ended; that of one that was not asked for changes nothing."""
         neuron = self._neurons.pop((model, connection), None)
         if neuron is None:
             return []
-        self._fleet.left(neuron, model, gone=has_left(failure))
+        self._fleet.left(neuron, model, now, gone=has_left(failure))
         wish = self._wishes.get(model)
         if wish is None or connection not in wish.connections:
             return []

@@ -7,7 +7,7 @@ zero count as zero, models that nobody asked for count as residents, unknown sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -20,6 +20,8 @@ from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
 TOGETHER_S: Final = 5.0
 FREEZE_S: Final = 30.0
 FRESH_S: Final = 5.0
+LAG_S: Final = 2.0
+"""How much older than the answer to an unload a later report can be."""
 _LEAST_FOR_DOUBT: Final = 3
 _BYTES_A_SECOND_MB: Final = 200.0
 """How fast a model of unknown speed is taken to load."""
@@ -32,7 +34,9 @@ _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 class _Neuron:
     """One neuron: ``changed`` since its last report, when memory may be on its way back.
 
-    What is ``reserved`` is so until the model is ``loaded`` and the neuron's own account has it.
+    What it says of the ``departed`` until then may be older than their leaving, for answers
+    overtake reports. What is ``reserved`` is so until the model is ``loaded`` and the neuron's own
+    account has it.
     """
 
     state: NeuronState
@@ -40,6 +44,7 @@ class _Neuron:
     models: dict[str, ModelState]
     went_at: float | None = None
     leaving: set[str] = field(default_factory=set)
+    departed: dict[str, float] = field(default_factory=dict)
     reserved: dict[str, Resident] = field(default_factory=dict)
     loaded: set[str] = field(default_factory=set)
     changed: bool = False
@@ -84,13 +89,19 @@ class FleetTable:
         models = {model.id: model for model in state.models}
         if known is None or known.connection != connection:
             known = self._neurons[state.name] = _Neuron(state, connection, models)
-        known.state, known.models, known.changed = state, models, False
+        known.departed = {
+            model: until
+            for model, until in known.departed.items()
+            if model in models and until > now
+        }
+        known.state, known.models, known.changed = state, models, bool(known.departed)
+        _hide(known, known.departed)
         known.went_at = None if state.state == "up" else known.went_at or now
         _settle(known)
         for model in models:
             self._used_at.setdefault((model, state.name), now)
         self.look(now)
-        return before != _routed(state)
+        return before != _routed(known.state)
 
     def lost(self, name: str, connection: int, now: float) -> None:
         """The connection is over, and with it what the neuron said of its models."""
@@ -133,7 +144,7 @@ class FleetTable:
         """From now on nothing is routed to this replica."""
         self._neurons[neuron].leaving.add(model)
 
-    def left(self, neuron: str, model: str, *, gone: bool) -> None:
+    def left(self, neuron: str, model: str, now: float, *, gone: bool) -> None:
         """Its unload has ended; what the neuron said of a model that is ``gone`` is out of date."""
         known = self._neurons.get(neuron)
         if known is None:
@@ -141,9 +152,8 @@ class FleetTable:
         known.leaving.discard(model)
         known.changed = True
         if gone:
-            known.models.pop(model, None)
-            models = tuple(each for each in known.state.models if each.id != model)
-            known.state = msgspec.structs.replace(known.state, models=models)
+            known.departed[model] = now + LAG_S
+            _hide(known, (model,))
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -200,14 +210,8 @@ class FleetTable:
         return max((self.record(model, name).memory_mb for name in self._neurons), default=0)
 
     def is_accounted(self, neuron: str) -> bool:
-        """Whether the neuron has said how much is free since the last model left it.
-
-        What it said when it still knew of that model may show memory free that was never measured
-        as taken.
-        """
-        known = self._neurons[neuron]
-        gone = [each for each in known.models.values() if each.id not in known.leaving]
-        return not known.changed and all(each.state != "unloading" for each in gone)
+        """Whether the neuron has said how much is free since the last model left it."""
+        return not self._neurons[neuron].changed
 
     def is_idle(self, neuron: str) -> bool:
         """Whether nothing runs, loads or leaves there."""
@@ -291,6 +295,13 @@ class FleetTable:
 def _routed(state: NeuronState) -> object:
     models = [(each.id, each.state, each.endpoint, each.capacity) for each in state.models]
     return state.state, state.boot, models
+
+
+def _hide(neuron: _Neuron, models: Collection[str]) -> None:
+    if models:
+        shown = tuple(each for each in neuron.state.models if each.id not in models)
+        neuron.state = msgspec.structs.replace(neuron.state, models=shown)
+        neuron.models = {each.id: each for each in shown}
 
 
 def _settle(neuron: _Neuron) -> None:

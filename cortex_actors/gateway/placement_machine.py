@@ -161,7 +161,7 @@ class PlacementMachine:
         """A connection is over; nothing that was asked over it will be answered."""
         effects: Effects = []
         for model in self._departures.over(connection):
-            effects += self._unload_ended(model, connection, lost(neuron, model, "unloading"))
+            effects += self._unload_ended(model, connection, lost(neuron, model, "unloading"), now)
         self.fleet.lost(neuron, connection, now)
         for job in [each for each in self._jobs.values() if each.connection == connection]:
             failure = lost(neuron, job.entry.id, "loading")
@@ -187,7 +187,7 @@ class PlacementMachine:
         self, model: str, connection: int, failure: Failure | None, now: float
     ) -> Effects:
         """The one terminal event of a ``StartUnload``."""
-        effects = self._unload_ended(model, connection, failure)
+        effects = self._unload_ended(model, connection, failure, now)
         return effects + self._verify(now) + self._drive(now)
 
     def tick(self, now: float) -> Effects:
@@ -298,7 +298,7 @@ class PlacementMachine:
     def _load_failed(self, job: _Job, failure: Failure, now: float) -> Effects:
         effects: Effects = []
         if failure.code == FailureCode.CANCELLED:
-            self.fleet.left(job.neuron, job.entry.id, gone=True)
+            self.fleet.left(job.neuron, job.entry.id, now, gone=True)
         if failure.code == FailureCode.CANCELLED and job.waiters:
             self.fleet.release(job.neuron, job.entry.id)
             job.phase = Phase.QUEUED
@@ -331,8 +331,10 @@ class PlacementMachine:
         self._upkeep.unloaded(model, neuron)
         return self._departures.start(model, neuron, keep_warm=keep_warm)
 
-    def _unload_ended(self, model: str, connection: int, failure: Failure | None) -> Effects:
-        effects = self._departures.ended(model, connection, failure)
+    def _unload_ended(
+        self, model: str, connection: int, failure: Failure | None, now: float
+    ) -> Effects:
+        effects = self._departures.ended(model, connection, failure, now)
         for job in list(self._jobs.values()):
             if job.phase is Phase.EVICTING and job.connection == connection:
                 job.victims.discard(model)

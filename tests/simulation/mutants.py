@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cortex_actors.gateway import placement_policy
-from cortex_actors.gateway.fleet_table import COMING, FleetTable, Standing
+from cortex_actors.gateway.fleet_table import FleetTable, Standing
 from cortex_actors.gateway.messages import LinkLost
 from cortex_actors.gateway.neuron_connection import NeuronConnection
 from cortex_actors.gateway.placement_effects import Effects
@@ -75,27 +75,11 @@ def _starts_anew_for_everyone(
     return _WANT(self, model, waiter, now, insist=insist)
 
 
-def _takes_any_answer(
-    self: PlacementMachine, model: str, connection: int, failure: Failure | None, now: float
-) -> Effects:
-    job = self._jobs.get(model)
-    return _LOAD_ENDED(self, model, job.connection if job else 0, failure, now)
-
-
 def _knows_no_classes(self: PlacementMachine, model: str, now: float) -> Standing:
     return Standing(_STANDING(self, model, now).memory_mb, priority=0)
 
 
-def _comes_though_it_leaves(self: FleetTable, model: str) -> str | None:
-    for name, known in self._neurons.items():
-        state = known.models.get(model)
-        if known.state.state == "up" and state is not None and state.state in COMING:
-            return name
-    return None
-
-
 _WANT = PlacementMachine.want
-_LOAD_ENDED = PlacementMachine.load_ended
 _STANDING = PlacementMachine._standing
 
 
@@ -147,12 +131,10 @@ MUTANTS = (
     _instead(FleetTable, "reserve", _nothing),
     _instead(FleetTable, "_is_busy", lambda *_: False),
     _instead(FleetTable, "is_accounted", lambda *_: True),
-    _instead(FleetTable, "coming", _comes_though_it_leaves),
     _instead(placement_policy, "may_displace", lambda *_: True),
     _instead(PlacementMachine, "_standing", _knows_no_classes),
     _instead(PlacementMachine, "want", _starts_anew_for_everyone),
     _instead(PlacementMachine, "lost", _only_notes_the_loss),
-    _instead(PlacementMachine, "load_ended", _takes_any_answer),
     _instead(PlacementMachine, "_has_room", lambda *_: True),
     _instead(LeaseTable, "release_all", _no_effects),
     _instead(GenerationFlow, "_settle", lambda *_, **__: ()),

@@ -206,6 +206,8 @@ def _faults(
             target = f"f{rng.randrange(front_ends)}"
         elif kind == "kill_gateway":
             target = "gateway"
+        if target in {each.target for each in faults if each.kind.startswith("kill_")}:
+            continue
         at = rng.random() * (quiet_s - 0.5)
         faults.append(Fault(at, kind, target, min(rng.choice((0.5, 2.0, quiet_s)), quiet_s - at)))
     return tuple(sorted(faults, key=lambda each: each.at))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from cortex_actors.gateway.fleet_table import FRESH_S
+from cortex_actors.gateway.fleet_table import FRESH_S, LAG_S
 from cortex_actors.gateway.load_failures import EARLY_S, FIRST_WAIT_S
 from cortex_actors.gateway.placement_effects import (
     CancelLoad,
@@ -156,9 +156,22 @@ def test_a_cancelled_load_that_is_wanted_again_waits_until_the_neuron_shows_it_g
     machine.want("m", 2, 1.0)
 
     assert machine.load_ended("m", 1, Failure(FailureCode.CANCELLED, "cancelled"), 2.0) == []
-    assert machine.reported(neuron_state("n1", model_state("m", "unloading")), 1, 2.1) == []
+    assert machine.reported(neuron_state("n1", model_state("m", "starting")), 1, 2.1) == []
+    assert machine.reported(neuron_state("n1", model_state("m", "unloading")), 1, 2.2) == []
     again = machine.reported(neuron_state("n1"), 1, 2.5)
     assert [type(each) for each in again] == [StartLoad]
+
+
+def test_a_neuron_that_goes_on_listing_what_has_left_is_believed_in_the_end() -> None:
+    machine = placement(entry("m", keep_loaded_s=5.0))
+    machine.reported(neuron_state("n1", ready()), 1, 0.0)
+    assert machine.tick(10.0) == [StartUnload("n1", 1, "m")]
+    machine.unload_ended("m", 1, None, 11.0)
+    machine.reported(neuron_state("n1", ready()), 1, 11.5)
+    assert not machine.fleet.is_servable("m")
+
+    machine.reported(neuron_state("n1", ready()), 1, 11.0 + LAG_S)
+    assert machine.fleet.is_servable("m")
 
 
 # -- eviction over time ---------------------------------------------------------------------------
