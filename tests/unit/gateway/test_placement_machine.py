@@ -165,7 +165,7 @@ def test_a_cancelled_load_that_is_wanted_again_waits_until_the_neuron_shows_it_g
 def test_a_neuron_that_goes_on_listing_what_has_left_is_believed_in_the_end() -> None:
     machine = placement(entry("m", keep_loaded_s=5.0))
     machine.reported(neuron_state("n1", ready()), 1, 0.0)
-    assert machine.tick(10.0) == [StartUnload("n1", 1, "m")]
+    assert machine.tick(10.0) == [StartUnload("n1", 1, "m", keep_warm=True)]
     machine.unload_ended("m", 1, None, 11.0)
     machine.reported(neuron_state("n1", ready()), 1, 11.5)
     assert not machine.fleet.is_servable("m")
