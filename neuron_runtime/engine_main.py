@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from neuron_runtime.child import Begin, ChildProcess
+from neuron_runtime.child import ChildProcess
 from neuron_runtime.drop_reporter import DropReporter
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.daemon_link import DaemonLink, Reports
@@ -47,21 +47,16 @@ CONNECT_S = 30.0
 _DAEMON_LIVENESS = LivenessPolicy(ping_s=5.0, suspect_s=30.0, down_s=120.0, busy_exempt=True)
 
 
-def main(argv: Sequence[str] | None = None, begin: Begin = ChildProcess.begin) -> ExitCode:
+def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Serve the model until the daemon's link ends; return how that went. Main thread."""
     arguments = _parser().parse_args(argv)
-    child = begin(arguments)
+    child = ChildProcess.begin(arguments)
     try:
         new_engine = _read_model(arguments)
     except (TokenizerError, FactsError, ModelFilesError) as error:
         _log.error("cannot serve model=%s: %s", arguments.model_id, error)
         return ExitCode.CONFIG
     return _Process(arguments, child, new_engine).run()
-
-
-def prepare(argv: Sequence[str]) -> None:
-    """Do nothing: what an engine needs has been imported with this module."""
-    del argv
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,8 +5,8 @@ defence) fires when the *thread* that forked exits. A child inherits nothing but
 the read end of its death pipe; we hold the only write end, so our end, however it comes, is EOF for
 every child.
 
-A standby is a child that waits, its imports done, to become the next one that it fits. It has no
-slot and no incarnation before that, and is watched and reaped like any other.
+A fork server is a child that has done the imports of others, which are then its copies: adopted by
+us, watched and reaped like any other. Whatever it cannot do, or not in time, is executed instead.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from functools import partial
 from typing import final
 
 from neuron_runtime.exit_codes import ExitKind, ExitReason
+from neuron_runtime.fork_server import ForkServer
 from neuron_runtime.process import (
     CloseDeathPipe,
     NotifyExit,
@@ -32,10 +33,11 @@ from neuron_runtime.process import (
     ReportUnkillable,
     SendSignal,
 )
-from neuron_runtime.process_spec import OnExit, ProcessExit, ProcessSpec, StandbySpec
+from neuron_runtime.process_spec import ForkServerSpec, OnExit, ProcessExit, ProcessSpec
 from neuron_runtime.spawned_process import SpawnedProcess
 
 __all__ = [
+    "ForkServerSpec",
     "Launcher",
     "LauncherStopped",
     "OnExit",
@@ -43,7 +45,6 @@ __all__ = [
     "ProcessHandle",
     "ProcessSpec",
     "SpawnFailed",
-    "StandbySpec",
 ]
 
 _log = logging.getLogger("cortex.launcher")
@@ -51,6 +52,8 @@ _log = logging.getLogger("cortex.launcher")
 GRACE_S = 5.0
 TERM_S = 3.0
 _SPAWN_TIMEOUT_S = 30.0
+
+Started = Future["ProcessHandle"]
 
 
 class LauncherStopped(Exception):
@@ -90,26 +93,27 @@ class Launcher:
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_fd, selectors.EVENT_READ)
+        self._selector.register(self._wake_fd, selectors.EVENT_READ, self._on_wake)
         self._children: dict[ProcessHandle, SpawnedProcess] = {}
         self._guard = threading.Lock()  # SAFETY: orders ``call`` against the closing of the wake fd
         self._closed = False
         self._stopping = False
-        self.standbys: tuple[ProcessHandle, ...] = ()
-        """Who waits to be assigned. Any thread may read it."""
+        self._fork_server: ForkServer | None = None
+        self.fork_server: ProcessHandle | None = None
+        """The process that others are copies of. Any thread may read it."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def spawn(self, spec: ProcessSpec) -> ProcessHandle:
-        """Start a child and return once it has been executed. Any thread but the launcher's.
+        """Start a child and return once it runs. Any thread but the launcher's.
 
-        A standby that fits becomes that child; then nothing is left to execute.
+        It is a copy of the fork server, if there is one that may become it; else it is executed.
 
         Raises:
             LauncherStopped: ``stop`` has been called.
             SpawnFailed: The operating system refused.
         """
-        started: Future[ProcessHandle] = Future()
+        started: Started = Future()
         if not self.call(partial(self._on_spawn, spec, started)):
             raise LauncherStopped(spec.name)
         try:
@@ -119,9 +123,9 @@ class Launcher:
             msg = f"cannot start {spec.name}: no answer within {_SPAWN_TIMEOUT_S} s"
             raise SpawnFailed(msg) from None
 
-    def prepare(self, standby: StandbySpec) -> None:
-        """Start what is missing of these standbys; returns at once."""
-        self.call(partial(self._on_prepare, standby))
+    def preload(self, spec: ForkServerSpec) -> None:
+        """Start a fork server if there is none; returns at once."""
+        self.call(partial(self._on_preload, spec))
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Kill what is left, reap it, end the thread. Returns whether all that was done in time."""
@@ -152,10 +156,7 @@ class Launcher:
     def _run(self) -> None:
         while not (self._stopping and not self._children and self._commands.empty()):
             for key, _ in self._selector.select(self._timeout_s()):
-                if key.data is None:
-                    os.eventfd_read(self._wake_fd)
-                else:
-                    self._reap(key.data)
+                key.data()
             while not self._commands.empty():
                 self._commands.get()()
             self._tick()
@@ -166,67 +167,89 @@ class Launcher:
         self._selector.close()
         os.close(self._wake_fd)
 
+    def _on_wake(self) -> None:
+        os.eventfd_read(self._wake_fd)
+
     def _timeout_s(self) -> float | None:
         wakes = [c.life.wake_at for c in self._children.values() if c.life.wake_at is not None]
+        if self._fork_server is not None and self._fork_server.wake_at is not None:
+            wakes.append(self._fork_server.wake_at)
         return max(0.0, min(wakes) - time.monotonic()) if wakes else None
 
     def _tick(self) -> None:
         now = time.monotonic()
+        server, handle = self._fork_server, self.fork_server
+        if server and handle and server.wake_at is not None and now >= server.wake_at:
+            server.wake_at = None
+            self.on_kill(handle, ExitKind.STALLED)
         for handle, child in list(self._children.items()):
             self._execute(handle, child, child.life.tick(now))
 
-    def _on_spawn(self, spec: ProcessSpec, started: Future[ProcessHandle]) -> None:
-        if not started.set_running_or_notify_cancel():
-            return
+    def _on_spawn(self, spec: ProcessSpec, started: Started) -> None:
         if self._stopping:
-            started.set_exception(LauncherStopped(spec.name))
+            _fail(started, LauncherStopped(spec.name))
+            return
+        server = self._fork_server
+        if server is None or not server.ask(spec, started, time.monotonic()):
+            self._start(spec, started)
+
+    def _start(self, spec: ProcessSpec, started: Started) -> None:
+        try:
+            child = SpawnedProcess.start(spec)
+        except OSError as error:
+            _fail(started, SpawnFailed(f"cannot start {spec.name}: {error}"))
+            return
+        self._started(child, started)
+
+    def _started(self, child: SpawnedProcess, started: Started) -> None:
+        handle = self._add(child)
+        if started.set_running_or_notify_cancel():
+            started.set_result(handle)
+        else:
+            self.on_kill(handle, ExitKind.FENCED)
+
+    def _on_preload(self, spec: ForkServerSpec) -> None:
+        if self._stopping or self._fork_server is not None:
             return
         try:
-            handle = self._assign(spec) or self._add(SpawnedProcess.start(spec))
+            server = ForkServer.start(spec, time.monotonic())
         except OSError as error:
-            started.set_exception(SpawnFailed(f"cannot start {spec.name}: {error}"))
+            _log.warning("no fork server: %s", error)
             return
-        started.set_result(handle)
+        self._fork_server, self.fork_server = server, self._add(server.process)
+        self._selector.register(server.channel, selectors.EVENT_READ, self._on_forked)
 
-    def _on_prepare(self, standby: StandbySpec) -> None:
-        waiting = [c for c in self._children.values() if c.standby == standby]
-        for _ in range(standby.count - len(waiting) if not self._stopping else 0):
-            try:
-                self._add(SpawnedProcess.start_standby(standby, time.monotonic()))
-            except OSError as error:
-                _log.warning("no standby module=%s: %s", standby.module, error)
-                return
+    def _on_forked(self) -> None:
+        server = self._fork_server
+        for asked, reply in server.replies(time.monotonic()) if server else ():
+            if reply.pid:
+                self._started(SpawnedProcess(asked.spec, reply.pid, asked.death_fd), asked.started)
+            else:
+                _log.warning("no copy name=%s: %s", asked.spec.name, reply.error)
+                os.close(asked.death_fd)
+                self._start(asked.spec, asked.started)
 
-    def _assign(self, spec: ProcessSpec) -> ProcessHandle | None:
-        now = time.monotonic()
-        for waiting in self.standbys:
-            child = self._children[waiting]
-            if child.assign(spec, now):
-                del self._children[waiting]
-                self._selector.unregister(child.pidfd)
-                return self._add(child)
-        return None
+    def _on_fork_server_gone(self) -> None:
+        self._on_forked()
+        server = self._fork_server
+        self._fork_server = self.fork_server = None
+        if server is not None:
+            self._selector.unregister(server.channel)
+            for asked in server.close():
+                # A copy of which we were not told reads EOF, and ends.
+                os.close(asked.death_fd)
+                self._on_spawn(asked.spec, asked.started)
 
     def _add(self, child: SpawnedProcess) -> ProcessHandle:
         spec = child.spec
-        handle = ProcessHandle(spec, child.popen.pid, self)
-        assigned = child.life.state is ProcessState.RUNNING
+        handle = ProcessHandle(spec, child.pid, self)
         child.life.started()
         self._children[handle] = child
-        self._selector.register(child.pidfd, selectors.EVENT_READ, handle)
-        self._note_standbys()
+        self._selector.register(child.pidfd, selectors.EVENT_READ, partial(self._reap, handle))
         _log.info(
-            "%s name=%s slot=%d inc=%d pid=%d",
-            "assigned" if assigned else "spawned",
-            spec.name,
-            spec.slot,
-            spec.inc,
-            handle.pid,
+            "spawned name=%s slot=%d inc=%d pid=%d", spec.name, spec.slot, spec.inc, handle.pid
         )
         return handle
-
-    def _note_standbys(self) -> None:
-        self.standbys = tuple(h for h, child in self._children.items() if child.standby)
 
     def _on_shutdown(self) -> None:
         self._stopping = True
@@ -235,13 +258,14 @@ class Launcher:
 
     def _reap(self, handle: ProcessHandle) -> None:
         child = self._children[handle]
-        returncode = child.popen.poll()
+        returncode = child.reap()
         if returncode is None:
             return
         del self._children[handle]
         self._selector.unregister(child.pidfd)
         child.close()
-        self._note_standbys()
+        if handle is self.fork_server:
+            self._on_fork_server_gone()
         self._execute(handle, child, child.life.exited(returncode))
 
     def _execute(
@@ -266,6 +290,11 @@ class Launcher:
             spec.on_exit(ProcessExit(spec.slot, spec.inc, handle.pid, reason))
         except Exception:  # noqa: BLE001 - an owner's mistake must not end the immortal thread
             _log.exception("on_exit failed name=%s inc=%d", spec.name, spec.inc)
+
+
+def _fail(started: Started, error: Exception) -> None:
+    if started.set_running_or_notify_cancel():
+        started.set_exception(error)
 
 
 def _send(pidfd: int, signum: signal.Signals) -> None:

@@ -38,31 +38,18 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
 
-    def arguments(self, death_fd: int) -> list[str]:
-        """Return what ``module`` is given on its command line."""
-        identity = ["--slot", f"{self.slot}", "--inc", f"{self.inc}", "--name", self.name]
-        return [*self.args, *identity, "--death-fd", f"{death_fd}"]
+    def arguments(self) -> list[str]:
+        """Return what ``module`` is given on its command line, before ``--death-fd``."""
+        return [*self.args, "--slot", f"{self.slot}", "--inc", f"{self.inc}", "--name", self.name]
 
 
 @dataclass(frozen=True, slots=True)
-class StandbySpec:
-    """Processes to have ready: ``count`` that have imported what ``module`` needs.
+class ForkServerSpec:
+    """A process to make others from: its copies run ``modules``; it imports those and ``imports``.
 
-    ``prepare`` are the arguments on which it depends what that is. ``on_exit`` is told of one that
-    ended while it waited, with slot and incarnation 0: a process has none until it is assigned.
+    ``on_exit`` is told of the server's own end, with slot and incarnation 0.
     """
 
-    module: str
-    prepare: tuple[str, ...]
-    count: int
+    modules: tuple[str, ...]
+    imports: tuple[str, ...]
     on_exit: OnExit
-    nice: int = 0
-
-    def fits(self, spec: ProcessSpec) -> bool:
-        """Say whether a process of ours can become the one that ``spec`` describes."""
-        return (
-            spec.module == self.module
-            and spec.nice == self.nice
-            and not spec.env
-            and set(self.prepare) <= set(spec.args)
-        )

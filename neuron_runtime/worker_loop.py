@@ -24,7 +24,9 @@ from transports.schemas.group import (
     EmbedStep,
     InjectFault,
     LoadShard,
+    SleepShard,
     Step,
+    WakeShard,
 )
 from transports.schemas.link import Failure
 
@@ -141,6 +143,12 @@ class WorkerLoop:
                 self._faults.trip(Phase.BEFORE)
                 self._backend.clear()
                 return CacheCleared(self._rank)
+            case SleepShard():
+                self._faults.trip(Phase.BEFORE)
+                return self._backend.sleep()
+            case WakeShard():
+                self._faults.trip(Phase.BEFORE)
+                return self._backend.wake()
             case _:
                 name = type(operation).__name__
                 raise BackendError(FailureCode.INVALID_REQUEST, f"a rank cannot execute {name}")

@@ -1,7 +1,9 @@
-"""Which processes still run."""
+"""Which processes still run, and that none outlives the tests."""
 
 from __future__ import annotations
 
+import ctypes
+import signal
 from collections.abc import Iterable
 
 import psutil
@@ -26,3 +28,9 @@ def command_line(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.NoSuchProcess:
         return []
+
+
+def die_with_the_tests() -> None:
+    """A test run that is killed has no time to stop its daemons."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -98,7 +98,10 @@ def test_importing_every_actor_and_transport_module_leaves_torch_alone() -> None
     ]
     code = (
         "import importlib, sys\n"
-        f"for name in {names!r}: importlib.import_module(name)\n"
+        f"for name in {names!r}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as ex:\n"
+        "        if not ex.name.startswith('opentelemetry'): raise  # an extra\n"
         f"print(sorted({HEAVY!r}.intersection(sys.modules)))"
     )
     assert _run(code) == "[]"

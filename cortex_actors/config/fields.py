@@ -110,6 +110,14 @@ def _devices(value: Any) -> DeviceChoice:
     return parse_devices(_text(value, "auto, cpu, cpu:3 or cuda:0,1"))
 
 
+def _origins(value: Any) -> Any:
+    if value in ("*", ["*"]):
+        return ("*",)
+    if isinstance(value, list) and "*" in value:
+        raise ValueError("should be a list of origins, or '*' alone")
+    return value
+
+
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 ListenEndpoint = Annotated[str, BeforeValidator(_listen_endpoint)]
 ConnectEndpoint = Annotated[str, BeforeValidator(_connect_endpoint)]
@@ -121,4 +129,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+StallSeconds = Annotated[float, Field(ge=30, le=86_400, allow_inf_nan=False)]
+"""Three of the notes by which an engine tells that a text goes on, at least."""
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_origins), Field(strict=False)]
 LogLevel = Literal["debug", "info", "warning", "error"]

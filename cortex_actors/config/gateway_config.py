@@ -17,11 +17,14 @@ from cortex_actors.config.fields import (
     LogLevel,
     Name,
     OptionalFilePath,
+    Origins,
     RuntimeDirectory,
     Seconds,
     Section,
+    StallSeconds,
 )
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 
 
 @final
@@ -34,9 +37,12 @@ class GatewaySettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
+    cors_origins: Origins = Field(default=[], validate_default=True)
     load_deadline_s: Seconds = 600.0
+    stall_s: StallSeconds = 300.0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
+    telemetry: TelemetrySettings = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     log_level: LogLevel = "info"
 

@@ -19,12 +19,15 @@ from cortex_actors.config.fields import (
     ModelId,
     Name,
     OptionalFilePath,
+    Origins,
     RuntimeDirectory,
     Seconds,
     Section,
+    StallSeconds,
 )
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 
 
 @final
@@ -32,6 +35,7 @@ class NeuronSettings(Section):
     """The ``neuron`` section. Durations in seconds, ``..._mb`` in MiB, limits per model.
 
     ``memory_mb`` caps what each device offers; None is all that it has.
+    ``warm_mb`` is host memory for the weights of models that have been unloaded to make room.
     ``kv_mb`` is for the keys and values of each model whose catalogue entry does not say, per
     device; None is by what is free.
     """
@@ -49,12 +53,16 @@ class NeuronSettings(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
+    cors_origins: Origins = Field(default=[], validate_default=True)
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0
-    standby: Annotated[int, Field(ge=0, le=64)] = 1
+    preload: bool = True
+    stall_s: StallSeconds = 300.0
+    warm_mb: Annotated[int, Field(ge=0)] = 0
     drain_s: Seconds = 5.0
     stored_responses: StoredResponses = Field(default={}, validate_default=True)
+    telemetry: TelemetrySettings = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     chaos: bool = False
     log_level: LogLevel = "info"

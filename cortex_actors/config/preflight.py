@@ -21,10 +21,12 @@ from cortex_actors.config.gateway_config import GatewayConfig
 from cortex_actors.config.link_keys import client_keys, server_keys
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
 from cortex_actors.config.preflight_models import check_default_models
+from cortex_actors.config.telemetry import TelemetrySettings
 from transports import endpoints
 from transports.errors import EndpointError, KeyFileError
 
 _RUNTIME_DIR_BYTES = 60  # socket paths below it must fit into endpoints.IPC_PATH_BYTES
+_TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _NEEDED_PACKAGES = ("torch", "transformers", "safetensors", "gguf")
 
 
@@ -37,6 +39,7 @@ def check_gateway_host(config: GatewayConfig) -> tuple[Problem, ...]:
         _check_listen("gateway.metrics_listen", settings.metrics_listen),
         _check_gateway_keys(config),
         _check_runtime_dir("gateway.runtime_dir", settings.runtime_dir),
+        _check_telemetry("gateway.telemetry.otlp_endpoint", settings.telemetry),
     )
 
 
@@ -48,8 +51,10 @@ def check_neuron_host(config: NeuronConfig) -> tuple[Problem, ...]:
         _check_listen("neuron.listen", settings.listen),
         _check_link(settings),
         _check_devices(config),
+        _check_warm_tier(settings),
         _check_writable("neuron.cache_dir", settings.cache_dir),
         _check_runtime_dir("neuron.runtime_dir", settings.runtime_dir),
+        _check_telemetry("neuron.telemetry.otlp_endpoint", settings.telemetry),
         _check_packages(),
         check_default_models(config),
     )
@@ -111,6 +116,26 @@ def _check_devices(config: NeuronConfig) -> Iterator[KeyedMessage]:
         if entry is not None and entry.min_devices > len(devices):
             message = f"'{name}' needs {entry.min_devices} devices; this neuron has {len(devices)}"
             yield "default_models", message
+
+
+def _check_telemetry(key: str, settings: TelemetrySettings) -> Iterator[KeyedMessage]:
+    if settings.otlp_endpoint is None:
+        return
+    if any(not _is_importable(name) for name in _TRACING_PACKAGES):
+        yield key, "opentelemetry is not installed; pip install 'cortex[telemetry]'"
+
+
+def _is_importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _check_warm_tier(settings: NeuronSettings) -> Iterator[KeyedMessage]:
+    total_mb = (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) >> 20
+    if settings.warm_mb >= total_mb:
+        yield "neuron.warm_mb", f"{settings.warm_mb} MiB are not there; this host has {total_mb}"
 
 
 def _check_packages() -> Iterator[KeyedMessage]:

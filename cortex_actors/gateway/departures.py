@@ -30,14 +30,14 @@ class Departures:
         self._neurons: dict[tuple[str, int], str] = {}
         self._wishes: dict[str, _Wish] = {}
 
-    def start(self, model: str, neuron: str) -> Effects:
+    def start(self, model: str, neuron: str, *, keep_warm: bool = False) -> Effects:
         """Have one replica leave; nothing if it does already or its neuron is down."""
         connection = self._fleet.connection(neuron)
         if connection is None or (model, connection) in self._neurons:
             return []
         self._neurons[model, connection] = neuron
         self._fleet.leaves(neuron, model)
-        return [StartUnload(neuron, connection, model)]
+        return [StartUnload(neuron, connection, model, keep_warm)]
 
     def everywhere(self, model: str, waiter: Waiter) -> Effects:
         """Have every replica leave and tell ``waiter``."""

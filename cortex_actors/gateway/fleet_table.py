@@ -161,19 +161,22 @@ class FleetTable:
         return bool(servable(model, self.states()))
 
     def coming(self, model: str) -> str | None:
-        """The neuron that is up and on which the model is on its way already."""
+        """The neuron that is up and on which the model is on its way already, and to stay."""
         for name, known in self._neurons.items():
             state = known.models.get(model)
-            if known.state.state == "up" and state is not None and state.state in COMING:
+            if known.state.state != "up" or state is None or model in known.leaving:
+                continue
+            if state.state in COMING:
                 return name
         return None
 
     def holders(self, model: str) -> list[str]:
-        """The neurons that are up and have the model, in whatever state."""
+        """The neurons that are up and have the model, in whatever state, or keep it warm."""
         return [
             name
             for name, known in self._neurons.items()
-            if known.state.state == "up" and model in known.models
+            if known.state.state == "up"
+            and (model in known.models or self.record(model, name).warm)
         ]
 
     def state_of(self, model: str, neuron: str) -> ModelState | None:
@@ -187,9 +190,24 @@ class FleetTable:
         records = known.state.records if known else ()
         return next((each for each in records if each.model == model), ModelRecord(model))
 
+    def saved_s(self, model: str, neuron: str) -> float:
+        """How much less than a cold load it takes there, because it is warm; all, if unmeasured."""
+        record = self.record(model, neuron)
+        return max(0.0, record.cold_load_s - record.warm_load_s) if record.warm else 0.0
+
     def measured_mb(self, model: str) -> int:
         """What the model takes as any neuron has measured it; 0 is not known."""
         return max((self.record(model, name).memory_mb for name in self._neurons), default=0)
+
+    def is_accounted(self, neuron: str) -> bool:
+        """Whether the neuron has said how much is free since the last model left it.
+
+        What it said when it still knew of that model may show memory free that was never measured
+        as taken.
+        """
+        known = self._neurons[neuron]
+        gone = [each for each in known.models.values() if each.id not in known.leaving]
+        return not known.changed and all(each.state != "unloading" for each in gone)
 
     def is_idle(self, neuron: str) -> bool:
         """Whether nothing runs, loads or leaves there."""
@@ -233,10 +251,12 @@ class FleetTable:
         )
 
     def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:
-        record = self.record(state.id, neuron)
+        record, warm_mb = self.record(state.id, neuron), self._neurons[neuron].state.warm_mb
         # What the catalogue grants it is its to take, as the neuron's own account has it.
         memory_mb = max(state.memory_mb, record.memory_mb, standing.memory_mb, 0)
-        reload_s = record.warm_load_s if record.warm else record.cold_load_s
+        # It would not go for good: where the warm tier has room for it, it comes back as a wake.
+        stays_warm = record.warm_load_s > 0 and 0 < record.weights_mb <= warm_mb
+        reload_s = record.warm_load_s if stays_warm else record.cold_load_s
         reload_s = reload_s if reload_s > 0 else 1.0 + memory_mb / _BYTES_A_SECOND_MB
         return Resident(
             model=state.id,

@@ -54,9 +54,13 @@ class LoadOn:
 
 @dataclass(frozen=True, slots=True)
 class UnloadOn:
-    """Placement to a connection: have the neuron unload this; answered by ``UnloadEnded``."""
+    """Placement to a connection: have the neuron unload this; answered by ``UnloadEnded``.
+
+    ``keep_warm``: the neuron may keep it in its warm tier.
+    """
 
     model: str
+    keep_warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

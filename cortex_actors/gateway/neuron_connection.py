@@ -155,7 +155,8 @@ class NeuronConnection(SupervisedActor):
 
     @handles(UnloadOn)
     def _unload(self, message: UnloadOn) -> None:
-        self._request(UnloadModel(message.model), self._reporting(UnloadEnded, message.model))
+        body = UnloadModel(message.model, message.keep_warm)
+        self._request(body, self._reporting(UnloadEnded, message.model))
 
     def _reporting(self, ended: type[LoadEnded | UnloadEnded], model: str) -> OnCallEvent:
         fleet, name, me = self._fleet, self._name, self.ref.inc

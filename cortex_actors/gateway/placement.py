@@ -267,10 +267,10 @@ class Placement(SupervisedActor):
             case CancelLoad(neuron, connection, model):
                 _log.info("cancel load model=%s neuron=%s", model, neuron)
                 self._tell(neuron, connection, CancelLoadOn(model))
-            case StartUnload(neuron, connection, model):
+            case StartUnload(neuron, connection, model, keep_warm):
                 _log.info("unload model=%s neuron=%s", model, neuron)
                 self._metrics.unloads(model, neuron)
-                self._tell(neuron, connection, UnloadOn(model))
+                self._tell(neuron, connection, UnloadOn(model, keep_warm))
             case RenewWorkers(neuron, connection):
                 _log.info("renew neuron=%s", neuron)
                 self._tell(neuron, connection, RenewOn())

@@ -32,11 +32,15 @@ class CancelLoad:
 
 @dataclass(frozen=True, slots=True)
 class StartUnload:
-    """Have the neuron drain and unload this; ``unload_ended`` follows."""
+    """Have the neuron drain and unload this; ``unload_ended`` follows.
+
+    ``keep_warm`` unless somebody wants it gone for good.
+    """
 
     neuron: str
     connection: int
     model: str
+    keep_warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class PlacementMachine:
         """A neuron has said this over this connection."""
         self.news = self.fleet.reported(state, connection, now) or self.news
         self._upkeep.reported(state.name, now)
-        return self._verify(now) + self._drive(now)
+        return self._arrived(connection, now) + self._verify(now) + self._drive(now)
 
     def lost(self, neuron: str, connection: int, now: float) -> Effects:
         """A connection is over; nothing that was asked over it will be answered."""
@@ -181,9 +181,7 @@ class PlacementMachine:
             return []
         if failure is not None:
             return self._load_failed(job, failure, now) + self._drive(now)
-        self._upkeep.loaded(model, job.neuron, now)
-        self.fleet.loaded(model, job.neuron, now)
-        return self._finish(job, None, now) + self._drive(now)
+        return self._loaded(job, now) + self._drive(now)
 
     def unload_ended(
         self, model: str, connection: int, failure: Failure | None, now: float
@@ -214,7 +212,10 @@ class PlacementMachine:
         """Every neuron, and what it could do for the model; what a job decides by."""
         need = self._wanted(entry)
         rooms = self.fleet.rooms(lambda model: self._standing(model, now))
-        return [(room, assess(need, room, self._strategy)) for room in rooms]
+        return [
+            (room, assess(need, room, self._strategy, self.fleet.saved_s(entry.id, room.neuron)))
+            for room in rooms
+        ]
 
     def assessments(self, entry: CatalogueEntry, now: float) -> list[Assessment]:
         """What every neuron could do for the model now."""
@@ -262,7 +263,7 @@ class PlacementMachine:
         return [
             each
             for victim in sorted(job.victims)
-            for each in self._start_unload(victim, chosen.neuron)
+            for each in self._start_unload(victim, chosen.neuron, keep_warm=True)
         ]
 
     def _stuck(self, job: _Job, untried: list[Assessment], now: float) -> Effects:
@@ -279,8 +280,25 @@ class PlacementMachine:
         job.phase, job.neuron, job.connection = Phase.LOADING, neuron, connection
         return [StartLoad(neuron, connection, job.entry.spec())]
 
+    def _arrived(self, connection: int, now: float) -> Effects:
+        """A model that its neuron says is ready has been loaded, even if the answer was lost."""
+        effects: Effects = []
+        for job in list(self._jobs.values()):
+            if job.phase is Phase.LOADING and job.connection == connection:
+                state = self.fleet.state_of(job.entry.id, job.neuron)
+                if state is not None and state.state == "ready":
+                    effects += self._loaded(job, now)
+        return effects
+
+    def _loaded(self, job: _Job, now: float) -> Effects:
+        self._upkeep.loaded(job.entry.id, job.neuron, now)
+        self.fleet.loaded(job.entry.id, job.neuron, now)
+        return self._finish(job, None, now)
+
     def _load_failed(self, job: _Job, failure: Failure, now: float) -> Effects:
         effects: Effects = []
+        if failure.code == FailureCode.CANCELLED:
+            self.fleet.left(job.neuron, job.entry.id, gone=True)
         if failure.code == FailureCode.CANCELLED and job.waiters:
             self.fleet.release(job.neuron, job.entry.id)
             job.phase = Phase.QUEUED
@@ -309,9 +327,9 @@ class PlacementMachine:
         self.fleet.release(job.neuron, job.entry.id)
         del self._jobs[job.entry.id]
 
-    def _start_unload(self, model: str, neuron: str) -> Effects:
+    def _start_unload(self, model: str, neuron: str, *, keep_warm: bool = False) -> Effects:
         self._upkeep.unloaded(model, neuron)
-        return self._departures.start(model, neuron)
+        return self._departures.start(model, neuron, keep_warm=keep_warm)
 
     def _unload_ended(self, model: str, connection: int, failure: Failure | None) -> Effects:
         effects = self._departures.ended(model, connection, failure)
@@ -333,6 +351,8 @@ class PlacementMachine:
         return effects
 
     def _has_room(self, job: _Job, now: float) -> bool:
+        if not self.fleet.is_accounted(job.neuron):
+            return False
         promised = self._wanted(job.entry)
         for room in self.fleet.rooms(lambda model: self._standing(model, now)):
             if room.neuron == job.neuron:

@@ -1,7 +1,8 @@
 """Which neuron should load a model, and which models must leave it first. Pure.
 
 Neurons are compared in this order: those where it fits freely, those where it fits once idle models
-have left, by what that costs; then the most free memory; then the name.
+have left; by what that costs, less what is saved where the model is warm; then the most free
+memory; then the name.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Wanted:
 class Assessment:
     """What one neuron can do for one model; ``why`` is for people.
 
-    ``devices`` and ``victims`` are those it would use and unload, for FREE and EVICT.
+    ``devices`` and ``victims`` are those it would use and unload, for FREE and EVICT; ``saved_s``
+    is how much less than a cold load it takes there.
     """
 
     neuron: str
@@ -79,6 +81,7 @@ class Assessment:
     victims: tuple[Resident, ...] = ()
     free_mb: int = 0
     locked: bool = False
+    saved_s: float = 0.0
 
     @property
     def cost_s(self) -> float:
@@ -86,8 +89,8 @@ class Assessment:
         return sum(each.cost_s for each in self.victims)
 
 
-def assess(wanted: Wanted, room: Room, strategy: Strategy) -> Assessment:
-    """Say what the neuron of ``room`` can do for the model."""
+def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0) -> Assessment:
+    """Say what the neuron of ``room``, where loading it saves ``saved_s``, can do for the model."""
     able = [device for device in room.devices if _is_able(wanted, device)]
     reason = _never(wanted, room, able)
     if reason:
@@ -103,9 +106,8 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy) -> Assessment:
         gone = frozenset(each.model for each in victims)
         devices = _fitting(wanted, room, able, gone)[: wanted.count]
         usable = verdict in {Verdict.FREE, Verdict.EVICT}
-        return Assessment(
-            room.neuron, verdict, why, devices if usable else (), victims, free_mb, room.locked
-        )
+        chosen = devices if usable else ()
+        return Assessment(room.neuron, verdict, why, chosen, victims, free_mb, room.locked, saved_s)
 
     displaceable = [each for each in room.residents if may_displace(wanted.priority, each)]
     idle = [each for each in displaceable if not each.busy and each.settled]
@@ -134,7 +136,8 @@ def best(assessments: Sequence[Assessment]) -> Assessment | None:
 
 
 def _rank(each: Assessment) -> tuple[bool, float, int, str]:
-    return each.verdict is not Verdict.FREE, each.cost_s, -each.free_mb, each.neuron
+    cost_s = each.cost_s - each.saved_s
+    return each.verdict is not Verdict.FREE, cost_s, -each.free_mb, each.neuron
 
 
 def _is_able(wanted: Wanted, device: DeviceState) -> bool:

@@ -94,7 +94,7 @@ class ReplicaUpkeep:
             limit_s = entry.keep_loaded_s if entry and model not in pins else None
             if limit_s is not None and idle_s >= limit_s:
                 self.unloaded(model, neuron)
-                effects += self._departures.start(model, neuron)
+                effects += self._departures.start(model, neuron, keep_warm=True)
         return effects
 
     def _renew(self) -> Effects:

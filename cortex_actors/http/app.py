@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any
+from collections.abc import Collection
+from typing import Any, final
 
 import falcon
 
@@ -12,8 +13,10 @@ from cortex_actors.dialects.openai.chat_request import ChatRequest
 from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.cross_origin import CrossOrigin
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
-from cortex_actors.http.request_log import RequestLog, WsgiApp
+from cortex_actors.http.request_log import RequestLog, Trace, WsgiApp
+from cortex_actors.http.request_record import RECORD, RequestRecord
 from cortex_actors.http.resources.actors import Actors
 from cortex_actors.http.resources.chaos import Chaos
 from cortex_actors.http.resources.count_tokens import CountTokensOfMessages
@@ -41,10 +44,16 @@ FalconApp = falcon.App[falcon.Request, falcon.Response]
 
 
 def create_gateway_app(
-    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+    backend: Backend,
+    *,
+    body_limit: int = DEFAULT_BODY_LIMIT,
+    store: ResponseStore | None = None,
+    cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     return _create(
+        backend,
         {
             **_common_routes(backend, body_limit, store),
             "/admin/load": LoadModel(backend, body_limit),
@@ -54,15 +63,23 @@ def create_gateway_app(
             "/admin/reload": ReloadCatalogue(backend),
             "/admin/status": GatewayStatus(backend),
             "/admin/requests/{request_id}": Explain(backend),
-        }
+        },
+        cors_origins,
+        trace,
     )
 
 
 def create_neuron_app(
-    backend: Backend, *, body_limit: int = DEFAULT_BODY_LIMIT, store: ResponseStore | None = None
+    backend: Backend,
+    *,
+    body_limit: int = DEFAULT_BODY_LIMIT,
+    store: ResponseStore | None = None,
+    cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
     return _create(
+        backend,
         {
             **_common_routes(backend, body_limit, store),
             "/discovery": Discovery(backend),
@@ -71,13 +88,15 @@ def create_neuron_app(
             "/models/unload": UnloadModel(backend, body_limit),
             "/chaos": Chaos(backend, body_limit),
             "/metrics": Metrics(backend),
-        }
+        },
+        cors_origins,
+        trace,
     )
 
 
 def create_metrics_app(backend: Backend) -> WsgiApp:
     """Return what a metrics listener serves."""
-    return _create({"/metrics": Metrics(backend), "/health": Health(backend)})
+    return _create(backend, {"/metrics": Metrics(backend), "/health": Health(backend)})
 
 
 def _common_routes(
@@ -103,9 +122,30 @@ def _common_routes(
     }
 
 
-def _create(routes: dict[str, Any]) -> WsgiApp:
-    app: FalconApp = falcon.App()
+def _create(
+    backend: Backend,
+    routes: dict[str, Any],
+    cors_origins: Collection[str] = (),
+    trace: Trace | None = None,
+) -> WsgiApp:
+    cross_origin = [CrossOrigin(cors_origins)] if cors_origins else []
+    app: FalconApp = falcon.App(middleware=[_RouteNote(), *cross_origin])
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)
-    return RequestLog(app)
+    return RequestLog(app, backend.count_response, trace)
+
+
+@final
+class _RouteNote:
+    """Falcon middleware: notes the template of the path, by which responses are counted."""
+
+    def process_resource(
+        self,
+        req: falcon.Request,
+        _resp: falcon.Response,
+        _resource: object,
+        _params: dict[str, Any],
+    ) -> None:
+        record: RequestRecord = req.env[RECORD]
+        record.route = (req.uri_template or "").replace(":path}", "}")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from cortex_actors.dialects.events import GenerationEvent, Question
 from transports.schemas.body import Body
 from transports.schemas.fleet import ServiceState
 from transports.schemas.link import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationTimes:
+    """Seconds from its start; 0 while it is not so far. ``loaded``: its model had to be, for it."""
+
+    lease_s: float = 0.0
+    first_token_s: float = 0.0
+    loaded: bool = False
 
 
 class Generation(Protocol):
@@ -19,6 +29,11 @@ class Generation(Protocol):
 
     def take(self) -> tuple[GenerationEvent, ...]:
         """Return all events that are ready, without waiting."""
+        ...
+
+    @property
+    def times(self) -> GenerationTimes:
+        """When it got how far."""
         ...
 
     def close(self) -> None:
@@ -47,6 +62,10 @@ class Backend(Protocol):
         Raises:
             BackendError: OVERLOADED, at once, when every slot is taken.
         """
+        ...
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count one HTTP response, of any kind."""
         ...
 
     def ask(self, question: Body, deadline_s: float) -> Body:

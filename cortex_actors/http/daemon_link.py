@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import final
 
+from cortex_actors.http.response_counts import ResponseCounts, ResponseReporter
 from neuron_runtime.drop_reporter import DropReporter
 from transports.errors import EndpointError, LinkDown
 from transports.identity import process_identity
@@ -27,7 +28,9 @@ MAX_BACKOFF_S = 1.0
 class DaemonLink:
     """Reconnects with backoff; each connection is a new incarnation."""
 
-    def __init__(self, reactor: Reactor, endpoint: str, name: str) -> None:
+    def __init__(
+        self, reactor: Reactor, endpoint: str, name: str, responses: ResponseCounts
+    ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
         self._name = name
@@ -37,6 +40,7 @@ class DaemonLink:
         self._closed = False
         drops = reactor.counters.drops
         self._drops = DropReporter(reactor, "front_end", lambda: drops, lambda: self._link)
+        self._responses = ResponseReporter(reactor, responses, lambda: self._link)
 
     @property
     def service(self) -> ServiceState | None:
@@ -49,14 +53,16 @@ class DaemonLink:
         return self._link is not None
 
     def open(self) -> None:
-        """Begin to connect, and to report refused messages."""
+        """Begin to connect, and to report refused messages and given responses."""
         self._drops.start()
+        self._responses.start()
         self._connect()
 
     def close(self) -> None:
         """Leave and do not come back."""
         self._closed = True
         if self._link is not None:
+            self._responses.tell()
             self._link.close("shutdown")
 
     def request(

@@ -12,7 +12,9 @@ from cortex_actors.dialects.events import Question
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
-from cortex_actors.http.generation import Deadlines, RoutedGeneration, Routes
+from cortex_actors.http.generation import RoutedGeneration, Routes
+from cortex_actors.http.progress_watch import Deadlines
+from cortex_actors.http.response_counts import ResponseCounts
 from transports.clock import Clock, MonotonicClock
 from transports.curve import load_keys
 from transports.errors import TransportError
@@ -50,7 +52,8 @@ class Dispatcher:
         self._clock = clock or MonotonicClock()
         self._deadlines = deadlines or Deadlines()
         self._reactor = Reactor(f"{name}-reactor", clock=self._clock)
-        self._daemon = DaemonLink(self._reactor, daemon_endpoint, name)
+        self._responses = ResponseCounts()
+        self._daemon = DaemonLink(self._reactor, daemon_endpoint, name, self._responses)
         keys = None if key_file is None else load_keys(key_file)
         self._engines = EngineLinks(self._reactor, key_file.stem if key_file else name, keys)
         self._routes = Routes(self._reactor, self._daemon, self._engines, self._clock)
@@ -85,6 +88,10 @@ class Dispatcher:
         )
         self._reactor.call_soon(lambda: self._begin(generation))
         return generation
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count one HTTP response; the daemon is told within a second."""
+        self._responses.add(route, status)
 
     def ask(self, question: Body, deadline_s: float) -> Body:
         """Ask the daemon and wait for the answer, at most ``deadline_s``.

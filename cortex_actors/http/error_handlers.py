@@ -11,13 +11,13 @@ import msgspec
 from cortex_actors.dialects.anthropic import errors as anthropic
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.error_table import CLIENT_CLOSED_REQUEST
+from cortex_actors.http.asked_dialect import asks_anthropic
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.client_connection import ClientGoneError
 from cortex_actors.http.request_log import REQUEST_ID
+from cortex_actors.http.request_record import CLIENT_GONE, RECORD, RequestRecord
 
 _LOG = logging.getLogger("cortex.http")
-
-_ANTHROPIC = "/v1/messages"
 
 
 def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
@@ -32,12 +32,18 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
 def _write(req: falcon.Request, resp: falcon.Response, error: ApiError) -> None:
     resp.status = error.status
     resp.content_type = falcon.MEDIA_JSON
-    request_id = req.env.get(REQUEST_ID, "")
-    if req.path.startswith(_ANTHROPIC):
+    _record(req).failed(error.code)
+    request_id = req.env[REQUEST_ID]
+    if asks_anthropic(req):
         resp.data = msgspec.json.encode(anthropic.envelope(error, request_id))
     else:
         resp.data = msgspec.json.encode(error.envelope(request_id))
     resp.set_headers(error.headers())
+
+
+def _record(req: falcon.Request) -> RequestRecord:
+    record: RequestRecord = req.env[RECORD]
+    return record
 
 
 def _api_error(req: falcon.Request, resp: falcon.Response, ex: ApiError, _: Any) -> None:
@@ -50,6 +56,7 @@ def _backend_failure(req: falcon.Request, resp: falcon.Response, ex: BackendErro
 
 def _client_gone(req: falcon.Request, resp: falcon.Response, ex: ClientGoneError, _: Any) -> None:
     _LOG.debug("request id=%s client_gone=%s", req.env.get(REQUEST_ID), ex.strerror)
+    _record(req).failed(CLIENT_GONE)
     resp.status = f"{CLIENT_CLOSED_REQUEST} Client Closed Request"
 
 

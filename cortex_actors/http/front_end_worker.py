@@ -1,15 +1,24 @@
-"""Gunicorn's threaded worker: an end that its streams can rely on, and its share of connections."""
+"""Gunicorn's threaded worker: a good end for streams, its share of connections, our errors."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import time
+from http import HTTPStatus
 from types import FrameType
 from typing import Any, final
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.http import RequestParser
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from cortex_actors.http.accept_share import AcceptRule, AcceptShare
+from cortex_actors.http.log_line import log_line
+from cortex_actors.http.request_log import NO_ROUTE, accept_request_id
+from cortex_actors.http.server_refusals import HeadTimeout, refusal, whole_response
+
+_LOG = logging.getLogger("cortex.http")
 
 
 @final
@@ -38,6 +47,33 @@ class FrontEndWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typ
                 return
         super().accept(listener)
 
+    def handle(self, conn: TConn) -> object:
+        """Serve one request of a connection. Pool's thread."""
+        if conn.parser is None:
+            conn.parser = _Parser(self.cfg, conn.sock, conn.client)
+        return super().handle(conn)
+
+    def handle_error(
+        self, req: Any, client: socket.socket, addr: tuple[str, int] | None, exc: BaseException
+    ) -> None:
+        """Answer a request that could not be read, or that the application failed on."""
+        error, request_id = refusal(exc), accept_request_id(None)
+        fields = {
+            "id": request_id,
+            "client": addr[0] if addr else "-",
+            "status": error.status,
+            "error": error.code,
+            "detail": str(exc)[:200],
+        }
+        ours = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.ERROR if ours else logging.INFO
+        _LOG.log(level, "%s", log_line("request", fields), exc_info=exc if ours else None)
+        self.app.count_response(NO_ROUTE, str(error.status))
+        path = getattr(req or getattr(exc, "req", None), "path", None) or ""
+        reason = HTTPStatus(error.status).phrase
+        with contextlib.suppress(OSError):
+            client.sendall(whole_response(error, reason, path, request_id))
+
     def notify(self) -> None:
         """Show that the main loop turns, and how many connections there are."""
         super().notify()
@@ -50,3 +86,14 @@ class FrontEndWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typ
             self._share.leave(self.seat)
         super().handle_exit(sig, frame)
         self.method_queue.defer(self.app.drain)
+
+
+@final
+class _Parser(RequestParser):  # type: ignore[misc]  # gunicorn is not typed
+    """Tells a client that has stalled within the head of a request from one that has left."""
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except (BlockingIOError, TimeoutError) as ex:
+            raise HeadTimeout from ex

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import final
 import msgspec
 
 from cortex_actors.dialects.events import Answer, Counted, Embedded, GenerationEvent, Question
+from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.event_queue import EventQueue
@@ -29,6 +31,7 @@ from cortex_actors.http.generation_flow import (
     Phase,
     Settle,
 )
+from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.prompt_prefix import expected_tokens, prefix_hashes, prompt_bytes
 from cortex_actors.http.retry_budget import RetryBudget
 from transports.clock import Clock
@@ -44,6 +47,7 @@ from transports.schemas.generate import (
     EmbedDone,
     Generate,
     GenerateDone,
+    StillRunning,
     TokensCounted,
 )
 from transports.schemas.link import Failure
@@ -53,7 +57,7 @@ _LOG = logging.getLogger("cortex.http")
 _LAST = Answer | Failure
 
 _REACTOR_PATIENCE_S = 5.0
-"""How long after the deadline the reactor may stay silent before its reader stops waiting."""
+"""How long after a deadline the reactor may stay silent before its reader stops waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,6 @@ class Routes:
     engines: EngineLinks
     clock: Clock
     retries: RetryBudget = field(default_factory=RetryBudget)
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """``lease_s`` includes loading the model; ``request_s`` includes everything."""
-
-    lease_s: float = 1800.0
-    request_s: float = 3600.0
 
 
 @final
@@ -91,8 +87,7 @@ class RoutedGeneration:
         now = routes.clock.now()
         self._question = _seeded(question)
         self._routes = routes
-        self._lease_s = deadlines.lease_s
-        self._deadline = now + deadlines.request_s
+        self._deadlines = deadlines
         self._on_close = on_close
         self._tokens, self._prefix = _cost_and_prefix(question)
         routes.retries.deposit()
@@ -101,6 +96,7 @@ class RoutedGeneration:
             now,
             resumable=isinstance(question, Generate) and question.n == 1,
             may_retry=routes.retries.withdraw,
+            deadlines=deadlines,
         )
         self._queue = EventQueue(streamed=streamed)
         self._trace = _trace_of(question.request_id)
@@ -113,11 +109,16 @@ class RoutedGeneration:
         """Return a descriptor that is readable while events wait to be taken."""
         return self._queue.fileno()
 
+    @property
+    def times(self) -> GenerationTimes:
+        """When it got how far."""
+        return self._flow.times
+
     def take(self) -> tuple[GenerationEvent, ...]:
         """Return all events that are ready, without waiting."""
         events = self._queue.take()
-        if not events and self._now() > self._deadline + _REACTOR_PATIENCE_S:
-            return (Failure(FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time"),)
+        if not events:
+            return self._overdue()
         self._read_to_the_end = bool(events) and isinstance(events[-1], _LAST)
         return events
 
@@ -144,6 +145,15 @@ class RoutedGeneration:
     def ended(self) -> bool:
         """Whether nothing is in flight any more. Reactor's thread."""
         return self._flow.phase is Phase.ENDED
+
+    def _overdue(self) -> tuple[GenerationEvent, ...]:
+        # PERF: readers look each second at the latest, so no request needs a timer of its own.
+        overdue_s = self._flow.watch.overdue_s(self._now())
+        if overdue_s > _REACTOR_PATIENCE_S:
+            return (self._flow.watch.failure(),)
+        if overdue_s > 0:
+            self._routes.reactor.call_soon(lambda: self._apply(self._flow.give_up(self._now())))
+        return ()
 
     def _now(self) -> float:
         return self._routes.clock.now()
@@ -173,10 +183,12 @@ class RoutedGeneration:
             tokens=self._tokens,
             prefix=self._prefix,
         )
-        deadline_s = min(self._lease_s, self._remaining_s())
         try:
             self._lease_link, self._call = self._routes.daemon.request(
-                body, self._on_lease_event, deadline_s=deadline_s, trace=self._trace
+                body,
+                self._on_lease_event,
+                deadline_s=self._deadlines.lease_s,
+                trace=self._trace,
             )
         except Backpressure:
             self._fail(FailureCode.OVERLOADED, "the daemon has too many questions to answer")
@@ -202,7 +214,7 @@ class RoutedGeneration:
             self._call = link.request(
                 question,
                 self._on_engine_event,
-                deadline_s=self._remaining_s(),
+                deadline_s=self._engine_budget_s(question),
                 trace=self._trace,
             )
         except TransportError as ex:
@@ -231,6 +243,8 @@ class RoutedGeneration:
         match event:
             case Chunk(_, delta):
                 self._apply(self._flow.piece(delta, self._now()))
+            case Progress(StillRunning()):
+                self._flow.watch.progressed(self._now())
             case Completed(GenerateDone() as done):
                 self._apply(self._flow.done(done, self._now()))
             case Completed(EmbedDone() as vectors, (rows,)):
@@ -272,8 +286,9 @@ class RoutedGeneration:
             # The daemon has lost this link too and released all that was leased over it.
             _LOG.debug("lease id=%s released=with_link", settled.lease)
 
-    def _remaining_s(self) -> float:
-        return max(0.001, self._deadline - self._now())
+    def _engine_budget_s(self, question: Question) -> float:
+        # A text may take as long as it goes on, so its engine is told of no end.
+        return math.inf if isinstance(question, Generate) else self._deadlines.first_token_s
 
 
 def _cost_and_prefix(question: Question) -> tuple[int, tuple[int, ...]]:

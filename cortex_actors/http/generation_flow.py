@@ -20,6 +20,8 @@ from typing import Final, final
 import msgspec
 
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
+from cortex_actors.http.backend import GenerationTimes
+from cortex_actors.http.progress_watch import Deadlines, ProgressWatch
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
@@ -102,7 +104,8 @@ class Phase(Enum):
 class GenerationFlow:
     """One generation's state. ``now`` is monotonic seconds throughout.
 
-    One that is ``resumable`` has a single choice. ``may_retry`` is asked for each new try.
+    ``watch`` says when news of it are overdue. One that is ``resumable`` has a single choice.
+    ``may_retry`` is asked for each new try.
     """
 
     def __init__(
@@ -112,10 +115,12 @@ class GenerationFlow:
         *,
         resumable: bool = False,
         may_retry: Callable[[], bool] = lambda: True,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self._model = model
         self._resumable = resumable
         self._budget = may_retry
+        self.watch = ProgressWatch(deadlines or Deadlines(), now)
         self._began = now
         self._phase = Phase.LEASING
         self._lease: Lease | None = None
@@ -139,6 +144,11 @@ class GenerationFlow:
         """Where it is; ENDED is final."""
         return self._phase
 
+    @property
+    def times(self) -> GenerationTimes:
+        """When it got how far. Any thread."""
+        return GenerationTimes(self._leased_s, self._first_token_s, self._loading is not None)
+
     def begin(self) -> Effects:
         """Ask for the first lease."""
         return (AskLease(),)
@@ -155,6 +165,7 @@ class GenerationFlow:
         if self._cancelled:
             return self._end("cancelled", now)
         self._phase = Phase.GENERATING
+        self.watch.engine_asked(now)
         started: Effects = ()
         if not self._started:
             self._started = True
@@ -163,6 +174,7 @@ class GenerationFlow:
 
     def piece(self, delta: TextDelta, now: float) -> Effects:
         """Pass text on; an engine that repeats or leaves out a token is not believed."""
+        self.watch.progressed(now)
         if not self._first_token_s:
             self._first_token_s = now - self._began
         if delta.prompt_tokens:
@@ -204,6 +216,15 @@ class GenerationFlow:
         reason = "client_gone" if failure is None else failure.code
         return (*told, CancelCall(reason))
 
+    def give_up(self, now: float) -> Effects:
+        """End it if its engine's next token is overdue; that a lease is, its call tells itself."""
+        awaited = self._phase is Phase.GENERATING and not self._cancelled
+        if not awaited or self.watch.overdue_s(now) <= 0:
+            return ()
+        failure = self.watch.failure()
+        told = self._emit_last(failure)
+        return (*told, CancelCall(failure.code), *self._end(failure.code, now))
+
     def _may_go_elsewhere(self, code: str) -> bool:
         begun = bool(self._first_token_s)
         return (
@@ -225,6 +246,7 @@ class GenerationFlow:
         settled = self._settle(failure.code, now, last=False)
         self._phase = Phase.LEASING
         self._asked = now
+        self.watch.lease_asked(now)
         wait = failure.code != FailureCode.OVERLOADED
         return (*settled, AskLease(tuple(self._tried), wait))
 

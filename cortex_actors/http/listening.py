@@ -9,9 +9,9 @@ from typing import Final
 from cortex_actors.config.address import Address
 
 BACKLOG: Final = 512
-SEND_STALL_S: Final = 10
+SEND_STALL_S: Final = 10.0
 """How long one write may make no progress; the fuse behind ``ClientConnection.wait_writable``."""
-RECEIVE_STALL_S: Final = 30
+RECEIVE_STALL_S: Final = 30.0
 """How long a client may pause while it sends a request."""
 
 
@@ -19,7 +19,7 @@ class ListenError(Exception):
     """An address that cannot be listened on; the message names it and says why."""
 
 
-def listen(address: Address) -> socket.socket:
+def listen(address: Address, receive_stall_s: float = RECEIVE_STALL_S) -> socket.socket:
     """Bind and listen; connections inherit the stall limits from the returned socket.
 
     Raises:
@@ -32,10 +32,8 @@ def listen(address: Address) -> socket.socket:
         )[0]
         sock = socket.socket(family, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_STALL_S, 0))
-        sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", RECEIVE_STALL_S, 0)
-        )
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(SEND_STALL_S))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_stall_s))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(target)
         sock.listen(BACKLOG)
@@ -44,3 +42,8 @@ def listen(address: Address) -> socket.socket:
             sock.close()
         raise ListenError(f"cannot listen on {address}: {ex.strerror or ex}") from ex
     return sock
+
+
+def _timeval(seconds: float) -> bytes:
+    whole, part = divmod(seconds, 1.0)
+    return struct.pack("ll", int(whole), int(part * 1e6))

@@ -6,8 +6,11 @@ from typing import Any
 
 import falcon
 import msgspec
+from gunicorn.http.errors import NoMoreData, ParseException
 
 from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.http.client_connection import ClientGoneError
+from cortex_actors.http.server_refusals import refusal
 
 DEFAULT_BODY_LIMIT = 32 * 1024 * 1024
 
@@ -19,7 +22,8 @@ def read_json(req: falcon.Request, limit: int) -> dict[str, Any]:
 
     Raises:
         ApiError: 415 for another media type, 413 over ``limit`` bytes, 408 when the client stops
-            sending, 400 when it is not a JSON object.
+            sending, 400 when it is not a JSON object or comes in broken chunks.
+        ClientGoneError: The client left.
     """
     media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -41,6 +45,10 @@ def _read(req: falcon.Request, limit: int) -> bytes:
         body = stream.read(limit + 1)
     except (BlockingIOError, TimeoutError) as ex:
         raise ApiError(408, "request_timeout", "the body did not arrive in time") from ex
+    except ParseException as ex:
+        raise refusal(ex) from ex
+    except NoMoreData as ex:
+        raise ClientGoneError("the client left within the body") from ex
     if len(body) > limit:
         raise _too_large(limit)
     return body

@@ -9,8 +9,11 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
+from cortex_actors.http.finished_request import FinishedRequest
+from cortex_actors.http.log_line import log_line
+from cortex_actors.http.request_record import RECORD, RequestRecord
 from transports.clock import Clock, MonotonicClock
 
 _LOG = logging.getLogger("cortex.http")
@@ -21,6 +24,7 @@ REQUEST_ID = "cortex.request_id"
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+Trace = Callable[[FinishedRequest], None]
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -57,16 +61,31 @@ class _LoggedBody:
             self._on_close()
 
 
+NO_STATUS: Final = "-"
+NO_ROUTE: Final = "other"
+"""What a response counts under whose path has no route."""
+
 _POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
 """What machines ask every second, and nobody wants to read about."""
 
 
 @final
 class RequestLog:
-    """WSGI middleware; call it from any thread."""
+    """WSGI middleware; call it from any thread.
 
-    def __init__(self, app: WsgiApp, clock: Clock | None = None) -> None:
+    ``count`` is told the route and status of each request, ``trace`` of each that is no polling.
+    """
+
+    def __init__(
+        self,
+        app: WsgiApp,
+        count: Callable[[str, str], None],
+        trace: Trace | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._app = app
+        self._count = count
+        self._trace = trace
         self._clock = clock or MonotonicClock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,7 +93,8 @@ class RequestLog:
         started = self._clock.now()
         request_id = accept_request_id(environ.get("HTTP_X_REQUEST_ID"))
         environ[REQUEST_ID] = request_id
-        status = "-"
+        environ[RECORD] = record = RequestRecord(request_id)
+        status = NO_STATUS
 
         def start(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             nonlocal status
@@ -84,16 +104,48 @@ class RequestLog:
             return start_response(line, [*headers, *ids], *rest)
 
         def report() -> None:
-            level = logging.DEBUG if environ["PATH_INFO"] in _POLLED else logging.INFO
-            _LOG.log(
-                level,
-                "request id=%s client=%s method=%s path=%s status=%s duration_ms=%.1f",
-                request_id,
-                environ.get("REMOTE_ADDR", "-"),
+            record.closed()
+            if status != NO_STATUS:
+                self._count(record.route or NO_ROUTE, status)
+            request = FinishedRequest(
                 environ["REQUEST_METHOD"],
                 environ["PATH_INFO"],
+                environ.get("REMOTE_ADDR", ""),
                 status,
-                (self._clock.now() - started) * 1e3,
+                self._clock.now() - started,
+                record,
+                environ.get("HTTP_TRACEPARENT", ""),
+                environ.get("HTTP_TRACESTATE", ""),
             )
+            self._tell(request)
 
         return _LoggedBody(self._app(environ, start), report)
+
+    def _tell(self, request: FinishedRequest) -> None:
+        polled = request.path in _POLLED
+        level = logging.DEBUG if polled else logging.INFO
+        if _LOG.isEnabledFor(level):
+            _LOG.log(level, "%s", _line(request))
+        if self._trace is not None and not polled:
+            self._trace(request)
+
+
+def _line(request: FinishedRequest) -> str:
+    record = request.record
+    fields = {
+        "id": record.request_id,
+        "client": request.client,
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "duration_ms": request.duration_s * 1e3,
+        "model": record.model or record.asked_model,
+        "neuron": record.neuron,
+        "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
+        "completion_tokens": record.completion_tokens,
+        "ttft_ms": record.first_token_s * 1e3 if record.first_token_s else None,
+        "finish": record.finish,
+        "error": record.error,
+    }
+    return log_line("request", fields)

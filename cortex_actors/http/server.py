@@ -13,12 +13,13 @@ import argparse
 import faulthandler
 import logging
 import math
+import os
 import signal
 import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from gunicorn.app.base import BaseApplication
 
@@ -28,12 +29,15 @@ from cortex_actors.http.app import create_gateway_app, create_metrics_app, creat
 from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
-from cortex_actors.http.generation import Deadlines
 from cortex_actors.http.gunicorn_log import GunicornLog
-from cortex_actors.http.listening import ListenError, listen
+from cortex_actors.http.listening import RECEIVE_STALL_S, ListenError, listen
+from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
 from neuron_runtime.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from cortex_actors.http.request_traces import RequestTraces
 
 _LOG = logging.getLogger("cortex.http")
 
@@ -41,6 +45,8 @@ LAST_WORDS_S: Final = 1.5
 """How much of the drain time is kept for error events and for the threads to end."""
 
 _HANG_S: Final = 120
+_OTLP_VARIABLES: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+_SERVICES: Final = {"gateway": "cortexd", "neuron": "neurond"}
 _APPS: Final = {"gateway": create_gateway_app, "neuron": create_neuron_app}
 
 
@@ -56,6 +62,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         self._metrics_port = _metrics_port(arguments, sockets)
         self._watch = watch
         self._dispatcher: Dispatcher | None = None
+        self._traces: RequestTraces | None = None
         self._share = AcceptShare(arguments.workers)
         super().__init__()
 
@@ -92,14 +99,17 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             arguments.daemon_endpoint,
             arguments.service,
             slots=arguments.threads - max(1, arguments.threads // 8),
-            deadlines=Deadlines(lease_s=arguments.load_deadline_s),
+            deadlines=Deadlines(arguments.load_deadline_s, stall_s=arguments.stall_s),
             key_file=arguments.key_file,
         )
         dispatcher.start()
+        self._traces = _request_traces(arguments)
         create = _APPS[arguments.service]
         app = create(
             dispatcher,
             body_limit=arguments.max_body_mb * 1024 * 1024,
+            cors_origins=arguments.cors_origin,
+            trace=None if self._traces is None else self._traces.add,
             store=_response_store(arguments),
         )
         if self._metrics_port is None:
@@ -110,6 +120,11 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         """End what runs before the arbiter's patience is over. Worker's main thread."""
         if self._dispatcher is not None:
             self._dispatcher.drain(max(0.0, self._arguments.drain_s - LAST_WORDS_S))
+
+    def count_response(self, route: str, status: str) -> None:
+        """Count a response that the server itself gave. Any thread."""
+        if self._dispatcher is not None:
+            self._dispatcher.count_response(route, status)
 
     def _when_ready(self, _arbiter: Any) -> None:
         _own_signals()
@@ -136,6 +151,8 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
     def _worker_exit(self, _arbiter: Any, _worker: Any) -> None:
         if self._dispatcher is not None:
             self._dispatcher.close()
+        if self._traces is not None:
+            self._traces.close()
 
 
 @final
@@ -168,6 +185,19 @@ def _response_store(arguments: argparse.Namespace) -> ResponseStore | None:
     return ResponseStore(arguments.responses_file, limits)
 
 
+def _request_traces(arguments: argparse.Namespace) -> RequestTraces | None:
+    by_environment = not _OTLP_VARIABLES.isdisjoint(os.environ)
+    if arguments.otlp_endpoint is None and not by_environment:
+        return None
+    try:
+        from cortex_actors.http.request_traces import RequestTraces  # noqa: PLC0415 - an extra
+    except ImportError as ex:
+        # A configured endpoint was refused by the daemon; the variables may be meant for others.
+        _LOG.warning("no traces are sent: %s; pip install 'cortex[telemetry]'", ex)
+        return None
+    return RequestTraces(_SERVICES[arguments.service], arguments.otlp_endpoint)
+
+
 def _own_signals() -> None:
     # Ctrl-C reaches the whole process group; the daemon alone decides what follows from it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -190,11 +220,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-body-mb", type=int, default=32)
+    parser.add_argument("--cors-origin", action="append", default=[])
+    parser.add_argument("--otlp-endpoint", metavar="URL")
     parser.add_argument("--responses-file", type=Path)
     parser.add_argument("--responses-max-count", type=int, default=10_000)
     parser.add_argument("--responses-max-mb", type=int, default=512)
     parser.add_argument("--responses-max-age-h", type=int, default=720)
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
+    parser.add_argument("--stall-s", type=float, default=300.0)
+    parser.add_argument("--receive-stall-s", type=float, default=RECEIVE_STALL_S)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)
@@ -218,7 +252,7 @@ def main() -> None:
     if arguments.metrics_listen is not None:
         addresses.append(arguments.metrics_listen)
     try:
-        sockets = [listen(address) for address in addresses]
+        sockets = [listen(address, arguments.receive_stall_s) for address in addresses]
     except ListenError as ex:
         _LOG.error("%s", ex)
         sys.exit(ExitCode.CONFIG)

@@ -29,7 +29,11 @@ def models(state: ServiceState) -> list[dict[str, Any]]:
     cards = {card.id: card for card in state.cards}
     found = _replicas(state)
     ids = dict.fromkeys((*cards, *(model.id for model in state.models), *sorted(found)))
-    listed = {id_: _model(cards.get(id_, ModelCard(id_)), found.get(id_, [])) for id_ in ids}
+    warm = _warm_on(state)
+    listed = {
+        id_: _model(cards.get(id_, ModelCard(id_)), found.get(id_, []), warm.get(id_, []))
+        for id_ in ids
+    }
     chains = {**{name: (target,) for name, target in state.aliases.items()}, **state.chains}
     aliases = (_alias(name, chain, listed) for name, chain in chains.items())
     return [*listed.values(), *(alias for alias in aliases if alias)]
@@ -60,6 +64,17 @@ def neuron(state: NeuronState) -> dict[str, Any]:
             for device in state.devices
         ],
         "models": replicas(state.models),
+        "warm": [
+            {
+                "id": record.model,
+                "memory_mb": record.weights_mb,
+                "wake_s": round(record.warm_load_s, 3),
+            }
+            for record in state.records
+            if record.warm
+        ],
+        "warm_mb": state.warm_mb,
+        "warm_used_mb": state.warm_used_mb,
     }
 
 
@@ -82,6 +97,16 @@ def _replicas(state: ServiceState) -> dict[str, list[ModelState]]:
     return found
 
 
+def _warm_on(state: ServiceState) -> dict[str, list[str]]:
+    """Every sleeping model's neurons, by name."""
+    found: dict[str, list[str]] = {}
+    for neuron in sorted(state.neurons, key=lambda neuron: neuron.name):
+        for record in neuron.records if neuron.state != "down" else ():
+            if record.warm:
+                found.setdefault(record.model, []).append(neuron.name)
+    return found
+
+
 def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict[str, Any] | None:
     targets = [listed[target] for target in chain if target in listed]
     if not targets:
@@ -90,7 +115,7 @@ def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict
     return {**shown, "id": name, "alias_of": shown["id"], "chain": list(chain)}
 
 
-def _model(card: ModelCard, states: list[ModelState]) -> dict[str, Any]:
+def _model(card: ModelCard, states: list[ModelState], warm_on: list[str]) -> dict[str, Any]:
     best = min(states, key=_rank, default=ModelState(card.id, "unloaded"))
     given_up = card.error if best.state in {"unloaded", "failed"} else ""
     created = card.created or min((each.created for each in states if each.created), default=0)
@@ -114,6 +139,7 @@ def _model(card: ModelCard, states: list[ModelState]) -> dict[str, Any]:
         "eta_s": round(best.eta_s, 1),
         "error": given_up or best.error,
         "infeasible": card.infeasible,
+        "warm_on": warm_on,
         "quant": card.quant,
         "limit": limit,
         **{name: limit.get(kind) for name, kind in _FLAT_LIMITS.items()},

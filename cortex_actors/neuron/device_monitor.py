@@ -10,7 +10,7 @@ from cortex_actors.config.devices import DeviceError
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.neuron.messages import ModelsChanged
-from cortex_actors.neuron.model_lifecycle import ModelPhase
+from cortex_actors.neuron.model_lifecycle import holding
 from cortex_actors.serving.messages import Tick
 from transports.schemas.fleet import DeviceState
 
@@ -62,9 +62,7 @@ class DeviceMonitor(SupervisedActor):
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         before = self._resident
-        self._resident = frozenset(
-            model.id for model in message.models if model.state != ModelPhase.FAILED
-        )
+        self._resident = holding(message.models)
         if before - self._resident:
             self._look()
             self.tell_later(AGAIN_S, Tick())

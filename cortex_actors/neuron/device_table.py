@@ -7,7 +7,7 @@ ever.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -32,15 +32,17 @@ class DeviceTable:
         self._memory_mb = dict(memory_mb)
         self._placed: dict[str, Placed] = {}
         self._lost: frozenset[str] = frozenset()
+        self._free_mb: Mapping[str, int] = {}
 
     @property
     def devices(self) -> tuple[str, ...]:
         """All device ids, in the configured order."""
         return tuple(self._memory_mb)
 
-    def observe(self, present: Collection[str]) -> None:
-        """Place nothing on devices that are not ``present``, until they are again."""
-        self._lost = frozenset(self._memory_mb).difference(present)
+    def observe(self, free_mb: Mapping[str, int]) -> None:
+        """So much is free as measured; place nothing on devices that are not there."""
+        self._lost = frozenset(self._memory_mb).difference(free_mb)
+        self._free_mb = dict(free_mb)
 
     def lost_ranks(self) -> dict[str, tuple[int, str]]:
         """Return the models that have a device which is gone: the first such rank and its device.
@@ -54,10 +56,22 @@ class DeviceTable:
             if device in self._lost
         }
 
+    def place_on(self, model: str, devices: tuple[str, ...], memory_mb: int) -> bool:
+        """Reserve these very devices with ``memory_mb`` in total; False if that cannot be."""
+        each_mb = -(-memory_mb // len(devices))
+        if any(
+            device in self._lost or not self._fits(device, len(devices), each_mb)
+            for device in devices
+        ):
+            return False
+        self._placed[model] = Placed(model, devices, each_mb)
+        return True
+
     def place(self, model: str, count: int, memory_mb: int) -> Placed | Failure:
         """Reserve ``count`` devices with ``memory_mb`` in total, or say why that cannot be.
 
-        The emptiest devices are taken first; equal ones in the configured order.
+        Devices that have the memory as measured are taken first, for other programs and models that
+        have just left may hold it; of these the emptiest; equal ones in the configured order.
         """
         usable = [device for device in self._memory_mb if device not in self._lost]
         if count > len(usable):
@@ -73,7 +87,7 @@ class DeviceTable:
                 f"model '{model}' needs {count} device(s) with {each_mb} MB each;"
                 f" {len(fitting)} can host it now{self._tenants()}{self._gone()}"
             )
-        fitting.sort(key=self._used_mb)
+        fitting.sort(key=lambda device: (self._is_short(device, each_mb), self._used_mb(device)))
         placed = Placed(model, tuple(sorted(fitting[:count], key=self._order)), each_mb)
         self._placed[model] = placed
         return placed
@@ -87,6 +101,9 @@ class DeviceTable:
         if any(len(placed.devices) > 1 for placed in tenants) or (count > 1 and tenants):
             return False
         return self._used_mb(device) + each_mb <= self._memory_mb[device]
+
+    def _is_short(self, device: str, each_mb: int) -> bool:
+        return device in self._free_mb and self._free_mb[device] < each_mb
 
     def _on(self, device: str) -> Sequence[Placed]:
         return [placed for placed in self._placed.values() if device in placed.devices]

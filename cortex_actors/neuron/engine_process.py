@@ -20,6 +20,7 @@ from cortex_actors.neuron.messages import (
     Drained,
     EngineEnded,
     EngineUp,
+    EpochAsleep,
     EpochBroken,
     EpochReady,
     GroupAnnounced,
@@ -32,7 +33,16 @@ from transports.errors import TransportError
 from transports.link import Link
 from transports.schemas import link as link_bodies
 from transports.schemas.body import Body
-from transports.schemas.daemon import EngineLoad, EngineReady, GroupBroken, GroupReady, KillMember
+from transports.schemas.daemon import (
+    EngineLoad,
+    EngineReady,
+    GroupAsleep,
+    GroupBroken,
+    GroupReady,
+    KillMember,
+    SleepGroup,
+    WakeGroup,
+)
 from transports.schemas.group import InjectFault
 
 _log = logging.getLogger("cortex.engine_process")
@@ -155,6 +165,8 @@ class EngineProcess(ProcessActor):
                 self._model.notify(load)
             case GroupReady() as ready:
                 self._tell_epoch(ready.epoch, EpochReady(ready))
+            case GroupAsleep() as asleep:
+                self._tell_epoch(asleep.epoch, EpochAsleep(asleep))
             case GroupBroken(epoch=epoch, code=code, message=text):
                 self._tell_epoch(epoch, EpochBroken(epoch, code, text))
             case KillMember() as kill:
@@ -170,22 +182,30 @@ class EngineProcess(ProcessActor):
     def _inject(self, message: InjectFault) -> None:
         self._send(message)
 
+    @handles(SleepGroup)
+    def _sleep(self, message: SleepGroup) -> None:
+        self._send(message)
+
+    @handles(WakeGroup)
+    def _wake(self, message: WakeGroup) -> None:
+        self._send(message)
+
     @handles(DrainAsked)
     def _drain(self, message: DrainAsked) -> None:
-        model = self._model
+        model, drained = self._model, Drained(message.number)
         if self._link is None:
-            model.notify(Drained())
+            model.notify(drained)
             return
         try:
             self._link.request(
                 link_bodies.Drain(message.grace_s),
-                lambda _event: model.notify(Drained()),
+                lambda _event: model.notify(drained),
                 deadline_s=message.grace_s + DRAIN_SLACK_S,
             )
         except TransportError:
-            model.notify(Drained())
+            model.notify(drained)
 
-    def _tell_epoch(self, epoch: int, message: EpochReady | EpochBroken) -> None:
+    def _tell_epoch(self, epoch: int, message: EpochReady | EpochAsleep | EpochBroken) -> None:
         if self._group is not None and self._group.start.epoch == epoch:
             self._group.epoch_actor.notify(message)
 

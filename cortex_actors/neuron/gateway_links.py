@@ -18,10 +18,10 @@ from transports.schemas.link import Failure
 class GatewayLinks:
     """A ``LinkHandler``: subscribes each gateway to the neuron's state and takes its commands."""
 
-    def __init__(self, publisher: ActorRef, models: ActorRef, standby: ActorRef) -> None:
+    def __init__(self, publisher: ActorRef, models: ActorRef, fork_server: ActorRef) -> None:
         self._publisher = publisher
         self._models = models
-        self._standby = standby
+        self._fork_server = fork_server
 
     def on_up(self, link: Link) -> None:
         """Start to push the state to the newcomer."""
@@ -32,10 +32,10 @@ class GatewayLinks:
         match request.body:
             case LoadModel(spec=spec):
                 self._models.notify(LoadAsked(spec, request))
-            case UnloadModel(model=model):
-                self._models.notify(UnloadAsked(model, request))
+            case UnloadModel(model=model, keep_warm=keep_warm):
+                self._models.notify(UnloadAsked(model, request, keep_warm))
             case RenewStandby():
-                self._standby.notify(RenewAsked())
+                self._fork_server.notify(RenewAsked())
                 request.complete(StandbyRenewed())
             case other:
                 name = type(other).__name__

@@ -1,4 +1,8 @@
-"""A neuron that offers less memory than its devices have (``neuron.memory_mb``). Pure."""
+"""A neuron that offers less memory than its devices have. Pure.
+
+``neuron.memory_mb`` caps each device; what ``neuron.warm_mb`` sets aside for sleeping models is no
+CPU device's to offer, whether it is used yet or not.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,28 @@ def capped(devices: Sequence[DeviceState], cap_mb: int | None) -> tuple[DeviceSt
             memory_total_mb=min(device.memory_total_mb, cap_mb),
             memory_free_mb=min(device.memory_free_mb, cap_mb),
         )
+        for device in devices
+    )
+
+
+def less_set_aside(
+    devices: Sequence[DeviceState], warm_mb: int, used_mb: int = 0
+) -> tuple[DeviceState, ...]:
+    """Return the devices without the warm tier's budget, of which ``used_mb`` are taken already.
+
+    What sleeps is in the measured figures of the host, as is what it took when it was awake; so
+    falling asleep frees a CPU's memory in this account, as it does a GPU's.
+    """
+    cpus = sum(device.kind == "cpu" for device in devices)
+    unused_mb = max(0, warm_mb - used_mb)
+    return tuple(
+        msgspec.structs.replace(
+            device,
+            memory_total_mb=max(0, device.memory_total_mb - warm_mb // cpus),
+            memory_free_mb=max(0, device.memory_free_mb - unused_mb // cpus),
+        )
+        if device.kind == "cpu"
+        else device
         for device in devices
     )
 

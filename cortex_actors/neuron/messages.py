@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cortex_actors.kit.ref import ActorRef
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.daemon import GroupReady, GroupStart, MemberDown
+from transports.schemas.daemon import GroupAsleep, GroupReady, GroupStart, MemberDown
 from transports.schemas.fleet import DeviceState, ModelSpec, ModelState
 from transports.schemas.link import Failure
 
@@ -87,6 +88,13 @@ class EpochBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochAsleep:
+    """Every rank of the epoch sleeps."""
+
+    asleep: GroupAsleep
+
+
+@dataclass(frozen=True, slots=True)
 class EngineUp:
     """The engine's data plane listens at ``endpoint``."""
 
@@ -117,14 +125,20 @@ class PreparationProgressed:
 
 @dataclass(frozen=True, slots=True)
 class DrainAsked:
-    """Finish what runs within ``grace_s`` and say when nothing runs any more."""
+    """Finish what runs within ``grace_s`` and say when nothing runs any more.
+
+    ``number`` tells a model's drains apart: it may wake between two.
+    """
 
     grace_s: float
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing runs in the engine any more, or its time for that is over."""
+
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +159,47 @@ class LoadCancelled:
 
 @dataclass(frozen=True, slots=True)
 class UnloadAsked:
-    """Drain and unload this model; ``request`` is answered with ModelUnloaded or a Failure."""
+    """Drain and unload this model; ``request`` is answered with ModelUnloaded or a Failure.
+
+    ``keep_warm``: it may sleep instead if the warm tier has room for it.
+    """
 
     model: str
     request: IncomingRequest
+    keep_warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Models to Model: go, in an orderly manner."""
+    """Models to Model: go, in an orderly manner; ``keep_warm`` only falls asleep."""
+
+    keep_warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Models to Model: serve again; the devices are reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class SleepOverdue:
+    """By now the model should be asleep."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChanged:
-    """A Model actor's latest state; ``failure`` says why when it is failed."""
+    """A Model actor's latest state; ``failure`` says why when it is failed.
+
+    ``warm`` while it sleeps and until it is awake; ``weights_mb`` is what it would keep asleep, 0
+    if not known yet.
+    """
 
     state: ModelState
     failure: Failure | None = None
+    warm: bool = False
+    weights_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +219,29 @@ class DevicesMeasured:
 
 @dataclass(frozen=True, slots=True)
 class RenewAsked:
-    """Replace what stands by as soon as no model is on its way."""
+    """Replace the fork server as soon as no model is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class CyclesCounted:
-    """How many loads have begun since what stands by was last renewed."""
+    """How many loads have begun since the fork server was last renewed."""
 
     cycles: int
 
 
 @dataclass(frozen=True, slots=True)
 class ModelsChanged:
-    """The states of all resident models."""
+    """The states of all resident models, but for those that sleep.
+
+    ``warm`` are those and what is being woken; ``weights_mb`` is what each model keeps in host
+    memory then, or would.
+    """
 
     models: tuple[ModelState, ...]
+    weights_mb: Mapping[str, int] = field(default_factory=dict)
+    warm: frozenset[str] = frozenset()
+
+    @property
+    def warm_used_mb(self) -> int:
+        """What the warm tier holds."""
+        return sum(self.weights_mb[model] for model in self.warm)

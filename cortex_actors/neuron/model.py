@@ -24,13 +24,16 @@ from cortex_actors.neuron.messages import (
     Drained,
     EngineEnded,
     EngineUp,
+    EpochAsleep,
     EpochBroken,
     EpochEnded,
     EpochReady,
     ModelChanged,
     PreparationEnded,
     PreparationProgressed,
+    SleepOverdue,
     Unload,
+    Wake,
 )
 from cortex_actors.neuron.model_lifecycle import ModelLifecycle, ModelPhase
 from cortex_actors.neuron.model_processes import ModelProcesses
@@ -38,13 +41,18 @@ from cortex_actors.serving.messages import DrainStarted
 from neuron_runtime.geometry import PlacementError
 from neuron_runtime.model_errors import ModelFilesError
 from transports.failures import FailureCode
-from transports.schemas.daemon import EngineLoad
+from transports.schemas.daemon import EngineLoad, SleepGroup, WakeGroup
 from transports.schemas.fleet import ModelSpec, ModelState
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.model")
 
 DRAIN_SLACK_S = 1.0
+SLEEP_S = 60.0
+WAKE_S = 60.0
+SLEEP_SLACK_S = 5.0
+# A sleeper that holds on to more of its device than this share is in the way of others.
+_MOST_LEFT = 0.05
 _MIB = 1 << 20
 
 
@@ -69,6 +77,8 @@ class Model(SupervisedActor):
     """Prepares, starts, watches and unloads one model, and tells ``models`` of every change.
 
     It ends when the model is unloaded or has failed; by then every process of the model is gone.
+    Asleep, it keeps them: the weights are in host memory, the devices are others'. A process that
+    dies then ends it; one that dies while the model wakes has it started as from the beginning.
     """
 
     def __init__(self, placement: Placement, models: ActorRef, processes: ModelProcesses) -> None:
@@ -82,6 +92,11 @@ class Model(SupervisedActor):
         self._broken: EpochBroken | None = None
         self._failure: Failure | None = None
         self._drain: _Drain = _Drain.NONE
+        self._drains_begun = 0
+        self._keep_warm = False
+        self._warm = False
+        self._epoch = 0
+        self._weights_mb = 0
         self._stop_reason: ExitReason | None = None
         self._progress = 0.0
         self._restarts = -1
@@ -112,7 +127,7 @@ class Model(SupervisedActor):
     def on_stop_request(self, reason: ExitReason) -> None:
         """Let the engine finish what runs, within the drain time, then end."""
         self._stop_reason = reason
-        if not self._drains():
+        if self._life.phase is ModelPhase.ASLEEP or not self._drains():
             self.leave(reason)
 
     def summary(self) -> str:
@@ -145,15 +160,19 @@ class Model(SupervisedActor):
         if message.reason not in (str(NORMAL), str(SHUTDOWN)):
             self._engine_end = message.reason
         self._life.engine_gone()
+        self._lost_sleep()
         self._announce()
 
     @handles(EpochReady)
     def _epoch_ready(self, message: EpochReady) -> None:
-        self._restarts += 1
+        self._restarts += not self._warm
+        self._warm = False
         self._broken = None
+        self._epoch = message.ready.epoch
         self._life.group_ready()
         held = message.ready.weight_bytes + message.ready.kv_bytes
         self._memory_mb = -(-held // _MIB) or self._memory_mb
+        self._weights_mb = -(-message.ready.weight_bytes // _MIB) or self._memory_mb
         _log.info(
             "group ready model=%s epoch=%d load_s=%.2f",
             self._placement.spec.id,
@@ -166,13 +185,15 @@ class Model(SupervisedActor):
     def _epoch_broken(self, message: EpochBroken) -> None:
         self._broken = message
         # What fails before it ever worked (bad shard, bad head count) would fail again.
-        if self._life.phase is ModelPhase.STARTING and message.code != FailureCode.WORKER_DIED:
+        fresh = self._life.phase is ModelPhase.STARTING and not self._warm
+        if fresh and message.code != FailureCode.WORKER_DIED:
             self._fail(self._named(message.code, message.message))
 
     @handles(EpochEnded)
     def _epoch_ended(self, _: EpochEnded) -> None:
         self._deaths += 1
         self._life.group_gone()
+        self._lost_sleep()
         self._announce()
 
     @handles(DeviceLost)
@@ -189,6 +210,7 @@ class Model(SupervisedActor):
     def _down(self, message: Down) -> None:
         broken = self._broken
         if self._tree is not None and message.inc == self._tree.inc:
+            self._lost_sleep()
             code = broken.code if broken else FailureCode.LOAD_FAILED
             self._fail(self._named(code, self._last_words(str(message.reason))))
         elif self._life.phase is ModelPhase.PREPARING:
@@ -196,23 +218,29 @@ class Model(SupervisedActor):
             self._fail(self._named(FailureCode.LOAD_FAILED, f"preparation: {message.reason}"))
 
     @handles(Unload)
-    def _unload(self, _: Unload) -> None:
+    def _unload(self, message: Unload) -> None:
         if self._life.phase is ModelPhase.UNLOADING:
+            self._keep_warm = self._keep_warm and message.keep_warm
             return
+        self._keep_warm = message.keep_warm and self._life.phase is ModelPhase.READY
+        drains = self._life.phase is not ModelPhase.ASLEEP and self._drains()
+        self._warm = False
         self._life.move(ModelPhase.UNLOADING)
         self._announce()
-        if not self._drains():
-            self._finish_unload()
+        if not drains:
+            self._rest()
 
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
         self._drains()
 
     @handles(Drained)
-    def _drained(self, _: Drained) -> None:
+    def _drained(self, message: Drained) -> None:
+        if message.number != self._drains_begun or self._drain is not _Drain.UNDER_WAY:
+            return
         self._drain = _Drain.DONE
         if self._life.phase is ModelPhase.UNLOADING:
-            self._finish_unload()
+            self._rest()
         elif self._stop_reason is not None:
             self.leave(self._stop_reason)
 
@@ -221,9 +249,59 @@ class Model(SupervisedActor):
         engine = self._processes.engine
         if self._drain is _Drain.NONE and engine is not None and self._life.endpoint:
             self._drain = _Drain.UNDER_WAY
-            engine.notify(DrainAsked(self._placement.drain_s))
-            self.tell_later(self._placement.drain_s + DRAIN_SLACK_S, Drained())
+            self._drains_begun += 1
+            drain_s, number = self._placement.drain_s, self._drains_begun
+            engine.notify(DrainAsked(drain_s, number))
+            self.tell_later(drain_s + DRAIN_SLACK_S, Drained(number))
         return self._drain is _Drain.UNDER_WAY
+
+    @handles(EpochAsleep)
+    def _epoch_asleep(self, message: EpochAsleep) -> None:
+        if self._life.phase is not ModelPhase.UNLOADING:
+            return
+        left_mb = -(-message.asleep.device_bytes // _MIB)
+        if not self._keep_warm or left_mb > _MOST_LEFT * self._memory_mb:
+            _log.info("not kept warm model=%s left_mb=%d", self._placement.spec.id, left_mb)
+            self._finish_unload()
+            return
+        self._warm, self._keep_warm = True, False
+        self._life.asleep()
+        self._announce()
+
+    @handles(SleepOverdue)
+    def _sleep_overdue(self, message: SleepOverdue) -> None:
+        late = message.number == self._drains_begun and self._life.phase is ModelPhase.UNLOADING
+        if late:
+            self._finish_unload()
+
+    @handles(Wake)
+    def _wake(self, _: Wake) -> None:
+        engine = self._processes.engine
+        if self._life.phase is not ModelPhase.ASLEEP or engine is None:
+            return
+        self._drain = _Drain.NONE
+        self._life.move(ModelPhase.STARTING)
+        engine.notify(WakeGroup(self._epoch, WAKE_S))
+        self._announce()
+
+    def _rest(self) -> None:
+        """Nothing runs any more: fall asleep if that is wanted, else go."""
+        engine = self._processes.engine
+        if not self._keep_warm or engine is None or self._stop_reason is not None:
+            self._finish_unload()
+            return
+        engine.notify(SleepGroup(self._epoch, SLEEP_S))
+        self.tell_later(SLEEP_S + SLEEP_SLACK_S, SleepOverdue(self._drains_begun))
+
+    def _lost_sleep(self) -> None:
+        """A process has died: what slept, or was about to, is of no use; what woke starts anew."""
+        asleep = self._life.phase is ModelPhase.ASLEEP
+        resting = self._life.phase is ModelPhase.UNLOADING and self._drain is _Drain.DONE
+        warm, self._warm = self._warm or self._keep_warm, False
+        self._keep_warm = False
+        if warm and (asleep or resting):
+            _log.warning("no longer warm model=%s", self._placement.spec.id)
+            self._finish_unload()
 
     def _finish_unload(self) -> None:
         self._processes.stop()
@@ -282,4 +360,4 @@ class Model(SupervisedActor):
             created=self._created,
             memory_mb=self._memory_mb,
         )
-        self._models.notify(ModelChanged(state, self._failure))
+        self._models.notify(ModelChanged(state, self._failure, self._warm, self._weights_mb))

@@ -52,49 +52,71 @@ class ModelHistory:
     """Follows the models' states and keeps a bounded number of records, the latest used last.
 
     ``records`` are those of an earlier run. Loads are timed from the start of their processes: what
-    a download or a conversion takes is paid once and says nothing of the next load.
+    a download or a conversion takes is paid once and says nothing of the next load. Those that come
+    from the warm tier are timed apart.
     """
 
     def __init__(self, records: Iterable[ModelRecord] = ()) -> None:
         self._records = {record.model: record for record in records}
         self._bound()
         self._known: dict[str, ModelState] = {}
+        self._warm: frozenset[str] = frozenset()
         self.timeline = Timeline()
 
     @property
     def records(self) -> tuple[ModelRecord, ...]:
         """One record per model, the one that was measured last at the end."""
-        return tuple(self._records.values())
+        return tuple(
+            msgspec.structs.replace(each, warm=True) if each.model in self._warm else each
+            for each in self._records.values()
+        )
 
-    def observe(self, models: Sequence[ModelState], now: float) -> bool:
-        """Take note of all models' states; returns whether a record has changed."""
+    def observe(
+        self,
+        models: Sequence[ModelState],
+        now: float,
+        warm: frozenset[str] = frozenset(),
+        weights_mb: Mapping[str, int] | None = None,
+    ) -> bool:
+        """Take note of all models' states; returns whether a record has changed.
+
+        ``warm`` are those in the warm tier or on their way from it, ``weights_mb`` is what each
+        model takes there.
+        """
         changed = False
         starting: dict[str, float] = {}
         idle: dict[str, float] = {}
         expected_s: dict[str, float] = {}
         for model in models:
             before = self._known.get(model.id)
+            woken = model.id in self._warm
             if before is not None and before.state == ModelPhase.STARTING:
                 began = self.timeline.starting[model.id]
                 if model.state == ModelPhase.READY:
-                    self._measure(model, now - began)
+                    self._measure(model, now - began, (weights_mb or {}).get(model.id, 0), woken)
                     changed = True
             if model.state in _LOADING:
-                expected_s[model.id] = self.expected_s(model.id, model.memory_mb)
+                wakes = model.id in warm
+                expected_s[model.id] = self.expected_s(model.id, model.memory_mb, warm=wakes)
             if model.state == ModelPhase.STARTING:
-                starting[model.id] = self.timeline.starting.get(model.id, now)
+                # A load that was to be a wake and is none any more begins anew.
+                same = woken == (model.id in warm)
+                starting[model.id] = self.timeline.starting.get(model.id, now) if same else now
             elif model.state == ModelPhase.READY and not model.running and not model.waiting:
                 idle[model.id] = self.timeline.idle.get(model.id, now)
         self._known = {model.id: model for model in models}
+        self._warm = warm
         self.timeline = Timeline(starting, idle, expected_s)
         return changed
 
-    def expected_s(self, model: str, memory_mb: int) -> float:
+    def expected_s(self, model: str, memory_mb: int, *, warm: bool = False) -> float:
         """Return how long a load should take: as before, else as others for their size; 0: unknown.
 
-        ``memory_mb`` is what the model takes as far as is known.
+        ``memory_mb`` is what the model takes as far as is known; ``warm`` if it need only wake.
         """
         record = self._records.get(model)
+        if record is not None and warm and record.warm_load_s > 0.0:
+            return record.warm_load_s
         if record is not None and record.cold_load_s > 0.0:
             return record.cold_load_s
         rates = [
@@ -104,10 +126,14 @@ class ModelHistory:
         ]
         return memory_mb * statistics.median(rates) if rates and memory_mb > 0 else 0.0
 
-    def _measure(self, model: ModelState, load_s: float) -> None:
-        self._records.pop(model.id, None)
+    def _measure(self, model: ModelState, load_s: float, weights_mb: int, woken: bool) -> None:
+        known, seconds = self._records.pop(model.id, ModelRecord(model.id)), round(load_s, 3)
         self._records[model.id] = ModelRecord(
-            model.id, cold_load_s=round(load_s, 3), memory_mb=model.memory_mb
+            model.id,
+            cold_load_s=known.cold_load_s if woken else seconds,
+            warm_load_s=seconds if woken else known.warm_load_s,
+            memory_mb=model.memory_mb,
+            weights_mb=weights_mb,
         )
         self._bound()
 

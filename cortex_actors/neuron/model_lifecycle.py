@@ -3,12 +3,16 @@
 preparing -> starting -> ready <-> recovering
 any of them -> failed
 any of them but failed -> unloading -> unloaded
+unloading -> asleep -> starting, unloading or unloaded
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import final
+
+from transports.schemas.fleet import ModelState
 
 
 class ModelPhase(StrEnum):
@@ -20,6 +24,7 @@ class ModelPhase(StrEnum):
     RECOVERING = "recovering"
     UNLOADING = "unloading"
     UNLOADED = "unloaded"
+    ASLEEP = "asleep"
     FAILED = "failed"
 
 
@@ -33,7 +38,8 @@ _MOVES: dict[ModelPhase, frozenset[ModelPhase]] = {
     ModelPhase.READY: frozenset({ModelPhase.RECOVERING, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.RECOVERING: frozenset({ModelPhase.READY, ModelPhase.FAILED, ModelPhase.UNLOADING}),
     ModelPhase.FAILED: frozenset(),
-    ModelPhase.UNLOADING: frozenset({ModelPhase.UNLOADED}),
+    ModelPhase.UNLOADING: frozenset({ModelPhase.UNLOADED, ModelPhase.ASLEEP}),
+    ModelPhase.ASLEEP: frozenset({ModelPhase.STARTING, ModelPhase.UNLOADING, ModelPhase.UNLOADED}),
     ModelPhase.UNLOADED: frozenset(),
 }
 
@@ -72,6 +78,11 @@ class ModelLifecycle:
         self._group_ready = True
         self._settle()
 
+    def asleep(self) -> None:
+        """Every rank has given up its device; the engine listens on."""
+        self.move(ModelPhase.ASLEEP)
+        self._group_ready = False
+
     def engine_gone(self) -> None:
         """The engine died; whatever it served is lost."""
         self.endpoint = ""
@@ -92,3 +103,9 @@ class ModelLifecycle:
 
 
 _COMING = frozenset({ModelPhase.STARTING, ModelPhase.RECOVERING})
+_OVER = frozenset({ModelPhase.FAILED, ModelPhase.UNLOADED})
+
+
+def holding(models: Iterable[ModelState]) -> frozenset[str]:
+    """Return the models that hold devices, or are about to."""
+    return frozenset(model.id for model in models if model.state not in _OVER)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
+import msgspec
+
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.asking import Future
@@ -20,10 +22,13 @@ from cortex_actors.neuron.messages import (
     LoadAsked,
     LoadCancelled,
     ModelChanged,
+    ModelsChanged,
     Unload,
     UnloadAsked,
+    Wake,
 )
 from cortex_actors.neuron.model_lifecycle import ModelPhase
+from cortex_actors.neuron.warm_pool import Sleeper, WarmPool, short_of_memory
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
@@ -42,6 +47,7 @@ _log = logging.getLogger("cortex.models")
 
 RETRY_FAILED_AFTER_S = 15.0
 RETRY_UNLOADING_AFTER_S = 2.0
+_RESTING = frozenset({ModelPhase.ASLEEP, ModelPhase.UNLOADING, ModelPhase.UNLOADED})
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class _Resident:
     """A model from its first load until it is unloaded; ``ref`` is its actor while that lives.
 
     A model that has failed has no actor; it is kept to say why, and until somebody tries again.
+    One that sleeps is nobody's but ours; ``then`` is what to load if it ends before it is awake.
+    ``cancelled`` are told when it is gone, for only then can whoever asked count on its devices.
     """
 
     spec: ModelSpec
@@ -58,11 +66,15 @@ class _Resident:
     failure: Failure | None = None
     asked: list[IncomingRequest] = field(default_factory=list)
     unload_asked: list[IncomingRequest] = field(default_factory=list)
+    cancelled: list[IncomingRequest] = field(default_factory=list)
     unwanted: bool = False
+    weights_mb: int = 0
+    warm: bool = False
+    then: ModelSpec | None = None
 
 
 StartModel = Callable[[ModelSpec, Placed, ActorRef], Future[ActorRef]]
-OnStates = Callable[[tuple[ModelState, ...]], None]
+OnStates = Callable[[ModelsChanged], None]
 
 
 @final
@@ -70,7 +82,8 @@ class Models(SupervisedActor):
     """Single-flight loads, device reservation, and the table that the neuron's state shows.
 
     ``start_model`` starts a Model actor under the models' supervisor; ``on_states`` is told all
-    states after every change.
+    states after every change. A model that is not unloaded for good may sleep in the warm tier of
+    ``warm_mb``, where it holds no device, and is woken by its next load.
     """
 
     def __init__(
@@ -80,8 +93,10 @@ class Models(SupervisedActor):
         start_model: StartModel,
         on_states: OnStates,
         clock: Clock | None = None,
+        warm_mb: int = 0,
     ) -> None:
         super().__init__()
+        self._pool = WarmPool(warm_mb)
         self._catalogue = catalogue
         self._devices = devices
         self._start_model = start_model
@@ -138,11 +153,14 @@ class Models(SupervisedActor):
         if message.request.link.state is LinkState.DOWN:
             return
         coming = resident.state.state in (ModelPhase.PREPARING, ModelPhase.STARTING)
-        if coming and not resident.asked and not self._waiting.get(message.model):
-            _log.info("load cancelled model=%s", message.model)
-            resident.unwanted = True
-            if resident.ref is not None:
-                resident.ref.notify(Unload())
+        if not coming or resident.asked or self._waiting.get(message.model):
+            message.request.fail(_cancelled(message.model))
+            return
+        _log.info("load cancelled model=%s", message.model)
+        resident.unwanted = True
+        resident.cancelled.append(message.request)
+        if resident.ref is not None:
+            resident.ref.notify(Unload())
 
     @handles(UnloadAsked)
     def _unload_asked(self, message: UnloadAsked) -> None:
@@ -156,9 +174,12 @@ class Models(SupervisedActor):
                 )
             )
             return
+        if message.keep_warm and resident.state.state == ModelPhase.ASLEEP:
+            message.request.complete(ModelUnloaded(message.model))
+            return
         resident.unload_asked.append(message.request)
         if resident.ref is not None:
-            resident.ref.notify(Unload())
+            resident.ref.notify(Unload(message.keep_warm and self._admit(resident)))
         elif resident.state.state == ModelPhase.FAILED:
             self._gone(message.model, "unloaded")
 
@@ -182,7 +203,14 @@ class Models(SupervisedActor):
 
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
-        self._devices.observe({device.id for device in message.devices})
+        present = {device.id for device in message.devices}
+        self._devices.observe({each.id: each.memory_free_mb for each in message.devices})
+        for model in self._pool.stranded(present):
+            self._end_sleep(model)
+        blocking = self._pool.in_the_way(short_of_memory(message.devices, self._shown()))
+        if blocking is not None:
+            _log.warning("device memory has not come back, ended model=%s", blocking)
+            self._end_sleep(blocking)
         for model, (rank, device) in self._devices.lost_ranks().items():
             ref = self._residents[model].ref
             if ref is not None:
@@ -193,13 +221,23 @@ class Models(SupervisedActor):
         resident = self._residents.get(message.state.id)
         if resident is None:
             return
-        resident.state = message.state
+        phase = message.state.state
+        # What it said before it heard that it is wanted again.
+        if resident.then is not None and not resident.unload_asked and phase in _RESTING:
+            return
+        resident.state, resident.warm = message.state, message.warm
+        resident.weights_mb = message.weights_mb
         resident.failure = message.failure or resident.failure
+        if phase == ModelPhase.ASLEEP:
+            self._devices.release(message.state.id)
+            self._answer_unloaded(resident)
         self._publish()
-        if message.state.state == ModelPhase.READY:
+        if phase == ModelPhase.READY:
+            resident.then = None
             self._finish_load(message.state.id, None)
         elif message.state.state == ModelPhase.FAILED:
             resident.since = self._clock.now()
+            resident.then = None
             self._devices.release(message.state.id)
             self._finish_load(message.state.id, resident.failure)
 
@@ -217,11 +255,18 @@ class Models(SupervisedActor):
     def _gone(self, model: str, why: str) -> None:
         resident = self._residents.pop(model)
         self._devices.release(model)
-        for request in resident.unload_asked:
-            request.complete(ModelUnloaded(model))
+        self._pool.leave(model)
         ended = Failure(FailureCode.LOAD_FAILED, f"model '{model}' ended: {why}")
+        if resident.then is not None and not resident.unload_asked and not resident.unwanted:
+            refusal = self._load(resident.then)
+            if refusal is None:
+                self._residents[model].asked = resident.asked
+                return
+            ended = refusal
+        self._answer_unloaded(resident)
         for request in resident.asked:
             request.fail(ended)
+        self._tell_cancelled(resident)
         self._tell_waiting(model, ended)
         self._publish()
 
@@ -230,6 +275,8 @@ class Models(SupervisedActor):
         resident = self._residents.get(spec.id)
         if resident is not None:
             refusal = self._refusal(resident)
+            if refusal is None and resident.state.state == ModelPhase.ASLEEP:
+                self._wake(resident, spec)
             if refusal is not None or resident.state.state != ModelPhase.FAILED:
                 return refusal
         placed = self._devices.place(spec.id, spec.min_devices, spec.vram_mb)
@@ -242,6 +289,38 @@ class Models(SupervisedActor):
         self.when_done(started, lambda done: self._started(resident, done))
         self._publish()
         return None
+
+    def _wake(self, resident: _Resident, spec: ModelSpec) -> None:
+        """Have a sleeper serve again, or end it and load anew what it cannot become."""
+        resident.since, resident.then = self._clock.now(), spec
+        fits = resident.spec == spec and self._devices.place_on(
+            spec.id, resident.state.devices, spec.vram_mb
+        )
+        _log.info("%s model=%s", "wake" if fits else "end sleep, load", spec.id)
+        phase = ModelPhase.STARTING if fits else ModelPhase.PREPARING
+        resident.state = msgspec.structs.replace(resident.state, state=phase, endpoint="")
+        resident.warm = fits
+        self._pool.leave(spec.id)
+        if resident.ref is not None:
+            resident.ref.notify(Wake() if fits else Unload())
+        self._publish()
+
+    def _admit(self, resident: _Resident) -> bool:
+        """Make room in the warm tier for a model that serves; the longest asleep go."""
+        if resident.state.state != ModelPhase.READY:
+            return False
+        sleeper = Sleeper(resident.spec.id, resident.state.devices, resident.weights_mb)
+        victims = self._pool.admit(sleeper)
+        for model in victims or ():
+            self._end_sleep(model)
+        return victims is not None
+
+    def _end_sleep(self, model: str) -> None:
+        self._pool.leave(model)
+        resident = self._residents.get(model)
+        if resident is not None and resident.ref is not None:
+            _log.info("end sleep model=%s", model)
+            resident.ref.notify(Unload())
 
     def _started(self, resident: _Resident, started: Future[ActorRef]) -> None:
         if started.error is not None:
@@ -273,11 +352,34 @@ class Models(SupervisedActor):
                     request.complete(ModelLoaded(model, load_s))
                 else:
                     request.fail(failure)
+            if failure is not None:
+                self._tell_cancelled(resident)
         self._tell_waiting(model, failure)
+
+    def _tell_cancelled(self, resident: _Resident) -> None:
+        cancelled, resident.cancelled = resident.cancelled, []
+        for request in cancelled:
+            request.fail(_cancelled(resident.spec.id))
 
     def _tell_waiting(self, model: str, failure: Failure | None) -> None:
         for asker in self._waiting.pop(model, {}).values():
             asker.notify(LoadFinished(model, failure))
 
+    def _answer_unloaded(self, resident: _Resident) -> None:
+        asked, resident.unload_asked = resident.unload_asked, []
+        for request in asked:
+            request.complete(ModelUnloaded(resident.spec.id))
+
+    def _shown(self) -> tuple[ModelState, ...]:
+        """All but those that sleep, which hold nothing that others could want."""
+        states = (resident.state for resident in self._residents.values())
+        return tuple(state for state in states if state.state != ModelPhase.ASLEEP)
+
     def _publish(self) -> None:
-        self._on_states(tuple(resident.state for resident in self._residents.values()))
+        weights_mb = {model: each.weights_mb for model, each in self._residents.items()}
+        warm = frozenset(model for model, each in self._residents.items() if each.warm)
+        self._on_states(ModelsChanged(self._shown(), weights_mb, warm))
+
+
+def _cancelled(model: str) -> Failure:
+    return Failure(FailureCode.CANCELLED, f"the load of model '{model}' is no longer wanted")

@@ -62,6 +62,7 @@ def _decode(path: Path) -> list[ModelRecord]:
 
 
 def _check(record: ModelRecord) -> None:
-    figures = (record.cold_load_s, record.warm_load_s, float(record.memory_mb))
+    sizes = float(record.memory_mb), float(record.weights_mb)
+    figures = (record.cold_load_s, record.warm_load_s, *sizes)
     if not all(math.isfinite(figure) and figure >= 0.0 for figure in figures):
         raise ValueError(f"the figures of '{record.model}' make no sense")

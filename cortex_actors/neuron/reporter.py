@@ -12,17 +12,18 @@ import msgspec
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
-from cortex_actors.neuron.memory_cap import less_used
+from cortex_actors.neuron.memory_cap import capped, less_set_aside, less_used
 from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
 from cortex_actors.neuron.model_history import ModelHistory, Timeline
+from cortex_actors.neuron.model_lifecycle import holding
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.serving.messages import FleetChanged, Tick
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
-from transports.schemas.fleet import DeviceState, NeuronState
+from transports.schemas.fleet import DeviceState, ModelState, NeuronState
 
 
-def first_state(name: str, boot: int) -> NeuronState:
+def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
     """The neuron's state before anything was measured or loaded."""
     return NeuronState(
         name=name,
@@ -32,6 +33,7 @@ def first_state(name: str, boot: int) -> NeuronState:
         uptime_s=0.0,
         devices=(),
         models=(),
+        warm_mb=warm_mb,
     )
 
 
@@ -39,7 +41,9 @@ def first_state(name: str, boot: int) -> NeuronState:
 class Reporter(SupervisedActor):
     """The only writer of ``board`` and ``timeline``.
 
-    ``publishers`` push on every change; the router looks again.
+    ``publishers`` push on every change; the router looks again. That a model has left is told with
+    a measurement made since: an older one may show the memory free that it still holds, and whoever
+    reads both would give it away. Under a cap the models themselves are the account.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Reporter(SupervisedActor):
         find: Callable[[str], ActorRef | None],
         cap_mb: int | None = None,
         *,
+        warm_mb: int = 0,
         timeline: StateBoard[Timeline] | None = None,
         record_file: RecordFile | None = None,
         clock: Clock | None = None,
@@ -58,11 +63,15 @@ class Reporter(SupervisedActor):
         self._publishers = tuple(publishers)
         self._find = find
         self._cap_mb = cap_mb
+        self._warm_mb = warm_mb
         self._timeline = timeline
         self._record_file = record_file
         self._clock = clock or MonotonicClock()
         self._history = ModelHistory()
         self._measured: tuple[DeviceState, ...] = ()
+        self._models: tuple[ModelState, ...] = ()
+        self._warm_used_mb = 0
+        self._outdated = False
 
     def on_start(self) -> None:
         """Read what earlier runs have measured."""
@@ -74,27 +83,37 @@ class Reporter(SupervisedActor):
 
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
-        self._measured = message.devices
-        self._write(self._with_devices(self._board.read()))
+        self._measured, self._outdated = message.devices, False
+        self._write(self._composed())
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
-        if self._history.observe(message.models, self._clock.now()) and self._record_file:
+        changed = self._history.observe(
+            message.models, self._clock.now(), message.warm, message.weights_mb
+        )
+        if changed and self._record_file:
             self._record_file.write(self._history.records)
         if self._timeline is not None:
             self._timeline.write(self._history.timeline)
-        state = msgspec.structs.replace(
-            self._board.read(), models=message.models, records=self._history.records
-        )
-        self._write(self._with_devices(state))
+        if self._cap_mb is None and holding(self._models) - holding(message.models):
+            self._outdated = True
+        self._models, self._warm_used_mb = message.models, message.warm_used_mb
+        if not self._outdated:
+            self._write(self._composed())
 
     @handles(CyclesCounted)
     def _cycles_counted(self, message: CyclesCounted) -> None:
         self._write(msgspec.structs.replace(self._board.read(), cycles=message.cycles))
 
-    def _with_devices(self, state: NeuronState) -> NeuronState:
-        devices = less_used(self._measured, state.models, self._cap_mb)
-        return msgspec.structs.replace(state, devices=devices)
+    def _composed(self) -> NeuronState:
+        offered = less_set_aside(self._measured, self._warm_mb, self._warm_used_mb)
+        return msgspec.structs.replace(
+            self._board.read(),
+            models=self._models,
+            records=self._history.records,
+            warm_used_mb=self._warm_used_mb,
+            devices=less_used(capped(offered, self._cap_mb), self._models, self._cap_mb),
+        )
 
     def _write(self, state: NeuronState) -> None:
         self._board.write(state)

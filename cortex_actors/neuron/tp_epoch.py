@@ -13,7 +13,13 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.group_roster import GroupRoster
-from cortex_actors.neuron.messages import EpochBroken, EpochEnded, EpochReady, GroupAnnounced
+from cortex_actors.neuron.messages import (
+    EpochAsleep,
+    EpochBroken,
+    EpochEnded,
+    EpochReady,
+    GroupAnnounced,
+)
 from transports.schemas.daemon import GroupStart
 
 
@@ -56,6 +62,12 @@ class TpEpoch(SupervisedActor):
     def _ready(self, message: EpochReady) -> None:
         if message.ready.epoch == self._epoch:
             self._state = "ready"
+            self._model.notify(message)
+
+    @handles(EpochAsleep)
+    def _asleep(self, message: EpochAsleep) -> None:
+        if message.asleep.epoch == self._epoch:
+            self._state = "asleep"
             self._model.notify(message)
 
     @handles(EpochBroken)

@@ -21,8 +21,9 @@ from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
+from cortex_actors.neuron.fork_server import ForkServer, fork_server_spec
 from cortex_actors.neuron.gateway_links import GatewayLinks
-from cortex_actors.neuron.memory_cap import capped
+from cortex_actors.neuron.memory_cap import capped, less_set_aside
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
 from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
 from cortex_actors.neuron.model_history import Timeline
@@ -30,7 +31,6 @@ from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesse
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
-from cortex_actors.neuron.standby import Standby, standby_specs
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.model_cards import cards
@@ -44,7 +44,7 @@ from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest
 from transports.schemas.body import Body
-from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState, ServiceState
+from transports.schemas.fleet import DeviceState, ModelSpec, NeuronState, ServiceState
 from transports.schemas.group import FaultArmed, InjectFault
 from transports.schemas.link import Failure
 
@@ -65,7 +65,7 @@ class NeuronTree(DaemonTree):
         self._backend = backend
         boot = ground.source.mint.boot
         self._links = ChildLinks(boot, self.drops)
-        self._board = StateBoard(first_state(self._settings.name, boot))
+        self._board = StateBoard(first_state(self._settings.name, boot, self._settings.warm_mb))
         self._timeline = StateBoard(Timeline())
         self._clock = MonotonicClock()
 
@@ -78,7 +78,7 @@ class NeuronTree(DaemonTree):
                 "reporter": self._reporter,
                 "devices": self._device_monitor,
                 "children": self._children_listener,
-                "standby": self._standby,
+                "fork_server": self._fork_server,
                 "models": self._models,
                 "models/loaded": self._loaded_models,
                 "router": self._router,
@@ -142,6 +142,7 @@ class NeuronTree(DaemonTree):
             publishers,
             self._find,
             self._settings.memory_mb,
+            warm_mb=self._settings.warm_mb,
             timeline=self._timeline,
             record_file=RecordFile(self._settings.cache_dir / "records.json"),
             name=name,
@@ -156,14 +157,14 @@ class NeuronTree(DaemonTree):
                     listener.notify(DevicesMeasured(devices))
 
         def measure() -> tuple[DeviceState, ...]:
-            return capped(measure_devices(self._devices), self._settings.memory_mb)
+            return measure_devices(self._devices)
 
         return DeviceMonitor.start(self._devices, measure, on_measured, name=name)
 
     @cached_property
     def _devices(self) -> tuple[DeviceState, ...]:
-        """What this neuron offers; found once, so that a loss cannot change the numbering."""
-        return capped(find_devices(self._settings.devices), self._settings.memory_mb)
+        """What this host has of it; found once, so that a loss cannot change the numbering."""
+        return find_devices(self._settings.devices)
 
     def _children_listener(self, name: str) -> ActorRef:
         me = process_identity("neuron", self._settings.name)
@@ -180,22 +181,30 @@ class NeuronTree(DaemonTree):
     def _children_endpoint(self) -> str:
         return f"ipc://{self._ground.runtime_dir}/children.ipc"
 
-    def _standby(self, name: str) -> ActorRef:
-        specs = partial(standby_specs, self._backend, self._settings.standby)
-        return Standby.start(
-            specs, self._ground.source.launcher, self.registry.find("reporter"), name=name
+    def _fork_server(self, name: str) -> ActorRef:
+        make_spec = partial(fork_server_spec, self._backend, self._settings.preload)
+        return ForkServer.start(
+            make_spec, self._ground.source.launcher, self.registry.find("reporter"), name=name
         )
 
     def _models(self, name: str) -> ActorRef:
-        listeners = [self.registry.find(each) for each in ("reporter", "standby", "devices")]
-        devices = {device.id: device.memory_total_mb for device in self._devices}
+        listeners = [self.registry.find(each) for each in ("reporter", "fork_server", "devices")]
+        settings = self._settings
+        offered = capped(less_set_aside(self._devices, settings.warm_mb), settings.memory_mb)
+        table = DeviceTable({device.id: device.memory_total_mb for device in offered})
 
-        def on_states(states: tuple[ModelState, ...]) -> None:
+        def on_states(changed: ModelsChanged) -> None:
             for listener in listeners:
-                listener.notify(ModelsChanged(states))
+                listener.notify(changed)
 
-        table = DeviceTable(devices)
-        return Models.start(self._config.catalogue, table, self._start_model, on_states, name=name)
+        return Models.start(
+            self._config.catalogue,
+            table,
+            self._start_model,
+            on_states,
+            warm_mb=settings.warm_mb,
+            name=name,
+        )
 
     def _loaded_models(self, name: str) -> ActorRef:
         rules = RestartRules(intensity=5, period_s=600.0, give_up=GiveUp.FAIL_CHILD)
@@ -282,7 +291,7 @@ class NeuronTree(DaemonTree):
         handler = GatewayLinks(
             self.registry.find("publisher/gateways"),
             self.registry.find("models"),
-            self.registry.find("standby"),
+            self.registry.find("fork_server"),
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(

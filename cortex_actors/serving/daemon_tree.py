@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.address import Address
 from cortex_actors.config.stored_responses import StoredResponses
+from cortex_actors.config.telemetry import TelemetrySettings
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.errors import ActorDead
 from cortex_actors.kit.process_actor import ProcessSource
@@ -25,6 +26,7 @@ from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.messages import DrainStarted, Tick
 from cortex_actors.serving.request_metrics import RequestMetrics
@@ -53,10 +55,13 @@ class ServingSettings(Protocol):
     workers: int
     threads: int
     max_body_mb: int
+    cors_origins: tuple[str, ...]
     load_deadline_s: float
+    stall_s: float
     drain_s: float
     key_file: Path | None
     stored_responses: StoredResponses
+    telemetry: TelemetrySettings
 
     @property
     def log_level(self) -> str:
@@ -95,6 +100,7 @@ class DaemonTree:
         self.registry = Registry()
         self._metrics = CollectorRegistry()
         self._request_metrics = RequestMetrics(self._metrics)
+        self._http_metrics = HttpMetrics(self._metrics)
         self._started = time.monotonic()
         self._draining = False
         self.drops = DropTotals()
@@ -146,6 +152,7 @@ class DaemonTree:
             self.registry.find(self.front_publisher),
             self.registry.find("operations"),
             self.drops,
+            self._http_metrics,
         )
         me = process_identity(self.service, self._name)
         return ListenerActor.start(self._ground.reactor, self._front_endpoint, me, desk, name=name)
@@ -161,11 +168,14 @@ class DaemonTree:
             workers=serving.workers,
             threads=serving.threads,
             max_body_mb=serving.max_body_mb,
+            cors_origins=serving.cors_origins,
             load_deadline_s=serving.load_deadline_s,
+            stall_s=serving.stall_s,
             drain_s=serving.drain_s,
             log_level=serving.log_level,
             key_file=serving.key_file,
             responses_file=stored.file or self._ground.runtime_dir / "responses.sqlite",
             stored_responses=stored,
+            otlp_endpoint=serving.telemetry.otlp_endpoint,
         )
         return FrontEnd.start(settings, self._ground.source, name=name)

@@ -41,6 +41,7 @@ class FleetMetrics:
         yield neurons
         yield from self._devices(fleet)
         yield from self._models(fleet)
+        yield from self._warm_tier(fleet)
 
     def _devices(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
         total = self._gauge(
@@ -67,6 +68,18 @@ class FleetMetrics:
                 waiting.add_metric(key, model.waiting)
                 memory.add_metric(key, model.memory_mb * _MIB)
         yield from (state, running, waiting, memory)
+
+    def _warm_tier(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
+        budget = self._gauge("warm_budget_bytes", "Host memory for models that sleep.", "neuron")
+        labels = ("gen_ai_request_model", "neuron")
+        held = self._gauge("warm_model_bytes", "What a sleeping model keeps of it.", *labels)
+        for neuron in fleet:
+            if neuron.warm_mb:
+                budget.add_metric((neuron.name,), neuron.warm_mb * _MIB)
+            for record in neuron.records:
+                if record.warm:
+                    held.add_metric((record.model, neuron.name), record.weights_mb * _MIB)
+        yield from (budget, held)
 
     def _gauge(self, name: str, text: str, *labels: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{self._prefix}_{name}", text, labels=labels)

@@ -10,6 +10,7 @@ from typing import final
 from cortex_actors.kit.errors import ActorDead, MailboxFull
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.drop_totals import DropTotals
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     ExplainAsked,
@@ -23,7 +24,7 @@ from cortex_actors.serving.messages import (
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.fleet import LeaseRequest, LeaseSettled, QueryExplain
+from transports.schemas.fleet import HttpResponses, LeaseRequest, LeaseSettled, QueryExplain
 from transports.schemas.link import Failure, LinkDrops
 
 
@@ -32,12 +33,18 @@ class FrontDesk:
     """A ``LinkHandler`` for the links of one daemon's front-end processes and operators."""
 
     def __init__(
-        self, router: ActorRef, publisher: ActorRef, operations: ActorRef, drops: DropTotals
+        self,
+        router: ActorRef,
+        publisher: ActorRef,
+        operations: ActorRef,
+        drops: DropTotals,
+        responses: HttpMetrics,
     ) -> None:
         self._router = router
         self._publisher = publisher
         self._operations = operations
         self._drops = drops
+        self._responses = responses
 
     def on_up(self, link: Link) -> None:
         """Start to push the state to the newcomer."""
@@ -62,12 +69,14 @@ class FrontDesk:
             )
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        """Take a settled lease back, or a count of refused messages."""
+        """Take a settled lease back, or a count of refused messages or of responses."""
         del raw
         if isinstance(body, LeaseSettled):
             self._router.notify(LeaseReturned(holder_of(link), body))
         elif isinstance(body, LinkDrops):
             self._drops.add(body)
+        elif isinstance(body, HttpResponses):
+            self._responses.add(body)
 
     def on_suspect(self, link: Link) -> None:
         """A front end that is silent keeps its leases until its link is down."""

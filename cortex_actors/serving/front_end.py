@@ -21,12 +21,15 @@ class FrontEndSettings:
     workers: int
     threads: int
     max_body_mb: int
+    cors_origins: tuple[str, ...]
     load_deadline_s: float
+    stall_s: float
     drain_s: float
     log_level: str
     key_file: Path | None
     responses_file: Path
     stored_responses: StoredResponses
+    otlp_endpoint: str | None
 
 
 @final
@@ -50,7 +53,9 @@ class FrontEnd(ProcessActor):
             f"--workers={settings.workers}",
             f"--threads={settings.threads}",
             f"--max-body-mb={settings.max_body_mb}",
+            *(f"--cors-origin={origin}" for origin in settings.cors_origins),
             f"--load-deadline-s={settings.load_deadline_s}",
+            f"--stall-s={settings.stall_s}",
             f"--drain-s={settings.drain_s}",
             f"--log-level={settings.log_level}",
             f"--responses-file={settings.responses_file}",
@@ -60,6 +65,8 @@ class FrontEnd(ProcessActor):
         )
         if settings.key_file is not None:
             args += (f"--key-file={settings.key_file}",)
+        if settings.otlp_endpoint is not None:
+            args += (f"--otlp-endpoint={settings.otlp_endpoint}",)
         if settings.metrics_listen is not None:
             args += (f"--metrics-listen={settings.metrics_listen}",)
         self.spawn("cortex_actors.http.server", args)

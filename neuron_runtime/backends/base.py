@@ -10,6 +10,7 @@ from transports.schemas.group import (
     EmbedStep,
     EmbedStepDone,
     LoadShard,
+    ShardAsleep,
     ShardLoaded,
     Step,
     StepDone,
@@ -65,6 +66,22 @@ class Backend(Protocol):
 
     def clear(self) -> None:
         """Drop every sequence's keys and values."""
+        ...
+
+    def sleep(self) -> ShardAsleep:
+        """Drop keys and values and move the weights to host memory; only ``wake`` may follow.
+
+        Raises:
+            BackendError: They cannot be moved; this rank is of no use any more.
+        """
+        ...
+
+    def wake(self) -> ShardLoaded:
+        """Be as after ``load``, with empty keys and values.
+
+        Raises:
+            BackendError: The device has no room; this rank is of no use any more.
+        """
         ...
 
     def close(self) -> None:

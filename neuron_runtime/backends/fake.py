@@ -22,6 +22,7 @@ from transports.schemas.group import (
     LoadShard,
     SampledToken,
     SampleParams,
+    ShardAsleep,
     ShardLoaded,
     Step,
     StepDone,
@@ -94,6 +95,8 @@ class FakeBackend:
         self._voice = voice or DigestVoice()
         self._rank = -1
         self._cache = FakeCache(0, 1)
+        self._block_tokens = 1
+        self._awake: ShardLoaded | None = None
 
     def load(self, shard: LoadShard) -> ShardLoaded:
         """Take the rank and load nothing."""
@@ -101,8 +104,9 @@ class FakeBackend:
         context = self._voice.load(shard)
         room = max(KV_BLOCKS, 2 * context // shard.block_tokens)
         blocks = shard.kv_bytes // shard.block_tokens if shard.kv_bytes else room
-        self._cache = FakeCache(blocks, shard.block_tokens)
-        return ShardLoaded(shard.rank, 0, 0.0, context, kv_blocks=blocks)
+        self._block_tokens = shard.block_tokens
+        self._awake = ShardLoaded(shard.rank, 0, 0.0, context, kv_blocks=blocks)
+        return self.wake()
 
     def step(self, step: Step, masks: bytes = b"") -> StepDone:
         """Feed every sequence and, on rank 0, sample.
@@ -139,6 +143,18 @@ class FakeBackend:
     def clear(self) -> None:
         """Forget every sequence."""
         self._cache.clear()
+
+    def sleep(self) -> ShardAsleep:
+        """Give up all blocks: a step that came now would find none."""
+        self._cache = FakeCache(0, 1)
+        return ShardAsleep(self._rank)
+
+    def wake(self) -> ShardLoaded:
+        """Have as many blocks as before, all empty."""
+        if self._awake is None:
+            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded")
+        self._cache = FakeCache(self._awake.kv_blocks, self._block_tokens)
+        return self._awake
 
     def close(self) -> None:
         """Release nothing."""

@@ -48,6 +48,15 @@ class Choices:
         """Whether every choice has finished."""
         return not self._unfinished
 
+    @property
+    def waiting(self) -> bool:
+        """Whether one has tokens that are still to be computed, for the first time or again."""
+        return any(
+            choice.sequence.pending > 1
+            for choice in self._choices.values()
+            if not choice.finish_reason
+        )
+
     def unfinished(self) -> list[int]:
         """Return the sequences that have not finished."""
         return [each for each, choice in self._choices.items() if not choice.finish_reason]

@@ -12,7 +12,13 @@ from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.daemon import EngineReady, GroupStart, MemberDown
+from transports.schemas.daemon import (
+    EngineReady,
+    GroupStart,
+    MemberDown,
+    SleepGroup,
+    WakeGroup,
+)
 from transports.schemas.group import InjectFault
 from transports.schemas.link import Drain, Drained, Failure
 
@@ -40,6 +46,10 @@ class Drainable(Protocol):
 
     def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
+        ...
+
+    def resume(self) -> None:
+        """Take requests again after a drain."""
         ...
 
 
@@ -71,6 +81,11 @@ class DaemonLink:
         match body:
             case GroupStart():
                 self._epochs.start(body)
+            case SleepGroup():
+                self._epochs.sleep(body)
+            case WakeGroup():
+                self._engine.resume()
+                self._epochs.wake(body)
             case MemberDown():
                 self._epochs.member_down(body)
             case InjectFault():

@@ -26,7 +26,7 @@ from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Loop
+from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import Embed, EmbedDone, Generate
@@ -78,6 +78,7 @@ class EmbeddingEngine:
         self._prompt_tokens = 0
         self._expiry = Expiry(loop, queue.next_deadline, self._expire)
         self._drained: list[Callable[[], None]] = []
+        self._drain_end: Cancellable | None = None
 
     def attach(self, epochs: Executor) -> None:
         """Run steps on ``epochs`` from now on."""
@@ -133,8 +134,15 @@ class EmbeddingEngine:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._queue.draining = True
         self._drained.append(on_drained)
-        self._loop.call_later(grace_s, self._end_all)
+        self._drain_end = self._loop.call_later(grace_s, self._end_all)
         self._advance()
+
+    def resume(self) -> None:
+        """Take requests again after a drain."""
+        self._queue.draining = False
+        if self._drain_end is not None:
+            self._drain_end.cancel()
+            self._drain_end = None
 
     def _end_all(self) -> None:
         message = "the model is being unloaded and the request was not finished in time"

@@ -25,13 +25,14 @@ from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.still_running import StillRunningNotes
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Loop
+from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import CountTokens, Embed, Generate, TokensCounted
@@ -50,6 +51,7 @@ class _Stream:
     choices: Choices
     begun: bool = False
     answered: bool = False
+    held_back: bool = False
 
 
 @final
@@ -82,7 +84,9 @@ class Engine:
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
+        self._notes = StillRunningNotes(loop, self._take_silent)
         self._drained: list[Callable[[], None]] = []
+        self._drain_end: Cancellable | None = None
         self._configure(())
 
     def attach(self, epochs: Epochs) -> None:
@@ -141,8 +145,15 @@ class Engine:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._scheduler.draining = True
         self._drained.append(on_drained)
-        self._loop.call_later(grace_s, self._end_all)
+        self._drain_end = self._loop.call_later(grace_s, self._end_all)
         self._advance()
+
+    def resume(self) -> None:
+        """Take requests again after a drain."""
+        self._scheduler.draining = False
+        if self._drain_end is not None:
+            self._drain_end.cancel()
+            self._drain_end = None
 
     def _end_all(self) -> None:
         message = "the model is being unloaded and the request was not finished in time"
@@ -222,6 +233,8 @@ class Engine:
                 epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
         self._publisher.flush()
         self._expiry.arm()
+        if self._streams:
+            self._notes.arm()
         self._load.changed()
         if self._drained and self._scheduler.idle and self._publisher.idle:
             drained, self._drained = self._drained, []
@@ -262,6 +275,8 @@ class Engine:
         delta = stream.choices.push(sequence, drawn.token, self._logprobs.of(drawn))
         if delta is not None:
             self._publisher.piece(stream.request, delta)
+        else:
+            stream.held_back = True
         if stream.choices.is_stopped(sequence):
             self._apply(self._scheduler.end(sequence, FinishReason.STOP))
 
@@ -310,6 +325,15 @@ class Engine:
     def _expire(self) -> None:
         self._apply(self._scheduler.expire(self._loop.now()))
         self._advance()
+
+    def _take_silent(self) -> list[IncomingRequest]:
+        streams = {id(stream): stream for stream in self._streams.values() if stream.begun}
+        silent = [each for each in streams.values() if each.held_back or each.choices.waiting]
+        for each in silent:
+            each.held_back = False
+        if self._streams:
+            self._notes.arm()
+        return [each.request for each in silent]
 
     def _configure(self, loaded: tuple[ShardLoaded, ...]) -> Events:
         known = [self._facts.context_length, *(each.context_length for each in loaded)]

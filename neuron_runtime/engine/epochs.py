@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from typing import Protocol, final
 
 from neuron_runtime.group import GroupState
 from neuron_runtime.group_driver import OnBroken, OnClosed, RequestKill
-from neuron_runtime.outcome import Ok, Outcome
+from neuron_runtime.outcome import Ok, Outcome, RequestFailure
 from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import (
+    GroupAsleep,
     GroupBroken,
     GroupReady,
     GroupStart,
     KillMember,
     Member,
     MemberDown,
+    SleepGroup,
+    WakeGroup,
 )
-from transports.schemas.group import InjectFault, LoadShard, ShardLoaded
+from transports.schemas.group import (
+    InjectFault,
+    LoadShard,
+    ShardAsleep,
+    ShardLoaded,
+    SleepShard,
+    WakeShard,
+)
 
 _log = logging.getLogger("cortex.engine")
 
@@ -93,9 +104,21 @@ class GroupUser(Protocol):
         ...
 
 
+class _Rest(Enum):
+    AWAKE = "awake"
+    TIRED = "tired"
+    """It is to sleep once the open operation has closed."""
+    ASLEEP = "asleep"
+    """Or on its way there, or from there."""
+
+
 @final
 class Epochs:
-    """At most one living epoch; events of any other change nothing."""
+    """At most one living epoch; events of any other change nothing.
+
+    An epoch may sleep and be woken: two operations like any other, so a rank that fails or dies
+    in one breaks the epoch, and an order for another epoch than the living one does nothing.
+    """
 
     def __init__(
         self,
@@ -111,11 +134,14 @@ class Epochs:
         self._tell = tell_daemon
         self._user = user
         self._group: RankGroup | None = None
+        self._rest = _Rest.AWAKE
+        self._open = False
+        self._sleep_s = 0.0
 
     @property
     def ready(self) -> bool:
         """Whether ``execute`` may be called."""
-        return self._group is not None and self._group.state is GroupState.READY
+        return self._is_usable() and self._rest is _Rest.AWAKE
 
     def start(self, start: GroupStart) -> None:
         """Dismiss the epoch there is and load the model on the next."""
@@ -149,9 +175,28 @@ class Epochs:
 
         def closed(outcome: Outcome) -> None:
             if self._group is group:
+                self._open = False
                 on_closed(outcome)
+                self._sleep_when_closed()
 
+        self._open = True
         group.execute(operation, deadline_s, closed, raw)
+
+    def sleep(self, order: SleepGroup) -> None:
+        """Have the living epoch sleep once its open operation has closed."""
+        if not self._is_meant(order.epoch, _Rest.AWAKE):
+            return
+        self._rest, self._sleep_s = _Rest.TIRED, order.sleep_s
+        self._sleep_when_closed()
+
+    def wake(self, order: WakeGroup) -> None:
+        """Have the sleeping epoch serve again."""
+        group = self._group
+        if group is None or not self._is_meant(order.epoch, _Rest.ASLEEP) or self._open:
+            return
+        self._open = True
+        woken = partial(self._on_woken, group, self._loop.now())
+        group.execute(WakeShard(), order.wake_s, woken)
 
     def member_down(self, notice: MemberDown) -> None:
         """The daemon has seen a rank's process end."""
@@ -166,6 +211,7 @@ class Epochs:
     def close(self) -> None:
         """Dismiss the ranks of the epoch there is; idempotent."""
         group, self._group = self._group, None
+        self._rest, self._open = _Rest.AWAKE, False
         if group is not None:
             group.close()
             self._user.group_lost()
@@ -173,6 +219,9 @@ class Epochs:
     def _on_loaded(self, group: RankGroup, began: float, outcome: Outcome) -> None:
         if self._group is not group or not isinstance(outcome, Ok) or not self.ready:
             return  # a failed load breaks the epoch, and that is told by _on_broken
+        self._serve(group, began, outcome)
+
+    def _serve(self, group: RankGroup, began: float, outcome: Ok) -> None:
         loaded = tuple(each for each in outcome.results if isinstance(each, ShardLoaded))
         weight_bytes = sum(each.weight_bytes for each in loaded)
         kv_bytes = sum(each.kv_bytes for each in loaded)
@@ -180,6 +229,53 @@ class Epochs:
         _log.info("group ready epoch=%d load_s=%.2f bytes=%d", group.epoch, load_s, weight_bytes)
         self._tell(GroupReady(group.epoch, load_s, weight_bytes, kv_bytes))
         self._user.group_ready(loaded)
+
+    def _is_usable(self) -> bool:
+        return self._group is not None and self._group.state is GroupState.READY
+
+    def _is_meant(self, epoch: int, rest: _Rest) -> bool:
+        """Say whether an order is for the living epoch as it is; a late one is not."""
+        living = self._group.epoch if self._group is not None else None
+        if living == epoch and self._is_usable() and self._rest is rest:
+            return True
+        _log.warning("order dropped epoch=%d living=%s rest=%s", epoch, living, self._rest.value)
+        return False
+
+    def _sleep_when_closed(self) -> None:
+        group = self._group
+        if group is None or self._rest is not _Rest.TIRED or self._open or not self._is_usable():
+            return
+        self._rest, self._open = _Rest.ASLEEP, True
+        self._user.group_lost()
+        group.execute(SleepShard(), self._sleep_s, partial(self._on_asleep, group))
+
+    def _on_asleep(self, group: RankGroup, outcome: Outcome) -> None:
+        if self._group is not group:
+            return
+        self._open = False
+        if not isinstance(outcome, Ok):
+            self._give_up(group, outcome)
+            return
+        answers = (each for each in outcome.results if isinstance(each, ShardAsleep))
+        left = sum(each.device_bytes for each in answers)
+        _log.info("group asleep epoch=%d device_bytes=%d", group.epoch, left)
+        self._tell(GroupAsleep(group.epoch, left))
+
+    def _on_woken(self, group: RankGroup, began: float, outcome: Outcome) -> None:
+        if self._group is not group:
+            return
+        self._open = False
+        if not isinstance(outcome, Ok):
+            self._give_up(group, outcome)
+            return
+        self._rest = _Rest.AWAKE
+        if self._is_usable():
+            self._serve(group, began, outcome)
+
+    def _give_up(self, group: RankGroup, outcome: Outcome) -> None:
+        """Replace ranks that all failed alike, too: they are neither awake nor asleep."""
+        if isinstance(outcome, RequestFailure):
+            self._on_broken(group.epoch, outcome.code, outcome.message)
 
     def _on_broken(self, epoch: int, code: str, message: str) -> None:
         if self._group is None or self._group.epoch != epoch:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
+import msgspec
 import torch
 
 from neuron_runtime.backends.base import BackendError, OnCollective
@@ -15,6 +16,7 @@ from neuron_runtime.torch_backend.block_tables import BlockTables
 from neuron_runtime.torch_backend.collectives import Collectives, join
 from neuron_runtime.torch_backend.device import choose_dtype, choose_threads, open_device
 from neuron_runtime.torch_backend.model_builder import BuiltModel, build_model
+from neuron_runtime.torch_backend.parked_tensors import leftover_bytes
 from neuron_runtime.torch_backend.rank_errors import load_errors, step_errors
 from neuron_runtime.torch_backend.sampler import DrawRequest, Sampler
 from transports.clock import Clock, MonotonicClock
@@ -23,6 +25,7 @@ from transports.schemas.group import (
     LoadShard,
     SampledToken,
     SequenceStep,
+    ShardAsleep,
     ShardLoaded,
     Step,
     StepDone,
@@ -47,6 +50,9 @@ class TorchBackend:
         self._model: BuiltModel | None = None
         self._tables = BlockTables(0, 1)
         self._sampler = Sampler()
+        self._ready: ShardLoaded | None = None
+        self._asleep = False
+        self._device = torch.device("cpu")
 
     def load(self, shard: LoadShard) -> ShardLoaded:
         """Join the group and load this rank's weights.
@@ -71,7 +77,8 @@ class TorchBackend:
             eos = _eos_token_ids(Path(shard.model_dir))
         self._model = model
         self._tables = BlockTables(model.cache.blocks, shard.block_tokens)
-        return ShardLoaded(
+        self._device = device
+        self._ready = ShardLoaded(
             rank=shard.rank,
             weight_bytes=model.runner.weight_bytes,
             load_s=self._clock.now() - started,
@@ -80,6 +87,7 @@ class TorchBackend:
             kv_blocks=model.cache.blocks,
             kv_bytes=model.cache.held_bytes,
         )
+        return self._ready
 
     def step(self, step: Step, masks: bytes = b"") -> StepDone:
         """Forget, then feed all sequences at once; rank 0 samples where asked to.
@@ -109,6 +117,27 @@ class TorchBackend:
         """Drop every sequence's table."""
         self._tables.clear()
 
+    def sleep(self) -> ShardAsleep:
+        """Drop keys and values and move the weights to host memory; see ``Backend.sleep``."""
+        model, rank = self._loaded()
+        self._asleep = True
+        self._tables.clear()
+        model.cache.release()
+        with step_errors(rank):
+            model.runner.sleep()
+        return ShardAsleep(rank, leftover_bytes(self._device))
+
+    def wake(self) -> ShardLoaded:
+        """Be as after ``load``, with empty keys and values; see ``Backend.wake``."""
+        started = self._clock.now()
+        if self._model is None or self._ready is None or not self._asleep:
+            raise BackendError(FailureCode.STEP_FAILED, "no model sleeps here")
+        with step_errors(self._ready.rank):
+            self._model.cache.allocate()
+            self._model.runner.wake()
+        self._asleep = False
+        return msgspec.structs.replace(self._ready, load_s=self._clock.now() - started)
+
     def close(self) -> None:
         """Drop model and cache and leave the group, without waiting for the other ranks."""
         self._tables.clear()
@@ -120,8 +149,8 @@ class TorchBackend:
             self._collectives = None
 
     def _loaded(self) -> tuple[BuiltModel, int]:
-        if self._model is None or self._collectives is None:
-            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded")
+        if self._model is None or self._collectives is None or self._asleep:
+            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded, or it sleeps")
         return self._model, self._collectives.rank
 
     def _check(self, part: SequenceStep, model: BuiltModel) -> None:

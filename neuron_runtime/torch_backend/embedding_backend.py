@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
+import msgspec
 import torch
 
 from neuron_runtime.backends.base import BackendError, OnCollective
 from neuron_runtime.torch_backend.collectives import Collectives, join
 from neuron_runtime.torch_backend.device import choose_dtype, choose_threads, open_device
 from neuron_runtime.torch_backend.embedding_model import EmbeddingModel, load_embedding_model
+from neuron_runtime.torch_backend.parked_tensors import (
+    ParkedTensors,
+    leftover_bytes,
+    tensors_of,
+)
 from neuron_runtime.torch_backend.rank_errors import load_errors, step_errors
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
-from transports.schemas.group import EmbedStep, EmbedStepDone, LoadShard, ShardLoaded
+from transports.schemas.group import EmbedStep, EmbedStepDone, LoadShard, ShardAsleep, ShardLoaded
 
 
 @final
@@ -31,6 +37,9 @@ class EmbeddingBackend:
         self._clock = clock or MonotonicClock()
         self._collectives: Collectives | None = None
         self._model: EmbeddingModel | None = None
+        self._ready: ShardLoaded | None = None
+        self._parked: ParkedTensors | None = None
+        self._asleep = False
 
     def load(self, shard: LoadShard) -> ShardLoaded:
         """Join the group and load this rank's weights.
@@ -52,12 +61,13 @@ class EmbeddingBackend:
         with load_errors(shard.rank):
             model = load_embedding_model(Path(shard.model_dir), self._collectives, device, dtype)
         self._model = model
-        return ShardLoaded(
+        self._ready = ShardLoaded(
             rank=shard.rank,
             weight_bytes=model.weight_bytes,
             load_s=self._clock.now() - started,
             context_length=model.context_length,
         )
+        return self._ready
 
     def embed(self, step: EmbedStep) -> tuple[EmbedStepDone, bytes]:
         """Return one row of little-endian float32 for each sequence; none but on rank 0.
@@ -67,9 +77,7 @@ class EmbeddingBackend:
                 vectors are no numbers; there is no memory for the step. Or another rank is gone:
                 this one is of no use any more.
         """
-        if self._model is None or self._collectives is None:
-            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded")
-        model, rank = self._model, self._collectives.rank
+        model, rank = self._loaded()
         for sequence in step.sequences:
             _check(sequence, model)
         self._on_collective()
@@ -85,12 +93,40 @@ class EmbeddingBackend:
         rows: bytes = vectors.cpu().numpy().astype("<f4").tobytes()
         return EmbedStepDone(step.step, rank, vectors.shape[1]), rows
 
+    def sleep(self) -> ShardAsleep:
+        """Move the weights to host memory, unless they are there; see ``Backend.sleep``."""
+        model, rank = self._loaded()
+        self._asleep = True
+        if model.device.type != "cpu":
+            with step_errors(rank):
+                self._parked = ParkedTensors(
+                    tensors_of(model.module, *model.projections), model.device
+                )
+        return ShardAsleep(rank, leftover_bytes(model.device))
+
+    def wake(self) -> ShardLoaded:
+        """Move the weights back; see ``Backend.wake``."""
+        started = self._clock.now()
+        if self._ready is None or not self._asleep:
+            raise BackendError(FailureCode.STEP_FAILED, "no model sleeps here")
+        if self._parked is not None:
+            with step_errors(self._ready.rank):
+                self._parked.restore()
+            self._parked = None
+        self._asleep = False
+        return msgspec.structs.replace(self._ready, load_s=self._clock.now() - started)
+
     def close(self) -> None:
         """Drop the model and leave the group, without waiting for the other ranks."""
         self._model = None
         if self._collectives is not None:
             self._collectives.leave()
             self._collectives = None
+
+    def _loaded(self) -> tuple[EmbeddingModel, int]:
+        if self._model is None or self._collectives is None or self._asleep:
+            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded, or it sleeps")
+        return self._model, self._collectives.rank
 
 
 def _check(sequence: tuple[int, ...], model: EmbeddingModel) -> None:

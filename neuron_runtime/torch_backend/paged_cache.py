@@ -45,12 +45,20 @@ class PagedCache:
     ) -> None:
         self.shapes = tuple(shapes)
         self.blocks, self.block_tokens, self.dtype = blocks, block_tokens, dtype
-        self.keys = [
-            _zeros((blocks, s.kv_heads, s.dim, block_tokens), dtype, device) for s in shapes
-        ]
-        self.values = [
-            _zeros((blocks, s.kv_heads, block_tokens, s.dim), dtype, device) for s in shapes
-        ]
+        self._device = device
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.allocate()
+
+    def allocate(self) -> None:
+        """Have all blocks, empty. Raises torch.OutOfMemoryError or OSError: there is no room."""
+        blocks, tokens = self.blocks, self.block_tokens
+        self.keys = [self._zeros((blocks, s.kv_heads, s.dim, tokens)) for s in self.shapes]
+        self.values = [self._zeros((blocks, s.kv_heads, tokens, s.dim)) for s in self.shapes]
+
+    def release(self) -> None:
+        """Give all memory back; what points into it is void."""
+        self.keys, self.values = [], []
 
     @property
     def held_bytes(self) -> int:
@@ -88,6 +96,9 @@ class PagedCache:
                 f" which takes {token * block_tokens}; {free} bytes are free on {device}",
             )
         return cls(shapes, blocks, block_tokens, dtype, device)
+
+    def _zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
+        return _zeros(shape, self.dtype, self._device)
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -15,6 +15,7 @@ from transports.schemas.group import (
     EmbedStep,
     EmbedStepDone,
     LoadShard,
+    ShardAsleep,
     ShardLoaded,
     Step,
     StepDone,
@@ -67,8 +68,22 @@ class TorchRank:
         if self._generation is not None:
             self._generation.clear()
 
+    def sleep(self) -> ShardAsleep:
+        """Give up the device but not the weights; see ``Backend.sleep``."""
+        return self._holder().sleep()
+
+    def wake(self) -> ShardLoaded:
+        """Be as after ``load``; see ``Backend.wake``."""
+        return self._holder().wake()
+
     def close(self) -> None:
         """Release the device and leave the group, without waiting for the other ranks."""
         for backend in (self._generation, self._embedding):
             if backend is not None:
                 backend.close()
+
+    def _holder(self) -> TorchBackend | EmbeddingBackend:
+        backend = self._generation or self._embedding
+        if backend is None:
+            raise BackendError(FailureCode.STEP_FAILED, "no model is loaded")
+        return backend

@@ -25,6 +25,22 @@ class Runner(Protocol):
         """
         ...
 
+    def sleep(self) -> None:
+        """Move the weights to host memory. The cache's memory has gone; only ``wake`` may follow.
+
+        Raises:
+            MemoryError: The host has no room for them.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Move the weights back. The cache has memory again, perhaps elsewhere.
+
+        Raises:
+            MemoryError, torch.OutOfMemoryError: There is no room; the runner is of no use any more.
+        """
+        ...
+
     def close(self) -> None:
         """Release threads and memory."""
         ...

@@ -10,6 +10,7 @@ from neuron_runtime.torch_backend.batch import Batch, Span
 from neuron_runtime.torch_backend.local_linear import LocalLinear
 from neuron_runtime.torch_backend.native.library import Threads
 from neuron_runtime.torch_backend.paged_attention import PagedAttention
+from neuron_runtime.torch_backend.parked_tensors import ParkedTensors, tensors_of
 
 FEW_ROWS = 8
 SHARED_BYTES = 4 << 20
@@ -38,6 +39,7 @@ class TransformersRunner:
     ) -> None:
         self._module, self._attention, self._device = module, attention, device
         self._threads, self._torch_threads = threads, torch_threads
+        self._parked: ParkedTensors | None = None
         linears = [each for each in module.modules() if isinstance(each, LocalLinear)]
         held = {each.data_ptr(): each.nbytes for each in module.parameters()}
         self.weight_bytes = sum(held.values()) + sum(each.held_bytes for each in linears)
@@ -63,6 +65,17 @@ class TransformersRunner:
         tables = torch.zeros((1, 1), dtype=torch.int32)
         self.forward(Batch.of((Span(0, 1, 0, 0),), [0], [0], tables))
         return len(self._attention.layers)
+
+    def sleep(self) -> None:
+        """See ``Runner``. On a CPU the weights are where they belong."""
+        if self._device.type != "cpu":
+            self._parked = ParkedTensors(tensors_of(self._module), self._device)
+
+    def wake(self) -> None:
+        """See ``Runner``."""
+        if self._parked is not None:
+            self._parked.restore()
+            self._parked = None
 
     def close(self) -> None:
         """See ``Runner``."""

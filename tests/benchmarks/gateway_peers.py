@@ -14,8 +14,9 @@ import httpx
 import yaml
 
 from cortex_actors.cli.bench.mock_script import FAST
-from tests.e2e.fleet import die_with_the_tests, free_ports
+from tests.e2e.fleet import free_ports
 from tests.eventually import eventually
+from tests.living import die_with_the_tests
 
 HOST = "127.0.0.1"
 START_S, STOP_S = 120.0, 10.0

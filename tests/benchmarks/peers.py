@@ -74,7 +74,7 @@ class CortexStack(Peer):
         self.entry = {**entry, "quant": quant or entry.get("quant", "none")}
         self.files = ModelSource.parse(entry["source"]).locate()
         self._cache = ModelCache(cache_dir)
-        self._fleet = Fleet(directory, cache_dir, standby=1)
+        self._fleet = Fleet(directory, cache_dir)
         (directory / "models.yaml").write_text(yaml.safe_dump({"models": [self.entry]}))
 
     def start(self) -> None:

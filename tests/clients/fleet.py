@@ -14,8 +14,9 @@ import httpx
 import yaml
 
 from tests.clients.scripts import RULES, TEMPLATE, script
-from tests.e2e.fleet import die_with_the_tests, free_ports
+from tests.e2e.fleet import free_ports
 from tests.eventually import eventually
+from tests.living import die_with_the_tests
 from tests.unit.engine.tiny_model import END, make_model_dir
 
 MODEL = "scripted"
@@ -52,7 +53,6 @@ class ScriptedStack:
             "devices": "cpu:1",
             "cache_dir": str(directory / "cache"),
             "runtime_dir": str(directory),
-            "standby": 0,
         }
         listens = {
             "listen": f"127.0.0.1:{gateway}",

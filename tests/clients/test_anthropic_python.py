@@ -163,3 +163,15 @@ def test_closing_a_stream_frees_the_engine(client: Any, stack: ScriptedStack) ->
         client.messages.stream(model=MODEL, max_tokens=LIMIT, messages=said("Count")) as stream,
     ):
         next(iter(stream.text_stream))
+
+
+def test_models_are_listed(client: Any) -> None:
+    assert MODEL in [model.id for model in client.models.list()]
+    assert client.models.retrieve(MODEL).display_name == MODEL
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("nope")
+
+
+def test_models_are_listed_over_several_pages(client: Any) -> None:
+    everything = [model.id for model in client.models.list()]
+    assert [model.id for model in client.models.list(limit=1)] == everything

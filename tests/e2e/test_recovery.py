@@ -18,7 +18,7 @@ def create(fleet: Fleet, **options: Any) -> Any:
     return fleet.client().chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": "Tell me about the history of the steam engine."}],
-        max_tokens=96,
+        max_tokens=48,
         stream=True,
         **options,
     )

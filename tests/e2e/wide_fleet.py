@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def entry(model: str, quant: str, vram_mb: int) -> dict[str, Any]:
 class WideFleet:
     """``neurons`` is the memory of each in MiB, by name; ``models`` is the catalogue.
 
-    ``default_models`` are loaded on every neuron but those of ``bare``.
+    ``default_models`` are loaded on every neuron but those of ``bare``; ``settings`` are added to
+    those of each.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class WideFleet:
         models: list[dict[str, Any]],
         default_models: tuple[str, ...] = (),
         bare: tuple[str, ...] = (),
+        **settings: Any,
     ) -> None:
         self.directory = directory
         gateway, metrics, *ports = free_ports(2 + 2 * len(neurons))
@@ -58,7 +61,7 @@ class WideFleet:
                 "kv_mb": 64,
                 "cache_dir": str(cache_dir),
                 "runtime_dir": str(directory),
-                "standby": 0,
+                **settings,
             }
             first = [] if name in bare else list(default_models)
             content = {"neuron": neuron, "default_models": first}
@@ -128,6 +131,23 @@ class WideFleet:
             for each in neuron["models"]
             if each["id"] == model and each["status"] == "ready"
         }
+
+    def warm(self, neuron: str) -> set[str]:
+        """The models that sleep there, as the gateway knows it."""
+        status = self.http.get("/admin/status").json()
+        (row,) = [each for each in status["neurons"] if each["name"] == neuron]
+        return {each["id"] for each in row["warm"]}
+
+    def processes(self, neuron: str, model: str) -> dict[str, psutil.Process]:
+        """The model's engine and ranks on this neuron, by role."""
+        found = {}
+        for process in self.neurons[neuron].family():
+            with suppress(psutil.NoSuchProcess):
+                line = process.cmdline()
+                name = line[line.index("--name") + 1] if "--name" in line else ""
+                if name.startswith(f"model/{model}/"):
+                    found[name.rpartition("/")[2]] = process
+        return found
 
     def explain(self, request_id: str) -> dict[str, Any]:
         """What became of a request."""

@@ -27,6 +27,7 @@ class ScriptedDaemon:
     def __init__(self, engine_endpoint: str) -> None:
         self.engine_endpoint = engine_endpoint
         self.settled: queue.SimpleQueue[fleet.LeaseSettled] = queue.SimpleQueue()
+        self.responses: queue.SimpleQueue[fleet.HttpResponses] = queue.SimpleQueue()
         self.lease_asked = threading.Event()
         self.leases = 0
         self.links: list[Link] = []
@@ -56,6 +57,8 @@ class ScriptedDaemon:
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
         if isinstance(body, fleet.LeaseSettled):
             self.settled.put(body)
+        elif isinstance(body, fleet.HttpResponses):
+            self.responses.put(body)
 
     def on_suspect(self, link: Link) -> None:
         pass

@@ -64,6 +64,10 @@ class ServerProcess:
         """Wait until a worker serves and has heard from the daemon."""
         eventually(lambda: self.status("/ready") == 200, 20.0, "the server is ready")
 
+    def await_alive(self) -> None:
+        """Wait until a worker serves, whether it knows a daemon or not."""
+        eventually(lambda: self.status("/health") == 200, 20.0, "the server lives")
+
     def status(self, path: str) -> int | None:
         """Return the HTTP status of a GET, None when nobody answers."""
         try:

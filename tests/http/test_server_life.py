@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -136,6 +137,18 @@ def test_metrics_have_a_listener_of_their_own(fleet: ScriptedFleet) -> None:
         server.await_ready()
         assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text == "up 1\n"
         assert server.status("/metrics") == 404
+
+
+def test_the_daemon_is_told_of_every_response(server: ServerProcess, fleet: ScriptedFleet) -> None:
+    assert server.status("/v1/nothing") == 404
+    counts = Counter[str]()
+
+    def told() -> bool:
+        counts.update(fleet.daemon.responses.get(timeout=5.0).counts.get("other", {}))
+        return bool(counts)
+
+    eventually(told)
+    assert counts == {"404": 1}
 
 
 def test_the_front_end_imports_no_torch() -> None:

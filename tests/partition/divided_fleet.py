@@ -17,9 +17,9 @@ import httpx
 import psutil
 import yaml
 
-from tests.e2e.fleet import die_with_the_tests, free_ports
+from tests.e2e.fleet import free_ports
 from tests.eventually import eventually
-from tests.living import alive
+from tests.living import alive, die_with_the_tests
 from tests.partition.outpost import Outpost
 from tests.soak.oracle import MODEL, Question
 from tests.soak.reading import Reading
@@ -221,7 +221,6 @@ def _neuron(directory: Path, name: str, outpost: Outpost) -> dict[str, Any]:
             "devices": "cpu:1",
             "cache_dir": str(directory / "cache"),
             "runtime_dir": str(directory / name),
-            "standby": 0,
         },
         "default_models": [MODEL],
     }

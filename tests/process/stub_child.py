@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from neuron_runtime.child import Begin, ChildProcess
+from neuron_runtime.child import ChildProcess
 
 
 def deaf(arguments: argparse.Namespace) -> None:
@@ -26,7 +26,7 @@ def prepare(argv: Sequence[str]) -> None:
         threading.Event().wait()
 
 
-def main(argv: Sequence[str] | None = None, begin: Begin = ChildProcess.begin) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = ChildProcess.parser("stub")
     parser.add_argument("--mode", default="idle")
     parser.add_argument("--ready", default="")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None, begin: Begin = ChildProcess.begin) -
     if arguments.mode == "deaf":
         deaf(arguments)
     else:
-        begin(arguments)
+        ChildProcess.begin(arguments)
     if arguments.ready:
         with open(arguments.ready, "w") as ready:
             ready.write(f"{os.environ.get('STUB', '')} {os.nice(0)}")

@@ -21,6 +21,7 @@ SLACK = 6
 
 CENSUS: Mapping[str, int] = {
     "neurond": 1,
+    "fork_server": 1,
     "neuron arbiter": 1,
     "neuron worker": 1,
     "engine": 1,

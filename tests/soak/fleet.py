@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from tests.e2e.fleet import free_ports
-from tests.living import alive
+from tests.living import alive, die_with_the_tests
 from tests.soak.history import Fall, Size
 from tests.soak.oracle import MODEL
 from tests.unit.engine.tiny_model import FAKE_WORDS, make_model_dir
@@ -145,6 +145,7 @@ def _start(daemon: _Daemon) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
             env={**os.environ, "CORTEX_FAULT": STEP_PACE},
+            preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
         )
 
 
@@ -180,8 +181,6 @@ def _neuron(directory: Path, http: int, link: int) -> dict[str, Any]:
             "load_deadline_s": 20.0,
             "drain_s": 3.0,
             "chaos": True,
-            # A process that was kept ready does not say on its command line what became of it.
-            "standby": 0,
             "max_running": 5,
             "log_level": "debug",
         },

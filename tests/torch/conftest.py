@@ -24,12 +24,11 @@ def smollm2_gguf() -> ModelFiles:
 
 
 @pytest.fixture(scope="session")
-def smollm2(smollm2_gguf: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smollm2(smollm2_gguf: ModelFiles, model_cache: Path) -> Path:
     """SmolLM2, converted."""
     from neuron_runtime.torch_backend.gguf_conversion import convert_gguf
 
-    cache = ModelCache(tmp_path_factory.mktemp("cache"))
-    return cache.prepare(
+    return ModelCache(model_cache).prepare(
         smollm2_gguf, lambda target: convert_gguf(smollm2_gguf.path, target, lambda *_: None)
     )
 

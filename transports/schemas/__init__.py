@@ -27,6 +27,9 @@ AnyBody = (
     | group.EmbedStepDone
     | group.ClearCache
     | group.CacheCleared
+    | group.SleepShard
+    | group.ShardAsleep
+    | group.WakeShard
     | group.FaultArmed
     | group.InjectFault
     | generate.Generate
@@ -34,11 +37,15 @@ AnyBody = (
     | generate.EmbedDone
     | generate.CountTokens
     | generate.TokensCounted
+    | generate.StillRunning
     | generate.Chunks
     | generate.GenerateDone
     | daemon.GroupStart
     | daemon.GroupReady
     | daemon.GroupBroken
+    | daemon.SleepGroup
+    | daemon.GroupAsleep
+    | daemon.WakeGroup
     | daemon.MemberDown
     | daemon.KillMember
     | daemon.EngineReady
@@ -51,6 +58,7 @@ AnyBody = (
     | fleet.LeaseRequest
     | fleet.Lease
     | fleet.LeaseSettled
+    | fleet.HttpResponses
     | fleet.QueryExplain
     | fleet.Explanation
     | fleet.LoadModel

@@ -41,6 +41,36 @@ class GroupBroken(Body, frozen=True):
     message: str
 
 
+class SleepGroup(Body, frozen=True):
+    """Daemon to engine: have this epoch's ranks give up their devices within ``sleep_s``.
+
+    The engine has been drained. GroupAsleep or GroupBroken follows.
+    """
+
+    epoch: int
+    sleep_s: float
+
+
+class GroupAsleep(Body, frozen=True):
+    """Engine to daemon: every rank of the epoch sleeps; ``device_bytes`` is what they still hold.
+
+    Bytes are over all ranks.
+    """
+
+    epoch: int
+    device_bytes: int = 0
+
+
+class WakeGroup(Body, frozen=True):
+    """Daemon to engine: serve again with this epoch, which sleeps; it must be ready in ``wake_s``.
+
+    GroupReady or GroupBroken follows, as after GroupStart.
+    """
+
+    epoch: int
+    wake_s: float
+
+
 class MemberDown(Body, frozen=True):
     """Daemon to engine: this incarnation is gone for certain."""
 

@@ -68,7 +68,8 @@ class ModelRecord(Body, frozen=True):
     """What a neuron has measured of a model that it has loaded before, this boot or an earlier.
 
     Seconds to load it from disk and from the warm tier, 0 if never done; ``memory_mb`` over all
-    devices; ``warm`` says that the warm tier holds it now.
+    devices, of which ``weights_mb`` would stay in the warm tier; ``warm`` says that this holds it
+    now.
     """
 
     model: str
@@ -76,12 +77,14 @@ class ModelRecord(Body, frozen=True):
     warm_load_s: float = 0.0
     memory_mb: int = 0
     warm: bool = False
+    weights_mb: int = 0
 
 
 class NeuronState(Body, frozen=True):
     """What a gateway needs to know of a neuron; pushed on change and at least every second.
 
-    ``cycles`` counts the loads since its standby processes were last renewed.
+    ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
+    budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
     """
 
     name: str
@@ -95,6 +98,8 @@ class NeuronState(Body, frozen=True):
     age_s: float = 0.0
     records: tuple[ModelRecord, ...] = ()
     cycles: int = 0
+    warm_mb: int = 0
+    warm_used_mb: int = 0
 
 
 class ModelCard(Body, frozen=True):
@@ -191,6 +196,15 @@ class LeaseSettled(Body, frozen=True):
     last: bool = True
 
 
+class HttpResponses(Body, frozen=True):
+    """Front end to daemon, a NOTE: how many responses it gave since it last said so.
+
+    By the template of the path, then by status.
+    """
+
+    counts: dict[str, dict[str, int]]
+
+
 class QueryExplain(Body, frozen=True):
     """Ask what became of a request; its id as the client was told it will do."""
 
@@ -233,9 +247,10 @@ class ModelLoaded(Body, frozen=True):
 
 
 class UnloadModel(Body, frozen=True):
-    """Drain and unload this model."""
+    """Drain and unload this model; ``keep_warm`` if the neuron has a warm tier with room for it."""
 
     model: str
+    keep_warm: bool = False
 
 
 class ModelUnloaded(Body, frozen=True):

@@ -128,6 +128,13 @@ class GenerateDone(Body, frozen=True):
     stop_sequence: str = ""
 
 
+class StillRunning(Body, frozen=True):
+    """Interim: a text that has begun goes on, though nothing of it can be seen for the moment.
+
+    It has lost its seat or its ranks and waits or is computed again, or its tokens are held back.
+    """
+
+
 class CountTokens(Body, frozen=True):
     """Say how many tokens the prompt of ``question`` has; nothing is generated."""
 

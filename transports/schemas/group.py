@@ -142,6 +142,21 @@ class CacheCleared(Body, frozen=True):
     rank: int
 
 
+class SleepShard(Body, frozen=True):
+    """Give up the device but not the weights: keys and values go, weights wait in host memory."""
+
+
+class ShardAsleep(Body, frozen=True):
+    """A rank's answer to SleepShard; ``device_bytes`` is what it could not give back."""
+
+    rank: int
+    device_bytes: int = 0
+
+
+class WakeShard(Body, frozen=True):
+    """Take the device again, with empty keys and values; answered with ShardLoaded."""
+
+
 class InjectFault(Body, frozen=True):
     """Operator to daemon, engine and rank: misbehave on purpose (``neurond chaos``).
 

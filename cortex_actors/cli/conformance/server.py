@@ -66,7 +66,6 @@ class Server:
             headers={
                 "authorization": f"Bearer {key}",
                 "x-api-key": key,
-                "anthropic-version": "2023-06-01",
             },
             timeout=timeout_s,
             # A kept connection may be closed just when it is used again.
@@ -145,20 +144,28 @@ class Server:
             NoAnswer: See the class.
         """
         try:
-            with self._http.stream("POST", path, content=_encoded(body), headers=_JSON) as response:
+            with self._http.stream(
+                "POST", path, content=_encoded(body), headers=_headers(path)
+            ) as response:
                 yield response
         except httpx.HTTPError as error:
             raise _no_answer(path, error) from error
 
     def _whole(self, method: str, path: str, content: bytes) -> Reply:
         try:
-            response = self._http.request(method, path, content=content, headers=_JSON)
+            response = self._http.request(method, path, content=content, headers=_headers(path))
         except httpx.HTTPError as error:
             raise _no_answer(path, error) from error
         return Reply(response.status_code, response.headers, response.content)
 
 
 _JSON = {"content-type": "application/json"}
+
+
+def _headers(path: str) -> dict[str, str]:
+    # A server may tell by the version whose objects it is asked for.
+    version = {"anthropic-version": "2023-06-01"} if path.startswith("/v1/messages") else {}
+    return {**_JSON, **version}
 
 
 def _encoded(body: Body | bytes) -> bytes:

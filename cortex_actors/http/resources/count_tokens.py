@@ -10,6 +10,7 @@ from cortex_actors.dialects.anthropic.messages_request import CountRequest
 from cortex_actors.dialects.events import Counted
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
+from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import single_answer, unique_id
 from cortex_actors.http.resources.snapshot import answer_json
@@ -27,6 +28,6 @@ class CountTokensOfMessages:
         """Answer with the length of the prompt."""
         asked = CountRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
-        generation = self._backend.generate(asked.to_count(unique_id(req)), streamed=False)
+        generation = begin(req, self._backend, asked.to_count(unique_id(req)))
         counted, _ = single_answer(req, generation, Counted)
         answer_json(resp, {"input_tokens": counted.prompt_tokens})

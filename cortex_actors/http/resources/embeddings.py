@@ -12,6 +12,7 @@ from cortex_actors.dialects.openai.embedding_encoder import embedding_list
 from cortex_actors.dialects.openai.embedding_request import EmbeddingRequest
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
+from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import single_answer, unique_id
 
@@ -28,7 +29,7 @@ class Embeddings:
         """Serve the embeddings of one request's inputs."""
         asked = EmbeddingRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
-        generation = self._backend.generate(asked.to_embed(unique_id(req)), streamed=False)
+        generation = begin(req, self._backend, asked.to_embed(unique_id(req)))
         embedded, model = single_answer(req, generation, Embedded)
         whole = embedding_list(
             embedded, model or asked.model, as_base64=asked.encoding_format == "base64"

@@ -10,6 +10,7 @@ import falcon
 from cortex_actors.dialects.request import GenerationRequest
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
+from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from transports.clock import Clock, MonotonicClock
@@ -35,7 +36,7 @@ class Generations:
         tell_ignored(resp, asked)
         id_ = unique_id(req)
         encoder = asked.encoder(id_, created_now())
-        generation = self._backend.generate(asked.to_generate(id_), streamed=asked.streamed)
+        generation = begin(req, self._backend, asked.to_generate(id_), streamed=asked.streamed)
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:

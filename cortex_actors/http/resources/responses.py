@@ -12,6 +12,8 @@ from cortex_actors.dialects.encoder import GenerationEncoder
 from cortex_actors.dialects.responses.responses_request import ResponsesRequest
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.ignored_fields import tell_ignored
+from cortex_actors.http.page_limit import page_limit
+from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from cortex_actors.http.response_store import ResponseStore, StoreError
@@ -49,7 +51,7 @@ class Responses:
         encoder: GenerationEncoder = asked.encoder(id_, created_now())
         if self._store is not None and asked.stored:
             encoder = StoringEncoder(encoder, self._store, asked.items)
-        generation = self._backend.generate(asked.to_generate(id_), streamed=asked.streamed)
+        generation = begin(req, self._backend, asked.to_generate(id_), streamed=asked.streamed)
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:
@@ -113,7 +115,7 @@ class InputItems:
                     f"after: there is no item {after!r}", "after", "invalid_value"
                 )
             ordered = ordered[ids.index(after) + 1 :]
-        page = ordered[: _limit(req)]
+        page = ordered[: page_limit(req, _DEFAULT_LIMIT, _MAX_LIMIT)]
         _answer(
             resp,
             {
@@ -137,13 +139,6 @@ class CancelResponse:
         """Say so."""
         _found(self._store, response_id)
         raise ApiError.invalid("Cannot cancel a synchronous response.", None)
-
-
-def _limit(req: falcon.Request) -> int:
-    text = req.get_param("limit") or str(_DEFAULT_LIMIT)
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= _MAX_LIMIT:
-        raise ApiError.invalid(f"limit: must be 1 to {_MAX_LIMIT}", "limit", "invalid_value")
-    return int(text)
 
 
 def _found(store: ResponseStore | None, id_: str) -> StoredResponse:

@@ -117,6 +117,14 @@ class NativeDecoder:
             raise MemoryError(msg)
         return logits
 
+    def sleep(self) -> None:
+        """See ``Runner``: the weights are in host memory already."""
+
+    def wake(self) -> None:
+        """See ``Runner``."""
+        for index in range(len(self._layers)):
+            self._layers[index].cache = cache_struct(self._cache, index)
+
     def close(self) -> None:
         """See ``Runner``."""
         self._threads.close()

@@ -33,6 +33,7 @@ STATUS: dict[str, Any] = {
                     "restarts": 3,
                 }
             ],
+            "warm": [{"id": "nap", "memory_mb": 100, "wake_s": 0.5}],
         }
     ],
     "models": [{"id": "tiny", "status": "ready", "progress": 1.0, "context_length": 8192}],

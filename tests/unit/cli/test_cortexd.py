@@ -20,7 +20,7 @@ def test_status_shows_neurons_and_models(
     assert "cortexd 1.2.3, ready, up 1:02:05" in shown
     rows = [line.split() for line in shown.splitlines()]
     memory = ["2.0", "of", "4.0", "GiB"]
-    assert ["local", "up", "box", "cpu:0", *memory, "tiny", "1:00:00", "0.2", "s"] in rows
+    assert ["local", "up", "box", "cpu:0", *memory, "tiny", "nap", "1:00:00", "0.2", "s"] in rows
     assert ["tiny", "local", "ready", "cpu:0", "1/16", "2", "3"] in rows
 
 

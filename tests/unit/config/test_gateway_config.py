@@ -111,6 +111,30 @@ def test_bad_addresses_are_refused(folder: ConfigFolder, listen: str) -> None:
     assert problem.endswith(f"not '{listen}'")
 
 
+@pytest.mark.parametrize(
+    ("written", "origins"),
+    [
+        ("[]", ()),
+        ('"*"', ("*",)),
+        ('["*"]', ("*",)),
+        (
+            "[https://chat.example, 'tauri://localhost']",
+            ("https://chat.example", "tauri://localhost"),
+        ),
+    ],
+)
+def test_origins_are_a_list_or_all(
+    folder: ConfigFolder, written: str, origins: tuple[str, ...]
+) -> None:
+    assert folder.gateway(f"gateway: {{cors_origins: {written}}}").gateway.cors_origins == origins
+
+
+@pytest.mark.parametrize("written", ["chat.example", '["https://a", "*"]', '["https://a/b"]', "3"])
+def test_what_is_no_origin_is_refused(folder: ConfigFolder, written: str) -> None:
+    (problem,) = folder.gateway_problems(f"gateway: {{cors_origins: {written}}}")
+    assert "cors_origins" in problem
+
+
 def test_two_listeners_cannot_share_an_address(folder: ConfigFolder) -> None:
     (problem,) = folder.gateway_problems("gateway: {listen: 127.0.0.1:31314}")
     assert problem == (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cortex_actors.config import preflight_models
+from cortex_actors.config import preflight, preflight_models
 from cortex_actors.config.preflight import check_gateway_host, check_neuron_host
 from tests.unit.config.files import ConfigFolder
 from transports.curve import generate_keypair
@@ -95,6 +95,24 @@ def test_ports_in_use_are_named(host: Host, taken_port: int) -> None:
     assert f"neuron.link: cannot listen on {taken}: Address already in use" in link
     (metrics,) = host.gateway(metrics_listen=taken)
     assert f"gateway.metrics_listen: cannot listen on {taken}" in metrics
+
+
+@pytest.mark.parametrize("missing", ["nothing_of_it", "json.no_such_part"])
+def test_a_collector_without_the_packages_for_it_is_a_problem(
+    host: Host, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(preflight, "_TRACING_PACKAGES", ("json", missing))
+    asked = "  telemetry: {otlp_endpoint: 'http://10.0.0.9:4318'}\n"
+    for name, problems in (
+        ("neuron", host.neuron(rest=asked)),
+        ("gateway", host.gateway(rest=asked)),
+    ):
+        (problem,) = problems
+        assert f"{name}.telemetry.otlp_endpoint: opentelemetry is not installed" in problem
+        assert problem.endswith("pip install 'cortex[telemetry]'")
+    assert host.gateway() == []
+    monkeypatch.setattr(preflight, "_TRACING_PACKAGES", ("json",))
+    assert host.gateway(rest=asked) == []
 
 
 def test_every_problem_comes_at_once(host: Host, taken_port: int) -> None:
@@ -185,3 +203,10 @@ def test_runtime_dir_that_others_may_write_to_is_refused(host: Host) -> None:
 def test_runtime_dir_too_long_for_sockets_is_refused(host: Host) -> None:
     (problem,) = host.gateway(runtime_dir="/tmp/" + "x" * 56)
     assert "is too long for local sockets" in problem
+
+
+def test_a_warm_tier_larger_than_the_host_is_refused(host: Host) -> None:
+    (problem,) = host.neuron(rest=f"  warm_mb: {1 << 40}\n")
+    assert "neuron.warm_mb" in problem
+    assert "this host has" in problem
+    assert host.neuron(rest="  warm_mb: 100\n") == []

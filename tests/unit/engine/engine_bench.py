@@ -28,6 +28,7 @@ from transports.link import (
     Identity,
     IncomingRequest,
     Link,
+    Progress,
 )
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member
@@ -73,6 +74,7 @@ class Answer:
 
     deltas: list[TextDelta] = field(default_factory=list)
     ends: list[CallEvent] = field(default_factory=list)
+    notes: list[Body] = field(default_factory=list)
     call: Call | None = None
 
     def __call__(self, event: CallEvent) -> None:
@@ -80,6 +82,9 @@ class Answer:
             assert not self.ends
             assert event.index == len(self.deltas)
             self.deltas.append(event.payload)
+        elif isinstance(event, Progress):
+            assert not self.ends
+            self.notes.append(event.body)
         else:
             self.ends.append(event)
 

@@ -13,7 +13,7 @@ from neuron_runtime.outcome import Member as OutcomeMember
 from transports.inproc import InprocNetwork
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member, MemberDown
-from transports.schemas.group import InjectFault, LoadShard, Step
+from transports.schemas.group import InjectFault, LoadShard, SleepShard, Step, WakeShard
 
 
 class MemoryGroup:
@@ -44,7 +44,8 @@ class MemoryGroup:
         self._start = start
         self._on_broken = on_broken
         self._backend = FakeBackend(on_collective=lambda: None)
-        self._open: tuple[Step, OnClosed] | None = None
+        self._open: tuple[Body, OnClosed] | None = None
+        self.rests: list[Body] = []
 
     def load(self, shard_of: Callable[[Member], LoadShard], on_closed: OnClosed) -> None:
         self.shards = [shard_of(member) for member in self._start.members]
@@ -64,21 +65,23 @@ class MemoryGroup:
     ) -> None:
         assert self.state is GroupState.READY
         assert self._open is None, "two operations are open"
-        assert isinstance(operation, Step)
-        self.steps.append(operation)
-        self.raws.append(raw)
-        self.deadlines.append(deadline_s)
+        if isinstance(operation, Step):
+            self.steps.append(operation)
+            self.raws.append(raw)
+            self.deadlines.append(deadline_s)
+        else:
+            self.rests.append(operation)
         self._open = (operation, on_closed)
         if not self.hold:
             self._network.call_soon(self.answer)
 
     def answer(self) -> None:
-        """Close the open step as the ranks would."""
+        """Close the open operation as the ranks would."""
         if self._open is None:
             return
-        step, on_closed = self._open
+        operation, on_closed = self._open
         self._open = None
-        on_closed(self._outcome(step))
+        on_closed(self._outcome(operation))
 
     def answer_with(self, outcome: Outcome) -> None:
         """Close the open step with ``outcome``."""
@@ -105,7 +108,18 @@ class MemoryGroup:
         self.closed = True
         self._open = None
 
-    def _outcome(self, step: Step) -> Outcome:
+    def _outcome(self, operation: Body) -> Outcome:
+        match operation:
+            case Step():
+                return self._step_outcome(operation)
+            case SleepShard():
+                return Ok((self._backend.sleep(),))
+            case WakeShard():
+                return Ok((self._backend.wake(),))
+            case _:
+                raise AssertionError(operation)
+
+    def _step_outcome(self, step: Step) -> Outcome:
         if self.refuse(step):
             return RequestFailure(self.refusal, "refused on purpose")
         try:

@@ -171,9 +171,9 @@ def test_a_link_that_is_lost_while_it_loads_is_the_loads_end(scene: Scene, neuro
 def test_an_unload_is_asked_and_its_end_told(scene: Scene, neuron: Neuron) -> None:
     link_of(neuron)
     eventually(lambda: "up" in scene.connection.summary())
-    scene.connection.notify(UnloadOn("m"))
+    scene.connection.notify(UnloadOn("m", keep_warm=True))
     request = neuron.asked.get(timeout=SOON_S)
-    assert request.body == UnloadModel("m")
+    assert request.body == UnloadModel("m", keep_warm=True)
     request.complete(ModelUnloaded("m"))
 
     ended = scene.placement.next(UnloadEnded)

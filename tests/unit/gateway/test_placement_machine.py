@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.fleet_table import FRESH_S
 from cortex_actors.gateway.load_failures import EARLY_S, FIRST_WAIT_S
@@ -14,11 +17,12 @@ from cortex_actors.gateway.placement_effects import (
     RenewWorkers,
     StartLoad,
     StartUnload,
+    Unloaded,
 )
 from cortex_actors.gateway.placement_machine import VERIFY_S, PlacementMachine
 from tests.unit.serving.doubles import model_state, neuron_state
 from transports.failures import FailureCode
-from transports.schemas.fleet import ModelState, NeuronState
+from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 BROKEN = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
@@ -135,6 +139,28 @@ def test_a_load_that_never_ends_is_undone() -> None:
     assert failure_of(effects) == late
 
 
+def test_a_load_whose_answer_is_lost_has_ended_when_the_neuron_shows_the_model_ready() -> None:
+    machine = placement()
+    machine.want("m", 1, 0.0)
+    told = machine.reported(neuron_state("n1", ready()), 1, 1.0)
+
+    assert told == [Loaded(1, "m", None, 1.0)]
+    assert machine.jobs() == {}
+
+
+def test_a_cancelled_load_that_is_wanted_again_waits_until_the_neuron_shows_it_gone() -> None:
+    machine = placement(entry(vram_mb=900))
+    machine.want("m", 1, 0.0)
+    machine.reported(neuron_state("n1", model_state("m", "preparing")), 1, 0.5)
+    assert machine.unwanted("m", 1, 1.0) == [CancelLoad("n1", 1, "m")]
+    machine.want("m", 2, 1.0)
+
+    assert machine.load_ended("m", 1, Failure(FailureCode.CANCELLED, "cancelled"), 2.0) == []
+    assert machine.reported(neuron_state("n1", model_state("m", "unloading")), 1, 2.1) == []
+    again = machine.reported(neuron_state("n1"), 1, 2.5)
+    assert [type(each) for each in again] == [StartLoad]
+
+
 # -- eviction over time ---------------------------------------------------------------------------
 
 
@@ -147,17 +173,18 @@ def crowded(**more: Any) -> PlacementMachine:
 def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loaded_again() -> None:
     machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
     machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
-    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old")]
+    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
     assert machine.fleet.states()[0].models[0].state == "unloading"
     assert machine.want("old", 2, 0.5) == []
 
     assert machine.unload_ended("old", 1, None, 1.0) == []
     machine.reported(neuron_state("n1", free_mb=(2000,)), 1, 1.5)
     assert machine.jobs()["m"][1] == "n1"
-    machine.reported(neuron_state("n1", ready("m"), free_mb=(500,)), 1, 2.0)
-    assert machine.load_ended("m", 1, None, 2.0) == [Loaded(1, "m", None, 2.0)]
+    told = machine.reported(neuron_state("n1", ready("m"), free_mb=(500,)), 1, 2.0)
+    assert told == [Loaded(1, "m", None, 2.0)]
+    assert machine.load_ended("m", 1, None, 2.0) == []
     assert machine.tick(2.5) == []
-    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m")]
+    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m", keep_warm=True)]
 
 
 def test_memory_that_does_not_come_back_is_a_failure_that_says_so() -> None:
@@ -173,6 +200,29 @@ def test_memory_that_does_not_come_back_is_a_failure_that_says_so() -> None:
     assert failure.retry_after_s
 
 
+def test_memory_is_believed_free_only_as_told_since_the_victim_left() -> None:
+    machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
+    never_measured = neuron_state("n1", ready("old"), free_mb=(2000,))
+    machine.reported(never_measured, 1, 0.0)
+    machine.want("m", 1, 0.0)
+
+    assert machine.unload_ended("old", 1, None, 1.0) == []
+    stale = neuron_state("n1", model_state("old", "unloading"), free_mb=(2000,))
+    assert machine.reported(stale, 1, 1.1) == []
+    assert machine.reported(neuron_state("n1", free_mb=(500,)), 1, 1.2) == []
+    loads = machine.reported(neuron_state("n1", free_mb=(2000,)), 1, 2.0)
+    assert [type(each) for each in loads] == [StartLoad]
+
+
+def test_a_victim_that_recovers_meanwhile_is_not_on_its_way() -> None:
+    machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
+    machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
+    machine.want("m", 1, 0.0)
+    machine.reported(neuron_state("n1", model_state("old", "recovering")), 1, 0.5)
+
+    assert machine.want("old", 2, 1.0) == []
+
+
 def test_a_busy_model_is_waited_for() -> None:
     machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
     machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
@@ -180,7 +230,7 @@ def test_a_busy_model_is_waited_for() -> None:
     assert machine.want("m", 1, 0.0) == []
 
     machine.fleet.in_use("old", "n1", 0, 5.0)
-    assert machine.idle(5.0) == [StartUnload("n1", 1, "old")]
+    assert machine.idle(5.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
 
 
 def test_what_nobody_waits_for_is_cancelled_unless_the_catalogue_keeps_it() -> None:
@@ -211,7 +261,7 @@ def test_an_idle_model_is_unloaded_when_its_time_is_over() -> None:
     machine.pins.add("m")
     assert machine.tick(160.0) == []
     machine.pins.clear()
-    assert machine.tick(160.0) == [StartUnload("n1", 1, "m")]
+    assert machine.tick(160.0) == [StartUnload("n1", 1, "m", keep_warm=True)]
 
 
 def test_processes_are_renewed_once_after_so_many_cycles_and_when_idle() -> None:
@@ -251,7 +301,7 @@ def test_neurons_that_go_one_by_one_are_believed_to_be_gone() -> None:
     fleet_of_four(machine)
     for number in (1, 2, 3):
         machine.lost(f"n{number}", number, 100.0 * number)
-    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old")]
+    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old", keep_warm=True)]
 
 
 def test_a_lying_neuron_changes_nothing_for_others() -> None:
@@ -265,3 +315,38 @@ def test_a_lying_neuron_changes_nothing_for_others() -> None:
     assert machine.want("m", 1, 0.0)[0] == StartLoad("liar", 9, entry().spec())
     lost = Failure(FailureCode.LINK_LOST, "lost")
     assert machine.load_ended("m", 9, lost, 1.0) == [StartLoad("n1", 1, entry().spec())]
+
+
+# -- the warm tier --------------------------------------------------------------------------------
+
+
+def warm_neuron(name: str, *models: ModelState, warm_mb: int = 0, **record: Any) -> NeuronState:
+    known = ModelRecord("m", cold_load_s=10.0, warm_load_s=1.0, memory_mb=400, **record)
+    state = neuron_state(name, *models)
+    return msgspec.structs.replace(state, records=(known,), warm_mb=warm_mb)
+
+
+def test_a_model_goes_to_the_neuron_where_it_sleeps() -> None:
+    machine = placement(entry(vram_mb=400))
+    machine.reported(warm_neuron("n2", warm=True), 2, 0.0)
+    assert machine.want("m", 1, 0.0) == [StartLoad("n2", 2, entry(vram_mb=400).spec())]
+
+
+def test_without_a_warm_tier_a_victim_costs_a_cold_load_and_with_one_a_wake() -> None:
+    machine = placement(entry(), entry("big", vram_mb=900))
+
+    def cost_s(warm_mb: int) -> float:
+        state = warm_neuron("n1", ready(), warm_mb=warm_mb, weights_mb=300)
+        machine.reported(state, 1, 0.0)
+        (found,) = machine.assessments(entry("big", vram_mb=900), 0.0)
+        return found.cost_s
+
+    assert cost_s(300) * 10 == pytest.approx(cost_s(299)) == pytest.approx(cost_s(0))
+
+
+def test_what_an_operator_unloads_is_ended_where_it_sleeps() -> None:
+    machine = placement()
+    machine.reported(warm_neuron("n1", warm=True), 1, 0.0)
+
+    assert machine.unload("m", "w") == [StartUnload("n1", 1, "m", keep_warm=False)]
+    assert Unloaded("w", "m", None) in machine.unload_ended("m", 1, None, 1.0)

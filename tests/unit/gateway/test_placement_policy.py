@@ -65,6 +65,19 @@ def test_the_cheaper_eviction_wins() -> None:
     assert chosen(wanted(), dear, cheap).neuron == "b"
 
 
+def test_a_model_goes_where_it_is_warm_unless_evictions_there_cost_more_than_that_saves() -> None:
+    free, warm = assess(wanted(), room("a"), "cost"), assess(wanted(), room("b"), "cost", 4.0)
+    assert best([free, warm]) is warm
+
+    def evicting(name: str, cost_s: float, saved_s: float = 0.0) -> Assessment:
+        there = room(name, resident("x", cost_s=cost_s), free_mb=(400,))
+        return assess(wanted(), there, "cost", saved_s)
+
+    assert best([evicting("a", 2.0), evicting("b", 5.0, 4.0)]) == evicting("b", 5.0, 4.0)
+    assert best([evicting("a", 2.0), evicting("b", 7.0, 4.0)]) == evicting("a", 2.0)
+    assert best([evicting("b", 0.0, 9.0), free]) is free
+
+
 def test_pinned_on_restricts_and_does_not_protect() -> None:
     pinned = wanted(pinned_on=("b",))
     assert chosen(pinned, room("a"), room("b", free_mb=(600,))).neuron == "b"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cortex_actors.dialects.events import GenerationEvent, Question, Started
-from cortex_actors.http.backend import BackendError
+from cortex_actors.http.backend import BackendError, GenerationTimes
 from cortex_actors.http.event_queue import EventQueue
 from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState, ServiceState
@@ -38,6 +38,10 @@ class ScriptedGeneration:
     def take(self) -> tuple[GenerationEvent, ...]:
         return self.queue.take()
 
+    @property
+    def times(self) -> GenerationTimes:
+        return GenerationTimes(lease_s=0.25, first_token_s=0.5)
+
     def close(self) -> None:
         self.closed += 1
         self.queue.close()
@@ -53,6 +57,7 @@ class ScriptedBackend:
         self.answers: dict[type[Body], Body] = {}
         self.refusal: Failure | None = None
         self.questions: list[Body] = []
+        self.responses: list[tuple[str, str]] = []
         self.generations: list[ScriptedGeneration] = []
 
     def generate(self, question: Question, *, streamed: bool = True) -> ScriptedGeneration:
@@ -62,6 +67,9 @@ class ScriptedBackend:
         generation = ScriptedGeneration(self.events, streamed=streamed)
         self.generations.append(generation)
         return generation
+
+    def count_response(self, route: str, status: str) -> None:
+        self.responses.append((route, status))
 
     def ask(self, question: Body, deadline_s: float) -> Body:
         self.questions.append(question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import select
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.backend import BackendError, Generation
 from cortex_actors.http.dispatcher import Dispatcher
-from cortex_actors.http.generation import Deadlines
+from cortex_actors.http.progress_watch import Deadlines
 from tests.eventually import eventually
 from tests.http.scripted_fleet import (
     MODEL,
@@ -23,7 +24,7 @@ from tests.http.scripted_fleet import (
 from tests.http.server_process import short_folder
 from transports.link import IncomingRequest
 from transports.schemas import fleet as bodies
-from transports.schemas.generate import Generate, GenerateDone, TextDelta
+from transports.schemas.generate import Generate, GenerateDone, StillRunning, TextDelta
 from transports.schemas.link import Failure
 
 QUESTION = Generate("req-1", "tiny", [{"role": "user", "content": "Hi"}])
@@ -51,6 +52,19 @@ def read(generation: Generation) -> list[GenerationEvent]:
     while not events or not isinstance(events[-1], GenerateDone | Failure):
         assert select.select([generation], [], [], 5.0)[0], f"nothing came after {events}"
         events += generation.take()
+    generation.close()
+    return events
+
+
+def read_late(generation: Generation) -> list[GenerationEvent]:
+    """Read to the end, looking now and then though nothing has come."""
+    events: list[GenerationEvent] = []
+
+    def at_the_end() -> bool:
+        events.extend(generation.take())
+        return bool(events) and isinstance(events[-1], GenerateDone | Failure)
+
+    eventually(at_the_end)
     generation.close()
     return events
 
@@ -155,8 +169,52 @@ def test_a_deadline_ends_the_generation(fleet: ScriptedFleet) -> None:
     hasty = Dispatcher(fleet.endpoint, "neuron", slots=1, deadlines=Deadlines(5.0, 0.2))
     hasty.start()
     eventually(lambda: hasty.connected)
-    assert failure_of(read(hasty.generate(QUESTION))).code == "deadline_exceeded"
-    fleet.engine.cancelled.get(timeout=5.0)
+    assert failure_of(read_late(hasty.generate(QUESTION))).code == "deadline_exceeded"
+    assert fleet.engine.cancelled.get(timeout=5.0) == "deadline_exceeded"
+    assert fleet.daemon.settled.get(timeout=5.0).outcome == "deadline_exceeded"
+    hasty.close()
+
+
+def test_an_engine_that_says_that_a_text_goes_on_puts_the_stall_off(fleet: ScriptedFleet) -> None:
+    asked: queue.SimpleQueue[IncomingRequest] = queue.SimpleQueue()
+
+    def begin(request: IncomingRequest) -> None:
+        say(request, 0, "Hel")
+        asked.put(request)
+
+    fleet.engine.on_generate = begin
+    dispatcher = Dispatcher(fleet.endpoint, "neuron", slots=1)
+    dispatcher.start()
+    eventually(lambda: dispatcher.connected)
+    generation = dispatcher.generate(QUESTION)
+    watch = generation._flow.watch
+    eventually(lambda: any(isinstance(event, TextDelta) for event in generation.take()))
+    due = -watch.overdue_s(0.0)
+    asked.get(timeout=5.0).progress(StillRunning())
+    eventually(lambda: -watch.overdue_s(0.0) > due)
+    generation.close()
+    dispatcher.close()
+
+
+def test_a_stream_that_stalls_ends_with_a_timeout_and_its_engine_is_told_of_no_end(
+    fleet: ScriptedFleet,
+) -> None:
+    budgets: list[float | None] = []
+
+    def stall(request: IncomingRequest) -> None:
+        budgets.append(request.deadline)
+        say(request, 0, "Hel")
+
+    fleet.engine.on_generate = stall
+    hasty = Dispatcher(fleet.endpoint, "neuron", slots=1, deadlines=Deadlines(stall_s=0.2))
+    hasty.start()
+    eventually(lambda: hasty.connected)
+    events = read_late(hasty.generate(QUESTION))
+    assert text(events) == "Hel"
+    assert failure_of(events).message == "the model's engine made no progress for 0.2 s"
+    assert fleet.engine.cancelled.get(timeout=5.0) == "deadline_exceeded"
+    assert fleet.daemon.settled.get(timeout=5.0).completion_tokens == 1
+    assert budgets == [None]
     hasty.close()
 
 

@@ -32,7 +32,7 @@ from transports.schemas.link import Failure
 
 MOVES = (
     *("leased", "loading", "piece", "done", "failed", "lost", "deadline", "cancel", "drain"),
-    *("gap", "busy", "died"),
+    *("gap", "busy", "died", "stall"),
 )
 LIKELY = (*MOVES, "leased", "leased", "piece", "piece", "lost")
 TERMINAL = (GenerateDone, Failure)
@@ -119,6 +119,9 @@ class Driver:
                 self.take(flow.done(GenerateDone("stop", 3, 4), self.now))
             case "busy":
                 self.take(flow.failed(Failure("overloaded", "full", retry_after_s=2.0), self.now))
+            case "stall":
+                self.now += 4000.0
+                self.take(flow.give_up(self.now))
             case "died":
                 self.take(flow.failed(Failure("worker_died", "gone"), self.now))
             case _:

@@ -51,7 +51,9 @@ def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureF
 
     caplog.set_level(logging.INFO, "cortex.http")
     environ = {**ENVIRON, "HTTP_X_REQUEST_ID": "id-1"}
-    body = RequestLog(app, clock)(environ, start_response)
+    counted: list[tuple[str, str]] = []
+    log = RequestLog(app, lambda *each: counted.append(each), clock=clock)
+    body = log(environ, start_response)
     assert list(body) == [b"a"]
     clock.advance(0.25)
     assert caplog.messages == []
@@ -60,4 +62,5 @@ def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureF
         "request id=id-1 client=127.0.0.1 method=GET path=/x status=201 duration_ms=250.0"
     ]
     assert closed == [True]
+    assert counted == [("other", "201")]
     assert headers == [("x-request-id", "id-1"), ("request-id", "id-1")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from falcon import testing
 
@@ -56,6 +58,70 @@ def test_an_unknown_model_is_404(gateway: testing.TestClient) -> None:
     result = gateway.simulate_get("/v1/models/nope")
     assert result.status_code == 404
     assert result.json["error"]["code"] == "model_not_found"
+
+
+VERSION = {"anthropic-version": "2023-06-01"}
+
+
+def test_models_are_in_anthropics_shape_for_clients_that_name_its_version(
+    gateway: testing.TestClient,
+) -> None:
+    page = gateway.simulate_get("/v1/models?limit=20", headers=VERSION).json
+    tiny = {
+        "type": "model",
+        "id": MODEL,
+        "display_name": MODEL,
+        "created_at": "1970-01-01T00:00:07Z",
+        "lifecycle": "active",
+        "max_input_tokens": 2048,
+        "max_tokens": None,
+    }
+    assert page["data"][0] == tiny
+    assert [model["id"] for model in page["data"]] == [MODEL, "org/cold", "small"]
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (MODEL, "small", False)
+    assert gateway.simulate_get(f"/v1/models/{MODEL}", headers=VERSION).json == tiny
+    refused = gateway.simulate_get("/v1/models/nope", headers=VERSION)
+    assert refused.status_code == 404
+    assert refused.json["error"]["type"] == "not_found_error"
+
+
+def test_models_for_anthropics_clients_come_in_pages(gateway: testing.TestClient) -> None:
+    def page(query: str) -> Any:
+        answer = gateway.simulate_get("/v1/models", headers=VERSION, query_string=query).json
+        return [model["id"] for model in answer["data"]], answer["has_more"]
+
+    assert page("limit=2") == ([MODEL, "org/cold"], True)
+    assert page("limit=2&after_id=org/cold") == (["small"], False)
+    assert page("limit=1&before_id=small") == (["org/cold"], True)
+    assert page(f"before_id={MODEL}") == ([], False)
+    assert page("after_id=small") == ([], False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "after_id=nope", f"after_id={MODEL}&before_id=small"],
+)
+def test_a_page_of_models_that_cannot_be_is_refused(
+    gateway: testing.TestClient, query: str
+) -> None:
+    refused = gateway.simulate_get("/v1/models", headers=VERSION, query_string=query)
+    assert refused.status_code == 400
+    assert refused.json["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("anthropic", [True, False])
+def test_an_unknown_route_answers_in_the_callers_envelope(
+    gateway: testing.TestClient, anthropic: bool
+) -> None:
+    refused = gateway.simulate_get("/v1/files", headers=VERSION if anthropic else {})
+    assert refused.status_code == 404
+    assert ("type" in refused.json) == anthropic
+
+
+def test_no_models_are_an_empty_page(backend: ScriptedBackend, gateway: testing.TestClient) -> None:
+    backend.service = fleet.ServiceState("gateway", "1", True, "", 1.0)
+    page = gateway.simulate_get("/v1/models", headers=VERSION).json
+    assert page == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 def test_reads_before_the_first_state_say_that_the_service_is_starting(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from cortex_actors.http import service_view
-from transports.schemas.fleet import ModelCard, ModelState, NeuronState, ServiceState
+from transports.schemas.fleet import ModelCard, ModelRecord, ModelState, NeuronState, ServiceState
 
 CARDS = (
     ModelCard(
@@ -103,3 +105,20 @@ def test_an_alias_names_its_chain_and_shows_the_first_that_is_ready() -> None:
 
 def test_an_alias_to_nothing_is_not_listed() -> None:
     assert "lost" not in listed(lost=("nowhere",))
+
+
+def test_a_model_shows_where_it_is_warm_and_a_neuron_what_sleeps_there() -> None:
+    asleep = ModelRecord("cold", 9.0, 0.5123, 400, warm=True, weights_mb=300)
+    awake = ModelRecord("hot", 9.0, 0.5)
+    there = [
+        msgspec.structs.replace(each, records=(asleep, awake), warm_mb=500, warm_used_mb=300)
+        for each in (*HOT, neuron("n0", state="down"))
+    ]
+    models = listed(*there)
+    assert models["cold"]["warm_on"] == ["n1", "n2"]
+    assert models["cold"]["status"] == "unloaded"
+    assert "warm_on" not in models["hot"]
+
+    view = service_view.neuron(there[0])
+    assert view["warm"] == [{"id": "cold", "memory_mb": 300, "wake_s": 0.512}]
+    assert (view["warm_mb"], view["warm_used_mb"]) == (500, 300)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from cortex_actors.kit.process_actor import ProcessSource
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
-from neuron_runtime.launcher import Launcher, ProcessHandle, ProcessSpec, StandbySpec
+from neuron_runtime.launcher import ForkServerSpec, Launcher, ProcessHandle, ProcessSpec
 from neuron_runtime.stopped import process_state
 
 REAP_S = 10.0
@@ -24,11 +24,11 @@ class StubLauncher:
         self.specs: list[ProcessSpec] = []
         self.alive_at_spawn: list[list[str]] = []
         self.mode = "idle"
-        self.standbys: tuple[ProcessHandle, ...] = ()
-        self.prepared: list[StandbySpec] = []
+        self.fork_server: ProcessHandle | None = None
+        self.preloaded: list[ForkServerSpec] = []
 
-    def prepare(self, standby: StandbySpec) -> None:
-        self.prepared.append(standby)
+    def preload(self, spec: ForkServerSpec) -> None:
+        self.preloaded.append(spec)
 
     def spawn(self, spec: ProcessSpec) -> ProcessHandle:
         self.alive_at_spawn.append(self.alive())

@@ -72,7 +72,7 @@ def test_a_group_takes_no_device_that_has_a_tenant() -> None:
 
 def test_nothing_is_placed_on_a_device_that_is_gone_until_it_is_back() -> None:
     table = DeviceTable(MEMORY_MB)
-    table.observe(["cuda:0", "cuda:2"])
+    table.observe({"cuda:0": 1000, "cuda:2": 1000})
 
     assert placed(table.place("group", 2, 0)) == ("cuda:0", "cuda:2")
     assert "(gone: cuda:1)" in refused(table.place("small", 1, 0))
@@ -81,13 +81,22 @@ def test_nothing_is_placed_on_a_device_that_is_gone_until_it_is_back() -> None:
     assert placed(table.place("small", 1, 0)) == ("cuda:1",)
 
 
+def test_a_device_whose_memory_is_taken_by_others_is_used_last() -> None:
+    table = DeviceTable(MEMORY_MB)
+    table.observe({"cuda:0": 400, "cuda:1": 1000, "cuda:2": 0})
+
+    assert placed(table.place("m", 1, 500)) == ("cuda:1",)
+    assert placed(table.place("small", 1, 300)) == ("cuda:0",)
+    assert placed(table.place("more", 1, 600)) == ("cuda:2",)
+
+
 def test_who_has_a_device_that_is_gone_is_known_by_its_first_such_rank() -> None:
     table = DeviceTable(MEMORY_MB)
     table.place("small", 1, 0)
     table.place("group", 2, 0)
-    table.observe([])
+    table.observe({})
     assert table.lost_ranks() == {"small": (0, "cuda:0"), "group": (0, "cuda:1")}
-    table.observe(["cuda:0", "cuda:1"])
+    table.observe({"cuda:0": 1000, "cuda:1": 1000})
     assert table.lost_ranks() == {"group": (1, "cuda:2")}
 
     table.release("group")

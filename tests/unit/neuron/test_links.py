@@ -117,11 +117,11 @@ def test_a_gateway_is_subscribed_and_commands(start: Start) -> None:
 
 
 def test_a_gateway_has_what_stands_by_renewed(start: Start) -> None:
-    standby, other = Audience(start(Recorder)), start(Recorder)
+    fork_server, other = Audience(start(Recorder)), start(Recorder)
     request = FakeRequest(RenewStandby())
-    GatewayLinks(other, other, standby.ref).on_request(request)
+    GatewayLinks(other, other, fork_server.ref).on_request(request)
 
-    assert standby.next(RenewAsked) == RenewAsked()
+    assert fork_server.next(RenewAsked) == RenewAsked()
     assert request.answer() == StandbyRenewed()
 
 

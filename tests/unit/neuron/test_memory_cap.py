@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_actors.neuron.memory_cap import capped, less_used
+from cortex_actors.neuron.memory_cap import capped, less_set_aside, less_used
 from transports.schemas.fleet import DeviceState, ModelState
 
 CPU = DeviceState("cpu:0", "cpu", "a CPU", 16_000, 9_000)
@@ -36,6 +37,22 @@ def test_what_models_take_is_not_free_under_a_cap() -> None:
         *(model(900, "cpu:0", state=each) for each in ("failed", "starting", "recovering")),
     )
     assert figures(less_used(capped((CPU,), 1500), models, 1500)) == [(1500, 849)]
+
+
+def test_what_is_set_aside_for_sleepers_is_no_cpus_to_offer_whether_used_or_not() -> None:
+    cpus = (CPU, msgspec.structs.replace(CPU, id="cpu:1"))
+    assert less_set_aside((CPU, GPU), 0) == (CPU, GPU)
+    assert figures(less_set_aside((CPU, GPU), 1000)) == [(15_000, 8_000), (800, 700)]
+    assert figures(less_set_aside((CPU,), 1000, 300)) == [(15_000, 8_300)]
+    assert figures(less_set_aside(cpus, 1000, 1000)) == [(15_500, 9_000)] * 2
+    assert figures(less_set_aside((CPU,), 20_000, 30_000)) == [(0, 9_000)]
+
+
+def test_falling_asleep_frees_what_a_model_took_of_the_cpu() -> None:
+    """The host's figures do not move: what is asleep is where it was."""
+    (before,) = less_set_aside((CPU,), 1000, 0)
+    (after,) = less_set_aside((CPU,), 1000, 600)
+    assert after.memory_free_mb - before.memory_free_mb == 600
 
 
 @given(

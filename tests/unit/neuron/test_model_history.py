@@ -96,6 +96,36 @@ def test_the_oldest_records_go_first() -> None:
     assert (names[0], names[-2:]) == ("m7", ["m5", "new"])
 
 
+WARM = frozenset({"m"})
+
+
+def test_a_wake_is_timed_apart_from_a_cold_load() -> None:
+    history = ModelHistory()
+    load(history, 0.0, 8.0)
+    history.observe([], 10.0, WARM)
+    assert history.records == (ModelRecord("m", 8.0, memory_mb=100, warm=True),)
+    history.observe([model("starting")], 20.0, WARM)
+    assert shown(history, model("starting"), 20.0).eta_s == 8.0
+    assert history.observe([model("ready")], 20.5, weights_mb={"m": 70})
+
+    assert history.records == (ModelRecord("m", 8.0, 0.5, 100, weights_mb=70),)
+    history.observe([], 30.0, WARM)
+    history.observe([model("starting")], 40.0, WARM)
+    assert shown(history, model("starting"), 40.1).eta_s == pytest.approx(0.4)
+    assert history.expected_s("m", 100) == 8.0
+
+
+def test_a_wake_that_fails_is_timed_as_the_cold_load_that_it_becomes() -> None:
+    history = ModelHistory([ModelRecord("m", 8.0, 0.5, 100)])
+    history.observe([], 0.0, WARM)
+    history.observe([model("starting")], 10.0, WARM)
+    history.observe([model("starting")], 13.0)
+    assert shown(history, model("starting"), 15.0).eta_s == 6.0
+
+    assert history.observe([model("ready")], 20.0)
+    assert history.records == (ModelRecord("m", 7.0, 0.5, 100),)
+
+
 STATES = st.sampled_from(["preparing", "starting", "ready", "recovering", "unloading", "failed"])
 MODEL = st.tuples(st.sampled_from("abc"), STATES, st.integers(0, 1))
 STEP = st.tuples(

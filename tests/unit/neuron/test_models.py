@@ -15,6 +15,7 @@ from cortex_actors.neuron.messages import (
     DevicesMeasured,
     LoadAsked,
     ModelChanged,
+    ModelsChanged,
     Unload,
     UnloadAsked,
 )
@@ -44,12 +45,13 @@ BROKEN = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
 class Scene:
     """A Models actor on one device, and every Model that it had started, as a recorder."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, warm_mb: int = 0) -> None:
         self.start = start
         self.clock = ManualClock()
         self.placed: list[Placed] = []
         self.actors: list[Audience] = []
         self.states: list[tuple[ModelState, ...]] = []
+        self.warm: dict[str, int] = {}
         self.refusal: BaseException | None = None
         self.held: list[Future[ActorRef]] | None = None
         self.router = Audience(start(Recorder, name="router"))
@@ -58,10 +60,15 @@ class Scene:
             Catalogue(models=(SMALL, OTHER), aliases={"alias": ("small",)}),
             DeviceTable({"cpu:0": 1000}),
             self._start_model,
-            self.states.append,
+            self._on_states,
             self.clock,
+            warm_mb=warm_mb,
             name="models",
         )
+
+    def _on_states(self, changed: ModelsChanged) -> None:
+        self.states.append(changed.models)
+        self.warm = {model: changed.weights_mb[model] for model in changed.warm}
 
     def _start_model(self, spec: ModelSpec, placed: Placed, models: ActorRef) -> Future[ActorRef]:
         self.placed.append(placed)
@@ -291,14 +298,17 @@ def test_a_load_that_nobody_waits_for_any_more_is_given_up(scene: Scene) -> None
     actor = scene.actors[-1]
     first.cancel()
     settle(scene.models)
+    assert first.failure().code == FailureCode.CANCELLED
     assert actor.heard(Unload) == []
 
     second.cancel()
     assert actor.next(Unload) == Unload()
     assert scene.load().failure().code == FailureCode.MODEL_UNAVAILABLE
     scene.become("unloaded")
+    assert second.answers == []
     scene.end()
     assert scene.shown == {}
+    assert second.failure().code == FailureCode.CANCELLED
     scene.load()
     assert len(scene.placed) == 2
 
@@ -328,6 +338,7 @@ def test_a_model_that_is_ready_stays_when_its_load_is_cancelled_too_late(scene: 
     settle(scene.models)
 
     assert scene.actors[-1].heard(Unload) == []
+    assert request.answers == [ModelLoaded("small", 0.0)]
 
 
 def test_a_load_that_is_cancelled_before_its_actor_is_there_ends_with_it(scene: Scene) -> None:
@@ -340,10 +351,12 @@ def test_a_load_that_is_cancelled_before_its_actor_is_there_ends_with_it(scene: 
 
 
 def test_a_cancelled_load_that_fails_can_be_tried_again(scene: Scene) -> None:
-    scene.load().cancel()
+    cancelled = scene.load()
+    cancelled.cancel()
     settle(scene.models)
     scene.become("failed", BROKEN)
     scene.end()
+    assert cancelled.failure().code == FailureCode.CANCELLED
     assert scene.load().failure() == BROKEN
     scene.clock.advance(RETRY_FAILED_AFTER_S)
     scene.load()

@@ -59,6 +59,26 @@ def test_under_a_cap_the_models_of_this_neuron_are_what_takes_memory(start: Star
     assert (board.read().devices[0].memory_free_mb, board.read().cycles) == (1000, 3)
 
 
+@pytest.mark.parametrize(
+    "left", [(), (model_state("m", "failed"),), (model_state("m", "unloaded"),)]
+)
+def test_that_a_model_has_left_is_told_with_what_the_devices_have_then(
+    start: Start, left: tuple[ModelState, ...]
+) -> None:
+    board = StateBoard(first_state("n1", 7))
+    reporter = start(Reporter, board, (), {}.get)
+    reporter.notify(DevicesMeasured(DEVICES))
+    reporter.notify(ModelsChanged((model_state("m", "unloading"),)))
+    reporter.notify(ModelsChanged(left))
+    settle(reporter)
+    assert board.read().models == (model_state("m", "unloading"),)
+
+    since = (DeviceState("cpu:0", "cpu", "", 2000, 100),)
+    reporter.notify(DevicesMeasured(since))
+    settle(reporter)
+    assert (board.read().devices, board.read().models) == (since, left)
+
+
 def test_a_router_that_is_not_there_is_not_told(start: Start) -> None:
     board = StateBoard(first_state("n1", 7))
     reporter = start(Reporter, board, (), {}.get)
@@ -114,7 +134,9 @@ def test_a_device_that_is_measured_again_is_back(start: Start) -> None:
     assert Meter(start).measure("a", "a", "ab", "a") == ["ab", "ab", "a", "ab", "ab"]
 
 
-@pytest.mark.parametrize("left", [(), (model_state("m", "failed"),)])
+@pytest.mark.parametrize(
+    "left", [(), (model_state("m", "failed"),), (model_state("m", "unloaded"),)]
+)
 def test_devices_are_measured_at_once_when_a_model_has_left(
     start: Start, left: tuple[ModelState, ...]
 ) -> None:

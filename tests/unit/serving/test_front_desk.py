@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.front_desk import FrontDesk
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     HolderGone,
@@ -21,7 +23,7 @@ from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import SOON_S, Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.schemas.body import Body
-from transports.schemas.fleet import LeaseRequest, LeaseSettled, QueryState
+from transports.schemas.fleet import HttpResponses, LeaseRequest, LeaseSettled, QueryState
 from transports.schemas.link import LinkDrops
 
 LEASE, STATE = LeaseRequest("id", "m"), QueryState()
@@ -48,7 +50,14 @@ class Scene:
             Audience(start(Recorder, name=name)) for name in ("router", "publisher", "operations")
         )
         self.drops = DropTotals()
-        self.desk = FrontDesk(self.router.ref, self.publisher.ref, self.operations.ref, self.drops)
+        self.metrics = CollectorRegistry()
+        self.desk = FrontDesk(
+            self.router.ref,
+            self.publisher.ref,
+            self.operations.ref,
+            self.drops,
+            HttpMetrics(self.metrics),
+        )
 
 
 @pytest.fixture
@@ -87,6 +96,20 @@ def test_what_front_ends_refused_is_added_up(scene: Scene) -> None:
     assert scene.drops.read() == {("front_end", "stale_corr"): 5}
 
 
+def test_responses_of_all_front_ends_are_added_up(scene: Scene) -> None:
+    for count in (2, 3):
+        report = HttpResponses({"/v1/models": {"200": count, "404": 1}})
+        scene.desk.on_note(FakeLink(), report, ())
+
+    counted = {
+        status: scene.metrics.get_sample_value(
+            "cortex_http_responses_total", {"route": "/v1/models", "status": status}
+        )
+        for status in ("200", "404")
+    }
+    assert counted == {"200": 5, "404": 2}
+
+
 def test_the_end_of_a_link_is_told_to_the_publisher(scene: Scene) -> None:
     link = FakeLink()
     scene.desk.on_down(link, "disconnected", "")
@@ -102,7 +125,7 @@ def test_a_full_mailbox_is_an_immediate_refusal(start: Start, body: Body) -> Non
     assert gate.entered.wait(SOON_S)
     busy.tell("wait")
     request = FakeRequest(body)
-    FrontDesk(busy, busy, busy, DropTotals()).on_request(request)
+    FrontDesk(busy, busy, busy, DropTotals(), HttpMetrics(CollectorRegistry())).on_request(request)
     failure = request.failure()
     gate.opened.set()
 
@@ -116,7 +139,7 @@ def test_a_dead_actor_is_an_immediate_refusal(start: Start, body: Body) -> None:
     dead.stop()
     assert dead.exit.wait(SOON_S)
     request = FakeRequest(body)
-    FrontDesk(dead, dead, dead, DropTotals()).on_request(request)
+    FrontDesk(dead, dead, dead, DropTotals(), HttpMetrics(CollectorRegistry())).on_request(request)
 
     assert request.failure().code == FailureCode.MODEL_UNAVAILABLE
     assert request.failure().retry_after_s

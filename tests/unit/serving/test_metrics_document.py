@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -13,13 +14,14 @@ from cortex_actors.kit.registry import Registry
 from cortex_actors.serving.actor_metrics import ActorMetrics
 from cortex_actors.serving.drop_totals import DropTotals
 from cortex_actors.serving.fleet_metrics import FleetMetrics
+from cortex_actors.serving.http_metrics import HttpMetrics
 from cortex_actors.serving.lease_table import Grant
 from cortex_actors.serving.request_metrics import RequestMetrics
 from tests.document_tables import rows
 from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Recorder, model_state, neuron_state
 from transports.reactor import Reactor
-from transports.schemas.fleet import LeaseSettled
+from transports.schemas.fleet import HttpResponses, LeaseSettled, ModelRecord
 from transports.schemas.link import LinkDrops
 
 DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
@@ -58,10 +60,13 @@ def registry(start: Start) -> Iterator[CollectorRegistry]:
     )
     requests.settled(grant, whole)
     requests.settled(grant, LeaseSettled(2, "link_lost", last=False))
+    HttpMetrics(registry).add(HttpResponses({"/v1/models": {"200": 1}}))
     placement = PlacementMetrics(registry)
     placement.loaded("m", "ready", 1.0)
     placement.unloads("m", "n1")
-    fleet = (neuron_state("n1", model_state("m")),)
+    sleeper = ModelRecord("sleeper", warm=True, weights_mb=1)
+    neuron = neuron_state("n1", model_state("m"))
+    fleet = (msgspec.structs.replace(neuron, records=(sleeper,), warm_mb=1),)
     FleetMetrics(lambda: fleet, "cortex").register(registry)
     ActorMetrics(actors, reactor, drops, "cortex").register(registry)
     yield registry

@@ -172,6 +172,13 @@ def test_gap_makes_the_link_suspect_and_asks_the_peer(dialing: Dialing) -> None:
     assert dialing.session.state is LinkState.UP
 
 
+def test_what_is_sent_after_a_gap_keeps_its_order(dialing: Dialing) -> None:
+    numbers = [unpack(each[0]).seq for each in frames_of(dialing.hear(Kind.PING, Ping(1), seq=5))]
+
+    assert len(numbers) == 2
+    assert numbers == sorted(numbers)
+
+
 def test_stale_answer_uses_up_its_number_but_nothing_else(dialing: Dialing) -> None:
     dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
     stale = dialing.hear(Kind.RESULT, ClearCache(), corr=1)

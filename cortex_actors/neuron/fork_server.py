@@ -1,4 +1,4 @@
-"""The Standby actor: keeps processes ready whose imports are done before a load needs them."""
+"""The ForkServer actor: keeps a process of which engines, ranks and converters are copies."""
 
 from __future__ import annotations
 
@@ -14,27 +14,24 @@ from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.messages import CyclesCounted, ModelsChanged, RenewAsked
 from cortex_actors.neuron.model_lifecycle import ModelPhase
-from cortex_actors.neuron.model_processes import WORKER_NICE
 from neuron_runtime.exit_codes import ExitKind
-from neuron_runtime.launcher import Launcher, OnExit, ProcessExit, StandbySpec
+from neuron_runtime.launcher import ForkServerSpec, Launcher, OnExit, ProcessExit
 
-_log = logging.getLogger("cortex.standby")
+_log = logging.getLogger("cortex.fork_server")
 
 # One that ended by itself would likely do so again.
 RETRY_S: Final = 60.0
 _BUSY = frozenset(
     {ModelPhase.PREPARING, ModelPhase.STARTING, ModelPhase.RECOVERING, ModelPhase.UNLOADING}
 )
-
-# What a load is until it has taken the processes that stood by.
 _LOADING = frozenset({ModelPhase.PREPARING, ModelPhase.STARTING})
 
-MakeSpecs = Callable[[OnExit], tuple[StandbySpec, ...]]
+MakeSpec = Callable[[OnExit], ForkServerSpec | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A standby is gone that nobody asked for."""
+    """The process is gone."""
 
     exit: ProcessExit
 
@@ -44,71 +41,70 @@ class _Retry:
     """It is time to try again."""
 
 
-def standby_specs(backend: str, ranks: int, on_exit: OnExit) -> tuple[StandbySpec, ...]:
-    """Return what is kept ready: ``ranks`` ranks, and an engine if there are any.
-
-    Each has the priority that it will work with, because only root could raise it later.
-    """
-    if not ranks:
-        return ()
-    rank = StandbySpec(
-        "neuron_runtime.worker_main", (f"--backend={backend}",), ranks, on_exit, WORKER_NICE
+def fork_server_spec(backend: str, preload: bool, on_exit: OnExit) -> ForkServerSpec | None:
+    """Return what has to be imported for models that are computed by ``backend``, if wanted."""
+    if not preload:
+        return None
+    modules = ("engine_main", "worker_main", "converter_main")
+    computing = ("torch_backend.rank",) if backend == "torch" else ("backends.fake",)
+    return ForkServerSpec(
+        tuple(f"neuron_runtime.{each}" for each in modules),
+        tuple(f"neuron_runtime.{each}" for each in computing),
+        on_exit,
     )
-    return rank, StandbySpec("neuron_runtime.engine_main", (), 1, on_exit)
 
 
 @final
-class Standby(SupervisedActor):
-    """Has the launcher start what is missing whenever no model is on its way.
+class ForkServer(SupervisedActor):
+    """Has the launcher start the process, again when it has ended, and anew when that is asked for.
 
-    A process that is assigned belongs to whoever asked for one; until then it is ours, and is gone
-    when we are.
+    Without it everything is started all the same, only more slowly.
     """
 
     def __init__(
-        self, specs: MakeSpecs, launcher: Launcher, reporter: ActorRef | None = None
+        self, make_spec: MakeSpec, launcher: Launcher, reporter: ActorRef | None = None
     ) -> None:
         super().__init__()
-        self._make_specs = specs
+        self._make_spec = make_spec
         self._launcher = launcher
-        self._specs: tuple[StandbySpec, ...] = ()
+        self._spec: ForkServerSpec | None = None
         self._reporter = reporter
         self._busy = False
-        self._waits = False
         self._renew_wanted = False
         self._renewed: set[int] = set()
         self._loading: frozenset[str] = frozenset()
         self._cycles = 0
 
     def on_start(self) -> None:
-        """Prepare the first."""
+        """Start the first."""
         me = self.ref
-        self._specs = self._make_specs(lambda ended: me.notify(_Ended(ended)))
-        self._prepare()
+        self._spec = self._make_spec(lambda ended: me.notify(_Ended(ended)))
+        self._start()
 
     def on_stop(self, reason: ExitReason) -> None:
-        """End what nobody has been assigned, and wait for its end."""
+        """End it, and wait for its end."""
         del reason
-        waiting = self._launcher.standbys
-        for handle in waiting:
+        if handle := self._launcher.fork_server:
             handle.kill(ExitKind.SHUTDOWN)
-        for handle in waiting:
             handle.exited.wait(KILL_WAIT_S)
 
     def summary(self) -> str:
-        """The processes that wait."""
-        pids = " ".join(f"{handle.pid}" for handle in self._launcher.standbys)
-        return f"pids={pids or 'none'}"
+        """The process."""
+        handle = self._launcher.fork_server
+        return f"pid={handle.pid if handle else 'none'}"
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         self._busy = any(model.state in _BUSY for model in message.models)
-        loading = frozenset(model.id for model in message.models if model.state in _LOADING)
+        loading = frozenset(
+            model.id
+            for model in message.models
+            if model.state in _LOADING and model.id not in message.warm
+        )
         begun, self._loading = loading - self._loading, loading
         if begun:
             self._count(self._cycles + len(begun))
         self._renew()
-        self._prepare()
 
     @handles(RenewAsked)
     def _renew_asked(self, _: RenewAsked) -> None:
@@ -119,23 +115,20 @@ class Standby(SupervisedActor):
     def _ended(self, message: _Ended) -> None:
         if message.exit.pid in self._renewed:
             self._renewed.discard(message.exit.pid)
-            self._prepare()
+            self._start()
             return
-        _log.warning("standby ended pid=%d: %s", message.exit.pid, message.exit.exit_reason)
-        if not self._waits:
-            self._waits = True
-            self.tell_later(RETRY_S, _Retry())
+        _log.warning("ended pid=%d: %s", message.exit.pid, message.exit.exit_reason)
+        self.tell_later(RETRY_S, _Retry())
 
     @handles(_Retry)
     def _retry(self, _: _Retry) -> None:
-        self._waits = False
-        self._prepare()
+        self._start()
 
     def _renew(self) -> None:
         if self._busy or not self._renew_wanted:
             return
         self._renew_wanted = False
-        for handle in self._launcher.standbys:
+        if handle := self._launcher.fork_server:
             self._renewed.add(handle.pid)
             handle.kill(ExitKind.SHUTDOWN)
         self._count(0)
@@ -145,8 +138,6 @@ class Standby(SupervisedActor):
         if self._reporter is not None:
             self._reporter.notify(CyclesCounted(cycles))
 
-    def _prepare(self) -> None:
-        if self._busy or self._waits:
-            return
-        for spec in self._specs:
-            self._launcher.prepare(spec)
+    def _start(self) -> None:
+        if self._spec is not None:
+            self._launcher.preload(self._spec)

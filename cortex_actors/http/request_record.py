@@ -1,0 +1,106 @@
+"""What one request came to, gathered while it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, final
+
+from cortex_actors.dialects.events import (
+    Counted,
+    Embedded,
+    GenerationEvent,
+    Question,
+    Started,
+)
+from cortex_actors.http.backend import GenerationTimes
+from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.link import Failure
+
+RECORD: Final = "cortex.request_record"
+"""Key of the request's record in the WSGI environ."""
+
+CLIENT_GONE: Final = "client_gone"
+"""The code of a request whose client did not stay for the end."""
+
+
+@final
+@dataclass(slots=True)
+class RequestRecord:
+    """For the one thread that serves the request.
+
+    ``route`` is the path's template, empty if there is none. ``model`` is the concrete one behind
+    ``asked_model``. ``finish`` is why the text ended, ``error`` the code of what the client was
+    told instead. Tokens are those that the client got, also of a text that broke off. Times are in
+    seconds; ``first_token_s`` is from the start, and ``loaded`` says that the lease had to wait for
+    the model's load.
+    """
+
+    request_id: str
+    route: str = ""
+    asked_model: str = ""
+    model: str = ""
+    neuron: str = ""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    lease_s: float = 0.0
+    loaded: bool = False
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    first_token_s: float = 0.0
+    finish: str = ""
+    error: str = ""
+    _open: bool = False
+
+    def asked(self, question: Question) -> None:
+        """An engine is asked."""
+        self.asked_model = question.model
+        self._open = True
+
+    def saw(self, events: Iterable[GenerationEvent]) -> None:
+        """Take in what the engine has answered."""
+        for event in events:
+            match event:
+                case TextDelta():
+                    self._told(event)
+                case Started():
+                    self.model, self.neuron = event.model, event.neuron
+                case GenerateDone():
+                    self._ended(event)
+                case Embedded() | Counted():
+                    self.prompt_tokens = event.prompt_tokens
+                    self._open = False
+                case Failure():
+                    self.failed(event.code)
+                case _:
+                    pass
+
+    def timed(self, times: GenerationTimes) -> None:
+        """Take in when the generation got how far."""
+        self.lease_s, self.loaded = times.lease_s, times.loaded
+        self.first_token_s = times.first_token_s
+
+    def failed(self, code: str) -> None:
+        """The client is told of an error."""
+        self.error = code
+        self._open = False
+
+    def closed(self) -> None:
+        """Nothing more is served; a text that has not ended by now lost its client."""
+        if self._open:
+            self.failed(CLIENT_GONE)
+
+    def _told(self, delta: TextDelta) -> None:
+        self.completion_tokens = (self.completion_tokens or 0) + len(delta.tokens)
+        if delta.prompt_tokens:
+            self.prompt_tokens, self.cached_tokens = delta.prompt_tokens, delta.cached_tokens
+
+    def _ended(self, done: GenerateDone) -> None:
+        self.finish = done.finish_reason
+        self.prompt_tokens, self.cached_tokens = done.prompt_tokens, done.cached_tokens
+        self.completion_tokens = done.completion_tokens
+        self.queue_s, self.prefill_s = done.queue_s, done.prefill_s
+        self.decode_s = done.decode_s
+        self._open = False
