@@ -1,7 +1,7 @@
 """A network namespace joined to this one by two virtual cables, one of which can be cut.
 
-The namespace has no name: it lives as long as the processes in it, and the cables with it, so that
-nothing is left behind however a test ends.
+The namespace has no name: it lives as long as the processes and connections in it, and the cables
+with it, so that nothing stays behind however a test run ends.
 """
 
 from __future__ import annotations
