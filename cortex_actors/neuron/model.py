@@ -158,7 +158,7 @@ class Model(SupervisedActor):
 
     @handles(EpochReady)
     def _epoch_ready(self, message: EpochReady) -> None:
-        self._restarts += not self._warm
+        self._restarts += 0 if self._warm else 1
         self._warm = False
         self._broken = None
         self._epoch = message.ready.epoch

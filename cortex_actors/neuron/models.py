@@ -47,7 +47,8 @@ _log = logging.getLogger("cortex.models")
 
 RETRY_FAILED_AFTER_S = 15.0
 RETRY_UNLOADING_AFTER_S = 2.0
-_RESTING = frozenset({ModelPhase.ASLEEP, ModelPhase.UNLOADING, ModelPhase.UNLOADED})
+_LEAVING = frozenset({ModelPhase.UNLOADING, ModelPhase.UNLOADED})
+_RESTING = _LEAVING | {ModelPhase.ASLEEP}
 
 
 StartModel = Callable[[ModelSpec, Placed, ActorRef], Future[ActorRef]]
@@ -156,6 +157,8 @@ class Models(SupervisedActor):
             message.request.complete(ModelUnloaded(message.model))
             return
         resident.unload_asked.append(message.request)
+        if message.keep_warm and resident.state.state == ModelPhase.UNLOADING:
+            return  # how, the first who asked has decided
         if resident.ref is not None:
             resident.ref.notify(Unload(message.keep_warm and self._admit(resident)))
         elif resident.state.state == ModelPhase.FAILED:
@@ -202,6 +205,11 @@ class Models(SupervisedActor):
         if resident is None:
             return
         phase = message.state.state
+        if resident.state.state == ModelPhase.ASLEEP and phase in _LEAVING:
+            # It holds nothing: that it goes matters to nobody but those who wait for its end.
+            resident.warm = False
+            self._publish()
+            return
         # What it said before it heard that it is wanted again.
         if resident.then is not None and not resident.unload_asked and phase in _RESTING:
             return

@@ -161,6 +161,9 @@ def test_the_longest_asleep_is_ended_when_the_budget_is_short(scene: Scene) -> N
     first = sleep(scene)
     second = sleep(scene, OTHER)
     assert first.next(Unload) == Unload()
+    become(scene, "unloading")
+    # It has held no device for long: nobody need wait for its end.
+    assert (scene.shown, scene.warm) == ({}, {"other": WEIGHTS_MB})
     end(scene, first)
 
     assert scene.warm == {"other": WEIGHTS_MB}
@@ -187,6 +190,18 @@ def test_a_sleeper_is_unloaded_for_good_when_it_is_gone_and_to_rest_at_once(scen
 
     assert request.answer() == ModelUnloaded("small")
     assert scene.warm == {}
+
+
+def test_two_who_want_it_to_rest_do_not_end_it(scene: Scene) -> None:
+    actor = serve(scene)
+    requests = [unload(scene)]
+    become(scene, "unloading")
+    requests.append(unload(scene))
+    assert actor.heard(Unload) == [Unload(keep_warm=True)]
+    become(scene, "asleep", warm=True)
+
+    assert [request.answer() for request in requests] == [ModelUnloaded("small")] * 2
+    assert scene.warm == {"small": WEIGHTS_MB}
 
 
 def test_a_sleeper_that_dies_is_no_longer_warm(scene: Scene) -> None:
