@@ -199,7 +199,7 @@ def _faults(
     rng: random.Random, quiet_s: float, fleet: tuple[NeuronPlan, ...], front_ends: int
 ) -> tuple[Fault, ...]:
     names, weights = zip(*_KINDS, strict=True)
-    faults = []
+    faults: list[Fault] = []
     for kind in rng.choices(names, weights, k=rng.randint(0, 3 + len(fleet))):
         target = rng.choice(fleet).name
         if kind == "kill_front_end":
