@@ -10,7 +10,7 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
            $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit bench bench-serve clients-js soak clean
+.PHONY: help install run test lint type unit bench bench-serve clients-js simulate soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,7 +18,7 @@ help:
 	@echo 'make test     lint, types and all tests'
 	@echo 'make install  only create .venv with what make run needs'
 	@echo 'make bench    measure;  make bench-serve: beside other servers'
-	@echo 'make soak     ten minutes under faults'
+	@echo 'make simulate 5,000 schedules of faults in virtual time;  make soak: ten minutes of real ones'
 	@echo 'make clean    remove .venv and all caches'
 
 # Each stamp names what was installed; it is older than its prerequisites when they change.
@@ -82,6 +82,9 @@ bench-serve: $(VENV)/tools
 	@$(BIN)/python -m tests.benchmarks.bench_serve \
 	  $(if $(LLAMA_SERVER),--llama-server $(LLAMA_SERVER)) \
 	  $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
+
+simulate: $(VENV)/tools
+	@$(BIN)/python -m tests.simulation --count 5000
 
 soak: $(VENV)/tools
 	@$(BIN)/python -m tests.soak

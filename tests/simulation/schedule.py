@@ -12,6 +12,10 @@ from cortex_actors.gateway.victims import Strategy
 _QUIET_S = (4.0, 4.0, 6.0, 6.0, 20.0)
 """Mostly short; in the long ones links are given up for silence and fleets are in doubt."""
 
+_LOAD_S = (0.3, 1.0, 3.0)
+_RELEASE_S = (0.0, 0.0, 0.1, 0.25)
+"""A driver gives memory back before the next model has loaded; placement relies on that."""
+
 FaultKind = Literal[
     "kill_neuron",
     "lose_machine",
@@ -155,9 +159,9 @@ def _neuron(rng: random.Random, number: int) -> NeuronPlan:
     return NeuronPlan(
         name=f"n{number}",
         devices_mb=devices,
-        load_s=rng.choice((0.3, 1.0, 3.0)),
+        load_s=rng.choice(_LOAD_S),
         step_s=rng.choice((0.05, 0.1, 0.2)),
-        release_s=rng.choice((0.0, 0.0, 0.3, 1.2)),
+        release_s=rng.choice(_RELEASE_S),
     )
 
 

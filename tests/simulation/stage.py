@@ -7,6 +7,7 @@ incarnations come.
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -140,8 +141,11 @@ def staged(world: World, actors: dict[tuple[Host, str], SupervisedActor]) -> Ite
             (generation, "EventQueue", WakingQueue),
         ):
             stack.enter_context(patch.object(target, name, value))
+        # PERF: a fourth of the time went into looking for garbage among what is alive.
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(50_000, 20, 100)
         log.addHandler(crashes)
-        log.setLevel(logging.CRITICAL if world.violations else logging.ERROR)
+        log.setLevel(logging.ERROR)
         propagate, log.propagate = log.propagate, False
         try:
             yield

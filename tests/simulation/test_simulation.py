@@ -12,9 +12,9 @@ from tests.simulation.schedule import draw
 from tests.simulation.simulation import Simulation
 from tests.simulation.world import Broken
 
-BLOCKS = 10
-SEEDS = 60
-"""In each block: a block is a test, so that several can run at the same time."""
+BLOCKS = 5
+SEEDS = 50
+"""In each block; ``make simulate`` runs thousands."""
 
 
 def repeat(seed: int, *sizes: str) -> str:
@@ -30,14 +30,14 @@ def test_every_property_holds_in_small_fleets(block: int) -> None:
             pytest.fail(f"{error}\nto repeat it: {repeat(seed)}")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 4])
 def test_every_property_holds_among_hundreds_of_neurons(seed: int) -> None:
     try:
         outcome = Simulation(draw(seed, neurons=200, models=30, requests=100)).run()
     except Broken as error:
         sizes = ("--neurons 200", "--models 30", "--requests 100")
         pytest.fail(f"{error}\nto repeat it: {repeat(seed, *sizes)}")
-    assert outcome.done >= 30
+    assert outcome.done >= 40
 
 
 def test_a_seed_is_the_same_schedule_in_every_process() -> None:
