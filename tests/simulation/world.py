@@ -120,7 +120,10 @@ class World(Clock):
                 continue
             self._now, self.host, self.on_loop = at, host, event.loop
             self.events += 1
-            fn()
+            try:
+                fn()
+            except Exception as error:
+                raise Broken(f"at {at:.3f} s: {host} has crashed: {error!r}") from error
             self.host, self.on_loop = self.nowhere, False
             if self.violations:
                 raise Broken("; ".join(self.violations))
