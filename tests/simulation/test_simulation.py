@@ -12,7 +12,7 @@ from tests.simulation.schedule import draw
 from tests.simulation.simulation import Simulation
 from tests.simulation.world import Broken
 
-BLOCKS = 5
+BLOCKS = 4
 SEEDS = 50
 """In each block; ``make simulate`` runs thousands."""
 
