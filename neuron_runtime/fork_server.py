@@ -113,7 +113,10 @@ class ForkServer:
         request = ForkRequest(
             command=[spec.module, *spec.arguments()], env=dict(spec.env), nice=spec.nice
         )
-        read_fd, write_fd = os.pipe()
+        try:
+            read_fd, write_fd = os.pipe()
+        except OSError:
+            return False
         self._adopt_orphans(True)
         try:
             socket.send_fds(self.channel, [msgspec.json.encode(request)], [read_fd])

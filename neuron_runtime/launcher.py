@@ -24,7 +24,7 @@ from functools import partial
 from typing import final
 
 from neuron_runtime.exit_codes import ExitKind, ExitReason
-from neuron_runtime.fork_server import ForkServer
+from neuron_runtime.fork_server import Asked, ForkServer
 from neuron_runtime.process import (
     CloseDeathPipe,
     NotifyExit,
@@ -223,11 +223,20 @@ class Launcher:
         server = self._fork_server
         for asked, reply in server.replies(time.monotonic()) if server else ():
             if reply.pid:
-                self._started(SpawnedProcess(asked.spec, reply.pid, asked.death_fd), asked.started)
+                self._adopt(asked, reply.pid)
             else:
                 _log.warning("no copy name=%s: %s", asked.spec.name, reply.error)
                 os.close(asked.death_fd)
                 self._start(asked.spec, asked.started)
+
+    def _adopt(self, asked: Asked, pid: int) -> None:
+        try:
+            child = SpawnedProcess(asked.spec, pid, asked.death_fd)
+        except OSError as error:
+            os.close(asked.death_fd)
+            _fail(asked.started, SpawnFailed(f"cannot watch {asked.spec.name}: {error}"))
+            return
+        self._started(child, asked.started)
 
     def _on_fork_server_gone(self) -> None:
         self._on_forked()

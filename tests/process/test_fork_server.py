@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import signal
@@ -21,6 +22,7 @@ from neuron_runtime.launcher import (
     ProcessExit,
     ProcessHandle,
     ProcessSpec,
+    SpawnFailed,
 )
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
@@ -210,6 +212,21 @@ def test_a_server_that_still_imports_is_waited_for(
 def forked_when_ready(handle: ProcessHandle, ready: Path) -> bool:
     eventually(shows(ready), 10.0)
     return forked(handle.pid)
+
+
+def test_a_launcher_without_descriptors_refuses_and_goes_on(
+    launcher: Launcher, exits: Exits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    preload(launcher, exits)
+    with monkeypatch.context() as without:
+        without.setattr(os, "pipe", none_left)
+        with pytest.raises(SpawnFailed, match="Too many open files"):
+            rank(launcher, exits)
+
+    assert forked(rank(launcher, exits).pid)
 
 
 def test_there_is_one_server_at_a_time(launcher: Launcher, exits: Exits) -> None:
