@@ -140,7 +140,7 @@ def _check_warm_tier(settings: NeuronSettings) -> Iterator[KeyedMessage]:
 
 def _check_packages() -> Iterator[KeyedMessage]:
     """Only worker processes import these, so nothing else would miss them before the first load."""
-    missing = [name for name in _NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in _NEEDED_PACKAGES if not _is_importable(name)]
     if missing:
         yield "", f"not installed: {', '.join(missing)}; install the extra 'cortex[neuron]'"
 

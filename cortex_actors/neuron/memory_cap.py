@@ -6,7 +6,7 @@ CPU device's to offer, whether it is used yet or not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -64,20 +64,20 @@ def less_used(
     """
     if cap_mb is None:
         return tuple(devices)
+    holding = [model for model in models if model.state in _HOLDING]
     return tuple(
         msgspec.structs.replace(
             device,
             memory_free_mb=max(
-                0, min(device.memory_free_mb, device.memory_total_mb - _used_mb(device, models))
+                0, min(device.memory_free_mb, device.memory_total_mb - taken_mb(device, holding))
             ),
         )
         for device in devices
     )
 
 
-def _used_mb(device: DeviceState, models: Sequence[ModelState]) -> int:
+def taken_mb(device: DeviceState, models: Iterable[ModelState]) -> int:
+    """Return what the models take of the device, each an even share per device that it has."""
     return sum(
-        -(-model.memory_mb // len(model.devices))
-        for model in models
-        if device.id in model.devices and model.state in _HOLDING
+        -(-model.memory_mb // len(model.devices)) for model in models if device.id in model.devices
     )

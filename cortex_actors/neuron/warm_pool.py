@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
+from cortex_actors.neuron.memory_cap import taken_mb
 from cortex_actors.neuron.model_lifecycle import ModelPhase
 from transports.schemas.fleet import DeviceState, ModelState
 
@@ -41,14 +42,8 @@ def short_of_memory(devices: Iterable[DeviceState], models: Iterable[ModelState]
         for device in devices
         if device.kind != "cpu"
         and device.id not in moving
-        and device.memory_free_mb + _taken_mb(device, residents)
+        and device.memory_free_mb + taken_mb(device, residents)
         < (1.0 - _MOST_MISSED) * device.memory_total_mb
-    )
-
-
-def _taken_mb(device: DeviceState, models: Iterable[ModelState]) -> int:
-    return sum(
-        -(-model.memory_mb // len(model.devices)) for model in models if device.id in model.devices
     )
 
 

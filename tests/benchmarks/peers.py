@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from neuron_runtime.model_cache import ModelCache
 from neuron_runtime.model_source import ModelSource
 from tests.e2e.fleet import MODEL, Fleet, free_ports
 from tests.eventually import eventually
+from tests.living import die_with_the_tests
 from transports.clock import MonotonicClock
 
 START_S = 300.0
@@ -154,7 +154,7 @@ class ForeignServer(Peer):
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_the_benchmark,  # noqa: PLW1509 - only calls prctl
+                preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
             )
 
     def _healthy(self) -> bool:
@@ -236,8 +236,3 @@ class RunningServer(Peer):
 
     def processes(self) -> list[psutil.Process]:
         return []
-
-
-def _die_with_the_benchmark() -> None:
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -18,15 +16,6 @@ from transports.schemas.fleet import Lease, LoadModel, ModelLoaded, UnloadModel
 
 HONEST = "tcp://127.0.0.1:7"
 FLOOD, FEW = 2000, 20
-
-
-@pytest.fixture
-def reactor() -> Iterator[Reactor]:
-    reactor = Reactor("test")
-    reactor.start()
-    yield reactor
-    reactor.stop()
-    assert reactor.join(SOON_S)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
 
 import pytest
 
@@ -72,15 +71,6 @@ class Neuron:
 
     def on_down(self, link: Link, reason: str, detail: str) -> None:
         self.downs.put(reason)
-
-
-@pytest.fixture
-def reactor() -> Iterator[Reactor]:
-    reactor = Reactor("test")
-    reactor.start()
-    yield reactor
-    reactor.stop()
-    assert reactor.join(SOON_S)
 
 
 @pytest.fixture
