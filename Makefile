@@ -10,7 +10,7 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
            $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit bench bench-serve clients-js simulate soak clean
+.PHONY: help install run test lint type unit bench bench-serve clients-js agents simulate soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -88,6 +88,15 @@ simulate: $(VENV)/tools
 
 soak: $(VENV)/tools
 	@$(BIN)/python -m tests.soak
+
+# Coding agents with their own servers' protocols: 1.5 GB, so not part of make test.
+agents: $(VENV)/tools
+	@echo '==> Installing Claude Code, Codex and Aider into $(VENV)/agents'
+	@$(PYTHON) -m venv $(VENV)/agents
+	@$(VENV)/agents/bin/python -m pip --disable-pip-version-check --no-input install --quiet aider-chat==0.86.2
+	@npm install --prefix $(VENV)/agents --silent --no-audit --no-fund \
+	  @anthropic-ai/claude-code@2.1.197 @openai/codex@0.169.0
+	@$(BIN)/python -m pytest tests/clients/test_coding_agents.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -29,12 +29,14 @@ START_S, STOP_S = 60.0, 20.0
 class ScriptedStack:
     """cortexd, and neurond with the scripted backend; files are in ``directory`` (a short path)."""
 
-    def __init__(self, directory: Path, rules: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, rules: dict[str, str] | None = None, context: int = CONTEXT
+    ) -> None:
         self._directory = directory
         gateway, metrics, http, link = free_ports(4)
         self.url = f"http://127.0.0.1:{gateway}"
         self._metrics_url = f"http://127.0.0.1:{metrics}/metrics"
-        facts = {"max_position_embeddings": CONTEXT, "eos_token_id": END}
+        facts = {"max_position_embeddings": context, "eos_token_id": END}
         model = make_model_dir(directory / "model", template=TEMPLATE, config=facts)
         (model / "script.json").write_text(script(RULES if rules is None else rules))
         self._write(
