@@ -30,6 +30,13 @@ class VirtualLoop:
         """Whether this is an event of our reactor."""
         return self._world.on_loop and self._world.host is self.host
 
+    def enter(self) -> bool:
+        """Whether our reactor only waits, so that an actor may act for it."""
+        return not self._soon
+
+    def leave(self) -> None:
+        """Nothing can have happened meanwhile."""
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` in the reactor's next turn."""
         self._soon.append(fn)

@@ -26,6 +26,12 @@ class FakeLoop:
     def on_thread(self) -> bool:
         return self.here
 
+    def enter(self) -> bool:
+        return False
+
+    def leave(self) -> None:
+        raise AssertionError
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         self.soon.append(fn)
 
@@ -110,7 +116,7 @@ def test_unreachable_peer_is_reported_once_when_its_last_words_could_be_read(
 
 def test_commands_run_at_once_on_the_thread_and_in_order_otherwise() -> None:
     loop, done = FakeLoop(), list[int]()
-    commands = Commands(loop)
+    commands = Commands(loop, lambda: True)
     commands.run(done.append, 1)
     assert done == [1]
     loop.here = False
@@ -129,7 +135,7 @@ def test_queue_of_commands_says_when_it_is_full(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(outbox, "COMMANDS", 2)
     loop = FakeLoop()
     loop.here = False
-    commands = Commands(loop)
+    commands = Commands(loop, lambda: True)
     commands.run(int)  # type: ignore[arg-type]
     assert not commands.is_full
     commands.run(int)  # type: ignore[arg-type]
