@@ -57,11 +57,11 @@ class Commands:
             self._post(command, args)
 
     def _run_here(self, command: Callable[..., None], args: tuple[Any, ...]) -> bool:
+        # SAFETY: what waits must go first even while whoever posted it has not told the loop yet.
         if self.waiting or not self._enter():
             return False
         try:
-            # SAFETY: looked at again, for what another thread has posted before the turn was ours.
-            if self.waiting or not self._is_plain():
+            if not self._is_plain():
                 return False
             command(*args)
             return True

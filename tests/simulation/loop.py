@@ -31,11 +31,11 @@ class VirtualLoop:
         return self._world.on_loop and self._world.host is self.host
 
     def enter(self) -> bool:
-        """Whether our reactor only waits, so that an actor may act for it."""
-        return not self._soon
+        """Always busy: a command that waits may be overtaken by more than one that does not."""
+        return False
 
     def leave(self) -> None:
-        """Nothing can have happened meanwhile."""
+        """Nobody enters."""
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` in the reactor's next turn."""
