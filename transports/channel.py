@@ -62,7 +62,7 @@ class Channel:
         self._on_request = handler.on_request
         self._on_closed = on_closed
         self._incoming: dict[int, Incoming] = {}
-        self._commands = Commands(loop)
+        self._commands = Commands(loop, self._only_sends)
         self._outbox = Outbox(loop, port, self.lost)
         self._ticker: Cancellable | None = None
         self._expiry: Cancellable | None = None
@@ -107,12 +107,7 @@ class Channel:
         payload = _encode_body(body, raw)
         call = OutgoingCall(self)
         deadline = self._now() + deadline_s
-        if self._commands.may_run():
-            self._request(call, on_event, payload, raw, deadline, deadline_s, trace)
-        else:
-            self._commands.post(
-                self._request, (call, on_event, payload, raw, deadline, deadline_s, trace)
-            )
+        self._commands.run(self._request, call, on_event, payload, raw, deadline, deadline_s, trace)
         return call
 
     def note(self, body: Body, *, trace: int = 0, raw: Sequence[bytes] = ()) -> None:
@@ -137,7 +132,7 @@ class Channel:
 
     def close(self, reason: str, detail: str = "") -> None:
         """Say GOODBYE and go DOWN; idempotent."""
-        self._commands.run(self._close, reason, detail)
+        self._commands.run_there(self._close, reason, detail)
 
     def revoke(self, call: OutgoingCall, reason: str) -> None:
         """Cancel ``call``; use its own method."""
@@ -147,10 +142,7 @@ class Channel:
         self, corr: int, kind: Kind, payload: bytes, raw: Sequence[bytes], flags: int
     ) -> None:
         """Answer the incoming request ``corr``; use the request's own methods."""
-        if self._commands.may_run():
-            self._answer(corr, kind, payload, raw, flags)
-        else:
-            self._commands.post(self._answer, (corr, kind, payload, raw, flags))
+        self._commands.run(self._answer, corr, kind, payload, raw, flags)
 
     def _require_room(self) -> None:
         if not self._session.is_up:
@@ -158,7 +150,11 @@ class Channel:
         if self._outbox.is_full or self._commands.is_full:
             raise Backpressure(f"{self!r} is full")
 
-    # -- commands, on the loop's thread ---------------------------------------------------------
+    def _only_sends(self) -> bool:
+        """Whether no command but ``_close`` can call a user back now: the way out is free."""
+        return self._session.is_up and not self._outbox.waiting
+
+    # -- commands, by whoever has the loop's turn -----------------------------------------------
 
     def _request(
         self,

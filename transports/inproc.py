@@ -221,6 +221,13 @@ class InprocNetwork:
         """Everything happens on the caller's thread."""
         return True
 
+    def enter(self) -> bool:
+        """There is no other thread that could want to."""
+        return False
+
+    def leave(self) -> None:
+        """Nobody has entered."""
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` after what is in flight."""
         self._soon.append(fn)

@@ -32,6 +32,18 @@ class Loop(Protocol):
         """Return whether the caller may touch the loop's state directly."""
         ...
 
+    def enter(self) -> bool:
+        """Become the one who may touch the loop's state, if its thread has nothing to do now.
+
+        Any thread but the loop's; never blocks. Then ``leave`` must follow soon, and no callback of
+        a user may be called before.
+        """
+        ...
+
+    def leave(self) -> None:
+        """Give up what ``enter`` has given."""
+        ...
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` on the loop's thread. Any thread."""
         ...

@@ -17,12 +17,19 @@ _LAST_WORDS_S = 0.02
 
 @final
 class Commands:
-    """Runs a link's commands on the loop's thread, in order, whoever gives them."""
+    """Runs a link's commands in order, whoever gives them.
 
-    __slots__ = ("_call_soon", "_due", "_on_thread", "waiting")
+    On the loop's thread at once, and on another at once too if the loop only waits. ``is_plain``
+    says whether a command can do nothing now but send: it must not call a user back elsewhere.
+    """
 
-    def __init__(self, loop: Loop) -> None:
+    __slots__ = ("_call_soon", "_due", "_enter", "_is_plain", "_leave", "_on_thread", "waiting")
+
+    def __init__(self, loop: Loop, is_plain: Callable[[], bool]) -> None:
         self._call_soon = loop.call_soon
+        self._enter = loop.enter
+        self._is_plain = is_plain
+        self._leave = loop.leave
         self._on_thread = loop.on_thread
         self.waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         """What could not be run at once."""
@@ -34,22 +41,34 @@ class Commands:
         return len(self.waiting) >= COMMANDS
 
     def run(self, command: Callable[..., None], *args: Any) -> None:
-        """Run ``command(*args)`` at once on the loop's thread, else soon."""
-        if self.may_run():
-            command(*args)
-        else:
-            self.post(command, args)
-
-    def may_run(self) -> bool:
-        """Return whether the caller may run its command itself, all earlier ones having run."""
+        """Run ``command(*args)``, which only sends, at once if that can be, else soon."""
         if self._on_thread():
             if self.waiting:
                 self._run_waiting()
-            return True
-        return False
+            command(*args)
+        elif not self._run_here(command, args):
+            self._post(command, args)
 
-    def post(self, command: Callable[..., None], args: tuple[Any, ...]) -> None:
-        """Have ``command(*args)`` run soon."""
+    def run_there(self, command: Callable[..., None], *args: Any) -> None:
+        """Run ``command(*args)``, which may call users back, on the loop's thread."""
+        if self._on_thread():
+            self.run(command, *args)
+        else:
+            self._post(command, args)
+
+    def _run_here(self, command: Callable[..., None], args: tuple[Any, ...]) -> bool:
+        # SAFETY: what waits must go first even while whoever posted it has not told the loop yet.
+        if self.waiting or not self._enter():
+            return False
+        try:
+            if not self._is_plain():
+                return False
+            command(*args)
+            return True
+        finally:
+            self._leave()
+
+    def _post(self, command: Callable[..., None], args: tuple[Any, ...]) -> None:
         self.waiting.append((command, args))
         if not self._due:
             self._due = True

@@ -59,27 +59,36 @@ class Poller:
             self._sockets.pop(fd, None)
             self.unsure.discard(fd)
 
-    def wait(self, timeout_s: float) -> list[int]:
-        """Return which descriptors can be read, after at most ``timeout_s`` if none can.
+    def look(self) -> list[int]:
+        """Return which of the sockets used since can be read; the others wait for the kernel."""
+        ready: list[int] = []
+        unsure, sockets = self.unsure, self._sockets
+        for fd in tuple(unsure):
+            socket = sockets.get(fd)
+            if socket is not None and socket.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
+                ready.append(fd)
+            else:
+                unsure.discard(fd)
+        return ready
+
+    def wait(self, timeout_s: float) -> list[tuple[int, int]]:
+        """Return what the kernel knows to be readable, after at most ``timeout_s`` if nothing is.
+
+        Nothing of this object is touched: others may use it meanwhile.
+        """
+        return self._epoll.poll(timeout_s)
+
+    def merge(self, found: list[int], woken: list[tuple[int, int]]) -> list[int]:
+        """Return which descriptors can be read: those that ``look`` and ``wait`` have found.
 
         A descriptor may have lost its reader by the time its turn comes.
         """
-        ready: list[int] = []
-        unsure, sockets = self.unsure, self._sockets
-        if unsure:
-            for fd in tuple(unsure):
-                socket = sockets.get(fd)
-                if socket is not None and socket.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
-                    ready.append(fd)
-                else:
-                    unsure.discard(fd)
-            if ready:
-                timeout_s = 0
-        for fd, _ in self._epoll.poll(timeout_s):
-            if fd in sockets:
-                if fd in unsure:
+        ready = list(found)
+        for fd, _ in woken:
+            if fd in self._sockets:
+                if fd in found:
                     continue
-                unsure.add(fd)
+                self.unsure.add(fd)
             ready.append(fd)
         return ready
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import Any, TypeVar, final
@@ -29,11 +28,13 @@ from transports.liveness import LOCAL, REMOTE, LivenessPolicy
 from transports.poller import Poller
 from transports.reception import Admit, admit_all
 from transports.timers import Timer, TimerQueue
+from transports.turn import Turn
 from transports.zmq_link import Dialer
 
 _CALL_S = 10.0
 _MAX_WAIT_S = 10.0
 _TERM_S = 2.0
+_NOTHING: list[int] = []
 _log = logging.getLogger("cortex.transports")
 _T = TypeVar("_T")
 
@@ -51,13 +52,11 @@ class Reactor:
         self.poller = Poller()
         self._closers: dict[Any, Callable[[], None]] = {}
         self._timers = TimerQueue()
-        self._soon: deque[Callable[[], None]] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # SAFETY: a late wake-up must not write to whoever gets the descriptor next. Reentrant,
         # because a signal handler may call stop() inside it.
         self._wake_lock = threading.RLock()
-        self._waiting = False
-        self._stopping = False
+        self._turn = Turn(self._wake, self.poller.look)
         self._ident: int | None = None
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
@@ -71,8 +70,8 @@ class Reactor:
         """Be the reactor's thread until ``stop``; then close every link and socket."""
         self._ident = get_ident()
         try:
-            while not self._stopping:
-                self._turn()
+            while not self._turn.stopping:
+                self.turn()
         finally:
             self._shut_down()
 
@@ -93,8 +92,7 @@ class Reactor:
 
     def stop(self) -> None:
         """End ``run`` after what is under way; idempotent. Any thread."""
-        self._stopping = True
-        self._wake()
+        self._turn.stop()
 
     def join(self, timeout_s: float) -> bool:
         """Wait until the reactor has closed everything; False if it has not in time."""
@@ -151,12 +149,17 @@ class Reactor:
         """Return whether the caller is the reactor's thread, or may act as it before it runs."""
         return self._ident is None or self._ident == get_ident()
 
+    def enter(self) -> bool:
+        """Return whether the caller, on another thread, may act as the reactor until it leaves."""
+        return self._turn.enter()
+
+    def leave(self) -> None:
+        """End what ``enter`` has begun."""
+        self._turn.leave()
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` on the reactor's thread, after what is due now. Any thread."""
-        self._soon.append(fn)
-        if self._waiting:
-            self._waiting = False
-            self._wake()
+        self._turn.post(fn)
 
     def run_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` at once on the reactor's thread, and like ``call_soon`` on another."""
@@ -207,29 +210,28 @@ class Reactor:
 
     # -- one turn -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        # SAFETY: from here on posters write the wake-up; what was posted before is seen in _soon.
+    def turn(self) -> None:
+        """Wait for something to do, and do it. What ``run`` repeats."""
         wait_s = self._timers.next_at - self.now()
         if wait_s <= 0:
             self._run_timers(self.now())
-            wait_s = 0
         elif wait_s > _MAX_WAIT_S:
             wait_s = _MAX_WAIT_S
-        self._waiting = True
-        ready = self.poller.wait(0 if self._soon or self._stopping else wait_s)
-        self._waiting = False
-        readers = self.poller.readers
-        for fd in ready:
+        poller = self.poller
+        found = poller.look() if poller.unsure else _NOTHING
+        woken = self._turn.wait(poller.wait, 0 if found else wait_s)
+        readers = poller.readers
+        for fd in poller.merge(found, woken):
             if fd in readers:
                 try:
                     readers[fd]()
                 except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
                     self._log_failure()
-        if self._soon:
+        if self._turn.soon:
             self._run_soon()
 
     def _run_soon(self) -> None:
-        soon = self._soon
+        soon = self._turn.soon
         for _ in range(len(soon)):
             try:
                 soon.popleft()()
@@ -286,11 +288,11 @@ class Reactor:
         return outcome
 
     def _require_running(self) -> None:
-        if self._stopping:
+        if self._turn.stopping:
             raise LinkDown(f"reactor {self.name} has stopped")
 
     def _shut_down(self) -> None:
-        self._stopping = True
+        self._turn.stopping = True
         self._run_soon()
         for close in list(self._closers.values()):
             self._guard(close)

@@ -182,14 +182,14 @@ class FanOut(Answering):
 
     def await_peers(self) -> None:
         while len(self._links) < self._peers:
-            self._reactor._turn()
+            self._reactor.turn()
 
     def one(self) -> None:
         self._open = self._peers
         for link in self._links:
             link.request(STEP, self._on_event, deadline_s=10.0)
         while self._open:
-            self._reactor._turn()
+            self._reactor.turn()
 
     def _on_event(self, _: CallEvent) -> None:
         self._open -= 1

@@ -30,6 +30,13 @@ class VirtualLoop:
         """Whether this is an event of our reactor."""
         return self._world.on_loop and self._world.host is self.host
 
+    def enter(self) -> bool:
+        """Always busy: a command that waits may be overtaken by more than one that does not."""
+        return False
+
+    def leave(self) -> None:
+        """Nobody enters."""
+
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` in the reactor's next turn."""
         self._soon.append(fn)

@@ -17,6 +17,8 @@ class FakeLoop:
     def __init__(self) -> None:
         self.counters = DropCounters()
         self.here = True
+        self.idle = False
+        self.inside = False
         self.soon: list[Callable[[], None]] = []
         self.later: list[Callable[[], None]] = []
 
@@ -25,6 +27,14 @@ class FakeLoop:
 
     def on_thread(self) -> bool:
         return self.here
+
+    def enter(self) -> bool:
+        self.inside = self.idle and not self.soon
+        return self.inside
+
+    def leave(self) -> None:
+        assert self.inside
+        self.inside = False
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         self.soon.append(fn)
@@ -110,7 +120,7 @@ def test_unreachable_peer_is_reported_once_when_its_last_words_could_be_read(
 
 def test_commands_run_at_once_on_the_thread_and_in_order_otherwise() -> None:
     loop, done = FakeLoop(), list[int]()
-    commands = Commands(loop)
+    commands = Commands(loop, lambda: True)
     commands.run(done.append, 1)
     assert done == [1]
     loop.here = False
@@ -125,11 +135,48 @@ def test_commands_run_at_once_on_the_thread_and_in_order_otherwise() -> None:
     assert done == [1, 2, 3, 4]
 
 
+def test_command_of_another_thread_runs_at_once_while_the_loop_only_waits() -> None:
+    loop, done = FakeLoop(), list[int]()
+    loop.here, loop.idle = False, True
+    commands = Commands(loop, lambda: loop.inside)
+    commands.run(done.append, 1)
+    assert (done, loop.soon, loop.inside) == ([1], [], False)
+    commands.run_there(done.append, 2)
+    commands.run(done.append, 3)
+    assert done == [1]
+    (wake_up,) = loop.soon
+    wake_up()
+    assert done == [1, 2, 3]
+    loop.here = True
+    commands.run_there(done.append, 4)
+    assert done == [1, 2, 3, 4]
+
+
+def test_command_that_might_call_back_waits_for_the_loop() -> None:
+    loop, done = FakeLoop(), list[int]()
+    loop.here, loop.idle = False, True
+    commands = Commands(loop, lambda: False)
+    commands.run(done.append, 1)
+    assert (done, len(loop.soon), loop.inside) == ([], 1, False)
+
+
+def test_loop_is_left_when_a_command_fails() -> None:
+    loop = FakeLoop()
+    loop.here, loop.idle = False, True
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Commands(loop, lambda: True).run(fail)
+    assert not loop.inside
+
+
 def test_queue_of_commands_says_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "COMMANDS", 2)
     loop = FakeLoop()
     loop.here = False
-    commands = Commands(loop)
+    commands = Commands(loop, lambda: True)
     commands.run(int)  # type: ignore[arg-type]
     assert not commands.is_full
     commands.run(int)  # type: ignore[arg-type]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.networks import CALM
-from tests.conformance.recorder import Events, Recorder, step
+from tests.conformance.recorder import TERMINAL, Events, Recorder, step
 from tests.eventually import eventually
 from transports import outbox
 from transports.errors import Backpressure, EndpointError, LinkDown
 from transports.identity import process_identity
-from transports.link import Completed, Link, LinkState
+from transports.link import Completed, Link, LinkState, OnCallEvent
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
 from transports.schemas.group import StepDone
@@ -204,6 +205,68 @@ def test_link_works_from_any_thread(reactor: Reactor) -> None:
         assert [events.seen for events in mine] == [
             [Completed(StepDone(number, 0))] for number in range(50)
         ]
+
+
+def test_command_is_sent_by_the_thread_that_gives_it_while_the_reactor_waits(
+    reactor: Reactor,
+) -> None:
+    _, client = ends(reactor)
+    box, senders = client.link._outbox, set[int]()  # type: ignore[attr-defined]
+    send = box._send
+
+    def noting(frames: Sequence[bytes]) -> bool:
+        senders.add(threading.get_ident())
+        return bool(send(frames))
+
+    box._send = noting
+
+    def sent_by_us() -> bool:
+        client.link.note(step(1))
+        return threading.get_ident() in senders
+
+    eventually(sent_by_us)
+
+
+def test_callbacks_run_on_the_reactors_thread_and_once_even_while_the_link_goes_down(
+    reactor: Reactor,
+) -> None:
+    where, over = set[str](), list[int]()
+
+    def finished(number: int) -> OnCallEvent:
+        def take(event: object) -> None:
+            assert isinstance(event, TERMINAL)
+            where.add(threading.current_thread().name)
+            over.append(number)
+
+        return take
+
+    numbers = itertools.count()
+    for _ in range(20):
+        server, client = ends(reactor)
+        asked, going = list[int](), threading.Barrier(4)
+
+        def ask(link: Link, asked: list[int], going: threading.Barrier) -> None:
+            going.wait(WAIT_S)
+            try:
+                for _ in range(50):
+                    number = next(numbers)
+                    link.request(step(number), finished(number), deadline_s=WAIT_S)
+                    asked.append(number)
+            except LinkDown:
+                return
+
+        args = (client.link, asked, going)
+        threads = [threading.Thread(target=ask, args=args) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        going.wait(WAIT_S)
+        client.link.close("enough")
+        for thread in threads:
+            thread.join(WAIT_S)
+        eventually(lambda asked=asked: sorted(over) == sorted(asked))  # type: ignore[misc]
+        eventually(lambda server=server: server.is_down)  # type: ignore[misc]
+        over.clear()
+    assert where <= {"reactor-test"}
 
 
 def test_sender_is_told_when_the_reactor_does_not_keep_up(
