@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import final
 
 from neuron_runtime.child import ChildProcess
-from neuron_runtime.drop_reporter import DropReporter
+from neuron_runtime.drop_news import DropNews
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.daemon_link import DaemonLink, Reports
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
@@ -35,6 +35,7 @@ from transports.errors import EndpointError, KeyFileError
 from transports.fence import DropReason
 from transports.link import Identity
 from transports.liveness import LivenessPolicy
+from transports.news_reporter import NewsReporter
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member
@@ -167,7 +168,8 @@ class _Process:
             deadline_s=CONNECT_S,
             liveness=_DAEMON_LIVENESS,
         )
-        DropReporter(self._reactor, "engine", self._drops, lambda: self._reports.link).start()
+        refused = DropNews("engine", self._drops)
+        NewsReporter(self._reactor, refused, lambda: self._reports.link).start()
         self._reactor.run()
         return self._exit_code
 

@@ -10,12 +10,13 @@ import logging
 from typing import final
 
 from neuron_runtime.backends.base import Backend, BackendError
-from neuron_runtime.drop_reporter import DropReporter
+from neuron_runtime.drop_news import DropNews
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.faults import Faults, Phase, UnknownFault
 from transports.failures import FailureCode
 from transports.link import Identity, IncomingRequest, Link
 from transports.liveness import LivenessPolicy
+from transports.news_reporter import NewsReporter
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.group import (
@@ -80,7 +81,7 @@ class WorkerLoop:
         """LinkHandler: the engine has welcomed us."""
         self._up = True
         drops = self._reactor.counters.drops
-        DropReporter(self._reactor, "rank", lambda: drops, lambda: link).start()
+        NewsReporter(self._reactor, DropNews("rank", lambda: drops), lambda: link).start()
         _log.info("serving engine=%s inc=%d", link.peer.name, self._me.inc)
 
     def on_request(self, request: IncomingRequest) -> None:

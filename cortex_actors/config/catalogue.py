@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -107,8 +108,7 @@ class Catalogue(Section):
 
     def find(self, name: str) -> CatalogueEntry | None:
         """Return the entry that a model id or an alias stands for first, or None."""
-        target = self.resolve(name)
-        return next((entry for entry in self.models if entry.id == target), None)
+        return self._entries.get(self.resolve(name))
 
     def resolve(self, name: str) -> str:
         """Return the model that ``name`` stands for first; unknown names come back as they are."""
@@ -131,3 +131,8 @@ class Catalogue(Section):
     def ids(self) -> tuple[str, ...]:
         """Return all model ids, in the file's order."""
         return tuple(entry.id for entry in self.models)
+
+    @cached_property
+    def _entries(self) -> dict[str, CatalogueEntry]:
+        # PERF: placement looks up every model of every neuron for each decision.
+        return {entry.id: entry for entry in reversed(self.models)}

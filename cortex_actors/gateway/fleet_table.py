@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, final
 
 import msgspec
 
 from cortex_actors.gateway.room import Resident, Room
-from cortex_actors.serving.routing import servable
+from cortex_actors.serving.routing import is_servable
 from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
 
 TOGETHER_S: Final = 5.0
@@ -34,6 +35,8 @@ _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 class _Neuron:
     """One neuron: ``changed`` since its last report, when memory may be on its way back.
 
+    No two states of the table have the same ``version``.
+
     What it says of the ``departed`` until then may be older than their leaving, for answers
     overtake reports. What is ``reserved`` is so until the model is ``loaded`` and the neuron's own
     account has it.
@@ -48,6 +51,7 @@ class _Neuron:
     reserved: dict[str, Resident] = field(default_factory=dict)
     loaded: set[str] = field(default_factory=set)
     changed: bool = False
+    version: int = 0
 
 
 @final
@@ -75,6 +79,8 @@ class FleetTable:
         self._in_use: Counter[tuple[str, str]] = Counter()
         self._used_at: dict[tuple[str, str], float] = {}
         self._fresh: dict[tuple[str, str], float] = {}
+        self._measured_mb: dict[str, int] = {}
+        self._versions = count(1)
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -94,12 +100,15 @@ class FleetTable:
             for model, until in known.departed.items()
             if model in models and until > now
         }
+        if known.state is state or known.state.records != state.records:
+            self._measured_mb.clear()
         known.state, known.models, known.changed = state, models, bool(known.departed)
         _hide(known, known.departed)
         known.went_at = None if state.state == "up" else known.went_at or now
         _settle(known)
         for model in models:
             self._used_at.setdefault((model, state.name), now)
+        self._touch(state.name)
         self.look(now)
         return before != _routed(known.state)
 
@@ -111,38 +120,46 @@ class FleetTable:
             known.went_at = known.went_at or now
             known.leaving.clear()
             known.reserved.clear()
+            self._touch(name)
         self.look(now)
 
     def look(self, now: float) -> None:
         """Judge anew whether the neurons that are gone are gone indeed; call it every second."""
         self.doubtful = self._is_doubtful(now)
-        self._fresh = {key: until for key, until in self._fresh.items() if until > now}
+        for key in [key for key, until in self._fresh.items() if until <= now]:
+            del self._fresh[key]
+            self._touch(key[1])
 
     def loaded(self, model: str, neuron: str, now: float) -> None:
         """A replica has become ready for somebody, who must have the time to use it."""
         self._fresh[model, neuron] = now + FRESH_S
         self._neurons[neuron].loaded.add(model)
         _settle(self._neurons[neuron])
+        self._touch(neuron)
 
     def in_use(self, model: str, neuron: str, leases: int, now: float) -> None:
         """So many leases are in force on this replica now."""
         self._in_use[model, neuron] = leases
         self._fresh.pop((model, neuron), None)
         self._used_at[model, neuron] = now
+        self._touch(neuron)
 
     def reserve(self, neuron: str, resident: Resident) -> None:
         """Promise a model its memory until the neuron's own account shows it."""
         self._neurons[neuron].reserved[resident.model] = resident
+        self._touch(neuron)
 
     def release(self, neuron: str, model: str) -> None:
         """Take the promise back."""
         known = self._neurons.get(neuron)
         if known is not None and known.reserved.pop(model, None) is not None:
             known.changed = True
+            self._touch(neuron)
 
     def leaves(self, neuron: str, model: str) -> None:
         """From now on nothing is routed to this replica."""
         self._neurons[neuron].leaving.add(model)
+        self._touch(neuron)
 
     def left(self, neuron: str, model: str, now: float, *, gone: bool) -> None:
         """Its unload has ended; what the neuron said of a model that is ``gone`` is out of date."""
@@ -151,6 +168,7 @@ class FleetTable:
             return
         known.leaving.discard(model)
         known.changed = True
+        self._touch(neuron)
         if gone:
             known.departed[model] = now + LAG_S
             _hide(known, (model,))
@@ -168,7 +186,12 @@ class FleetTable:
 
     def is_servable(self, model: str) -> bool:
         """Whether any replica may be routed to."""
-        return bool(servable(model, self.states()))
+        return any(
+            model in known.models
+            and model not in known.leaving
+            and is_servable(known.models[model], known.state)
+            for known in self._neurons.values()
+        )
 
     def coming(self, model: str) -> str | None:
         """The neuron that is up and on which the model is on its way already, and to stay."""
@@ -207,7 +230,11 @@ class FleetTable:
 
     def measured_mb(self, model: str) -> int:
         """What the model takes as any neuron has measured it; 0 is not known."""
-        return max((self.record(model, name).memory_mb for name in self._neurons), default=0)
+        known = self._measured_mb.get(model)
+        if known is None:
+            measured = (self.record(model, name).memory_mb for name in self._neurons)
+            known = self._measured_mb[model] = max(measured, default=0)
+        return known
 
     def is_accounted(self, neuron: str) -> bool:
         """Whether the neuron has said how much is free since the last model left it."""
@@ -231,7 +258,11 @@ class FleetTable:
 
     def rooms(self, standing: Callable[[str], Standing]) -> list[Room]:
         """Return every neuron as the policy sees it; ``standing`` tells of each model."""
-        return [self._room(name, known, standing) for name, known in self._neurons.items()]
+        return [self.room(name, standing) for name in self._neurons]
+
+    def versions(self) -> list[tuple[str, int]]:
+        """Return every neuron with a number that changes whenever its room may have."""
+        return [(name, known.version) for name, known in self._neurons.items()]
 
     def _is_doubtful(self, now: float) -> bool:
         gone = sorted(each.went_at for each in self._neurons.values() if each.went_at is not None)
@@ -240,7 +271,9 @@ class FleetTable:
         together = [at for at in gone if gone[-1] - at <= TOGETHER_S]
         return 2 * len(together) > len(self._neurons) and now - gone[-1] <= FREEZE_S
 
-    def _room(self, name: str, known: _Neuron, standing: Callable[[str], Standing]) -> Room:
+    def room(self, name: str, standing: Callable[[str], Standing]) -> Room:
+        """Return one neuron as the policy sees it."""
+        known = self._neurons[name]
         residents = dict(known.reserved)
         for model, state in known.models.items():
             if state.state not in _HOLDS_NOTHING:
@@ -253,6 +286,11 @@ class FleetTable:
             locked=bool(known.leaving or known.reserved or known.changed)
             or any(state.state in {*COMING, "unloading"} for state in known.models.values()),
         )
+
+    def _touch(self, neuron: str) -> None:
+        known = self._neurons.get(neuron)
+        if known is not None:
+            known.version = next(self._versions)
 
     def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:
         record, warm_mb = self.record(state.id, neuron), self._neurons[neuron].state.warm_mb

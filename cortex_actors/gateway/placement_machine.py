@@ -34,7 +34,8 @@ from cortex_actors.gateway.placement_policy import (
 )
 from cortex_actors.gateway.refusals import held, lost, nowhere, unknown, withheld
 from cortex_actors.gateway.replica_upkeep import ReplicaUpkeep
-from cortex_actors.gateway.room import Resident, Room
+from cortex_actors.gateway.room import Resident
+from cortex_actors.gateway.survey import Survey, Surveyed
 from cortex_actors.gateway.victims import Strategy
 from transports.failures import FailureCode
 from transports.schemas.fleet import NeuronState
@@ -89,6 +90,8 @@ class PlacementMachine:
         self.news = False
         self._catalogue = catalogue
         self._strategy: Strategy = strategy
+        self._survey = Survey(strategy)
+        self._pinned: set[str] = set()
         self._jobs: dict[str, _Job] = {}
         self._departures = Departures(self.fleet)
         self._upkeep = ReplicaUpkeep(
@@ -140,6 +143,7 @@ class PlacementMachine:
             if catalogue.find(model) != self._catalogue.find(model):
                 self.failures.healthy(model)
         self._catalogue = catalogue
+        self._survey.forget()
         effects: Effects = []
         for job in list(self._jobs.values()):
             entry = catalogue.find(job.entry.id)
@@ -193,6 +197,7 @@ class PlacementMachine:
     def tick(self, now: float) -> Effects:
         """Time has passed; call it every second."""
         self.fleet.look(now)
+        self._survey.forget()
         for job in list(self._jobs.values()):
             if job.phase is Phase.VERIFYING and now >= job.until:
                 self._requeue(job, withheld(job.neuron, job.entry.id, VERIFY_S))
@@ -205,17 +210,21 @@ class PlacementMachine:
     def demanded(self, requests: Mapping[str, int], now: float) -> None:
         """So many requests have come for each of these since the last time."""
         self.demand.observe(requests, now)
+        self._survey.forget()
 
     # -- what is shown --------------------------------------------------------------------------
 
-    def survey(self, entry: CatalogueEntry, now: float) -> list[tuple[Room, Assessment]]:
-        """Every neuron, and what it could do for the model; what a job decides by."""
-        need = self._wanted(entry)
-        rooms = self.fleet.rooms(lambda model: self._standing(model, now))
-        return [
-            (room, assess(need, room, self._strategy, self.fleet.saved_s(entry.id, room.neuron)))
-            for room in rooms
-        ]
+    def survey(self, entry: CatalogueEntry, now: float) -> list[Surveyed]:
+        """Every neuron, and what it could do for the model; what a job decides by.
+
+        How likely a model is to be wanted soon is as of the last tick.
+        """
+        if self.pins != self._pinned:
+            self._pinned = set(self.pins)
+            self._survey.forget()
+        return self._survey.of(
+            self.fleet, self._wanted(entry), lambda model: self._standing(model, now)
+        )
 
     def assessments(self, entry: CatalogueEntry, now: float) -> list[Assessment]:
         """What every neuron could do for the model now."""
@@ -355,13 +364,10 @@ class PlacementMachine:
     def _has_room(self, job: _Job, now: float) -> bool:
         if not self.fleet.is_accounted(job.neuron):
             return False
-        promised = self._wanted(job.entry)
-        for room in self.fleet.rooms(lambda model: self._standing(model, now)):
-            if room.neuron == job.neuron:
-                others = tuple(each for each in room.residents if each.model != job.entry.id)
-                free = assess(promised, room.holding(others), self._strategy)
-                return free.verdict is Verdict.FREE
-        return False
+        room = self.fleet.room(job.neuron, lambda model: self._standing(model, now))
+        others = tuple(each for each in room.residents if each.model != job.entry.id)
+        free = assess(self._wanted(job.entry), room.holding(others), self._strategy)
+        return free.verdict is Verdict.FREE
 
     def _wanted(self, entry: CatalogueEntry) -> Wanted:
         return Wanted.of(entry, self.fleet.measured_mb(entry.id))

@@ -99,24 +99,28 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0)
         return Assessment(room.neuron, Verdict.DOWN, "it is not connected")
     free_mb = sum(max(room.free_mb(device), 0) for device in room.devices)
 
-    def fits(without: frozenset[str]) -> bool:
-        return len(_fitting(wanted, room, able, without)) >= wanted.count
+    count = wanted.count
 
-    def found(verdict: Verdict, why: str, victims: tuple[Resident, ...] = ()) -> Assessment:
-        gone = frozenset(each.model for each in victims)
-        devices = _fitting(wanted, room, able, gone)[: wanted.count]
-        usable = verdict in {Verdict.FREE, Verdict.EVICT}
-        chosen = devices if usable else ()
-        return Assessment(room.neuron, verdict, why, chosen, victims, free_mb, room.locked, saved_s)
+    def fitting(without: frozenset[str]) -> tuple[str, ...]:
+        return _fitting(wanted, room, able, without)
 
+    def found(
+        verdict: Verdict, why: str, fit: tuple[str, ...] = (), victims: tuple[Resident, ...] = ()
+    ) -> Assessment:
+        used = fit[:count]
+        return Assessment(room.neuron, verdict, why, used, victims, free_mb, room.locked, saved_s)
+
+    # PERF: where there is room, which is what most are asked for, nobody need be compared.
+    fit = fitting(frozenset())
+    if len(fit) >= count:
+        return found(Verdict.FREE, "it fits beside what is there", fit)
     displaceable = [each for each in room.residents if may_displace(wanted.priority, each)]
     idle = [each for each in displaceable if not each.busy and each.settled]
-    victims = cheapest(idle, fits, strategy)
-    if victims == ():
-        return found(Verdict.FREE, "it fits beside what is there")
+    victims = cheapest(idle, lambda gone: len(fitting(gone)) >= count, strategy)
     if victims is not None:
-        return found(Verdict.EVICT, f"it fits without {_listed(victims)}", victims)
-    if fits(frozenset(each.model for each in displaceable)):
+        fit = fitting(frozenset(each.model for each in victims))
+        return found(Verdict.EVICT, f"it fits without {_listed(victims)}", fit, victims)
+    if len(fitting(frozenset(each.model for each in displaceable))) >= count:
         return found(Verdict.WAIT, f"{_listed(displaceable)} must be idle first")
     return found(Verdict.HELD, f"{_listed(room.residents)} must not leave for it")
 
@@ -131,7 +135,11 @@ def best(assessments: Sequence[Assessment]) -> Assessment | None:
 
     A locked one may be the best: then waiting for it is.
     """
-    usable = [each for each in assessments if each.verdict in {Verdict.FREE, Verdict.EVICT}]
+    usable = [
+        each
+        for each in assessments
+        if each.verdict is Verdict.FREE or each.verdict is Verdict.EVICT
+    ]
     return min(usable, key=_rank, default=None)
 
 
@@ -142,9 +150,9 @@ def _rank(each: Assessment) -> tuple[bool, float, int, str]:
 
 def _is_able(wanted: Wanted, device: DeviceState) -> bool:
     least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)
-    return device.memory_total_mb >= least and _version(device.compute_capability) >= _version(
-        wanted.min_compute_capability
-    )
+    if device.memory_total_mb < least or not wanted.min_compute_capability:
+        return device.memory_total_mb >= least
+    return _version(device.compute_capability) >= _version(wanted.min_compute_capability)
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -169,16 +177,19 @@ def _fitting(
     wanted: Wanted, room: Room, able: Sequence[DeviceState], without: frozenset[str]
 ) -> tuple[str, ...]:
     """The devices that have room, the freest first."""
-
-    def shareable(device: DeviceState) -> bool:
-        # Two groups whose collectives interleave on one device can wait for each other for ever.
-        tenants = room.tenants(device, without)
-        alone = wanted.count > 1 or any(len(each.devices) > 1 for each in tenants)
-        return not (alone and tenants)
-
-    free = {device.id: room.free_mb(device, without) for device in able if shareable(device)}
-    fitting = [device for device, free_mb in free.items() if free_mb >= wanted.each_mb]
+    each_mb, count = wanted.each_mb, wanted.count
+    free = {
+        device.id: room.free_mb(device, without)
+        for device in able
+        if _is_shareable(count, room.tenants(device, without))
+    }
+    fitting = [device for device, free_mb in free.items() if free_mb >= each_mb]
     return tuple(sorted(fitting, key=lambda device: -free[device]))
+
+
+def _is_shareable(count: int, tenants: Sequence[Resident]) -> bool:
+    # Two groups whose collectives interleave on one device can wait for each other for ever.
+    return not tenants or (count == 1 and all(len(each.devices) == 1 for each in tenants))
 
 
 def _listed(residents: Sequence[Resident]) -> str:

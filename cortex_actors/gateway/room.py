@@ -53,11 +53,14 @@ class Room:
 
     def free_mb(self, device: DeviceState, without: Collection[str] = ()) -> int:
         """What ``device`` could still take if the models of ``without`` left it."""
-        kept = [each for each in self.residents if each.model not in without]
-        left = [each for each in self.residents if each.model in without and each.settled]
-        promised = sum(each.share_mb(device.id) for each in kept)
-        unseen = sum(each.share_mb(device.id) for each in kept if not each.settled)
-        returned = sum(each.share_mb(device.id) for each in left)
+        promised = unseen = returned = 0
+        for each in self.residents:
+            share_mb = each.share_mb(device.id)
+            if each.model not in without:
+                promised += share_mb
+                unseen += 0 if each.settled else share_mb
+            elif each.settled:
+                returned += share_mb
         total = max(device.memory_total_mb, 0)
         said = min(max(device.memory_free_mb, 0), total)
         return min(total - promised, said + returned - unseen)

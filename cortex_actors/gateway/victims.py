@@ -39,9 +39,23 @@ def cheapest(
             compared = rest
     if len(compared) > _MOST_COMPARED:
         return tuple(compared)  # not one of them can be spared
-    sizes = range(len(compared) + 1)
-    sets = (chosen for size in sizes for chosen in combinations(compared, size))
-    return min((chosen for chosen in sets if suffices(_names(chosen))), key=rank)
+    return min(_least_sets(compared, suffices), key=rank)
+
+
+def _least_sets(
+    candidates: Sequence[Resident], suffices: Callable[[frozenset[str]], bool]
+) -> list[tuple[Resident, ...]]:
+    """Every set that suffices and of which none can be spared."""
+    found: list[tuple[Resident, ...]] = []
+    known: list[frozenset[str]] = []
+    for size in range(len(candidates) + 1):
+        for chosen in combinations(candidates, size):
+            names = _names(chosen)
+            # PERF: what contains a set that suffices need not be tried, for it ranks behind that.
+            if not any(each <= names for each in known) and suffices(names):
+                found.append(chosen)
+                known.append(names)
+    return found
 
 
 def _names(chosen: Sequence[Resident]) -> frozenset[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from typing import final
 
-from cortex_actors.http.response_counts import ResponseCounts, ResponseReporter
-from neuron_runtime.drop_reporter import DropReporter
+from cortex_actors.http.response_counts import ResponseCounts
+from neuron_runtime.drop_news import DropNews
 from transports.errors import EndpointError, LinkDown
 from transports.identity import process_identity
 from transports.link import Call, IncomingRequest, Link, OnCallEvent
+from transports.news_reporter import NewsReporter
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import ServiceState
@@ -39,8 +40,9 @@ class DaemonLink:
         self._backoff_s = FIRST_BACKOFF_S
         self._closed = False
         drops = reactor.counters.drops
-        self._drops = DropReporter(reactor, "front_end", lambda: drops, lambda: self._link)
-        self._responses = ResponseReporter(reactor, responses, lambda: self._link)
+        refused = DropNews("front_end", lambda: drops)
+        self._drops = NewsReporter(reactor, refused, lambda: self._link)
+        self._responses = NewsReporter(reactor, responses, lambda: self._link)
 
     @property
     def service(self) -> ServiceState | None:

@@ -60,8 +60,10 @@ class Cell:
 
     def notify(self, message: object) -> None:
         """Put a message in the control lane; a dead actor does not mind."""
-        with suppress(ActorDead):
+        try:  # noqa: SIM105 - PERF: suppress() takes as long as all the rest
             self.inbox.put_control(Envelope(message))
+        except ActorDead:
+            pass
 
     def refuse_all(self, reason: ExitReason) -> None:
         """Accept nothing more and answer all that is open with ``ActorDead``."""

@@ -79,6 +79,7 @@ class Router(SupervisedActor):
         self._server_keys = dict(server_keys)
         self._trail = RequestTrail()
         self._parked: dict[str, list[LeaseAsked]] = {}
+        self._told: dict[str, ModelState] = {}
         self._requested: Counter[str] = Counter()
         self._draining = False
 
@@ -253,17 +254,25 @@ class Router(SupervisedActor):
         self._note(asked.wanted.request_id, model, WAITS, detail="no replica is ready")
         me = self.ref
         asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
+        progress = self._progress(model)
+        if progress is not None:
+            asked.request.progress(progress)
         self._loader.notify(EnsureLoaded(model, me))
 
     def _serve_parked(self, model: str) -> None:
         waiting = self._parked.pop(model, [])
         still = [asked for asked in waiting if not self._grant(model, asked)]
-        progress = self._progress(model)
-        if progress is not None:
-            for asked in still:
-                asked.request.progress(progress)
         if still:
             self._parked[model] = still
+            self._tell_progress(model, still)
+
+    def _tell_progress(self, model: str, waiting: list[LeaseAsked]) -> None:
+        """Whoever waits is told what has changed; all else that happens in the fleet is not."""
+        progress = self._progress(model)
+        if progress is not None and progress != self._told.get(model):
+            self._told[model] = progress
+            for asked in waiting:
+                asked.request.progress(progress)
 
     def _progress(self, model: str) -> ModelState | None:
         return next(

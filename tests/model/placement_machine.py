@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.placement_effects import (
@@ -21,6 +21,7 @@ from cortex_actors.gateway.placement_effects import (
     Unloaded,
 )
 from cortex_actors.gateway.placement_machine import VERIFY_S, Phase, PlacementMachine
+from cortex_actors.gateway.survey import Survey
 from transports.failures import FailureCode
 from transports.schemas.fleet import DeviceState, ModelSpec, ModelState, NeuronState
 from transports.schemas.link import Failure
@@ -245,6 +246,17 @@ class PlacementModel(RuleBasedStateMachine):
         self.carry_out(self.placement.load_ended(model, stale, None, self.now))
 
     # -- what must hold -------------------------------------------------------------------------
+
+    @invariant()
+    def what_is_kept_of_the_fleet_is_true(self) -> None:
+        machine, entry = self.placement, ENTRIES["big"]
+        kept = machine.survey(entry, self.now)
+        fresh = Survey("cost").of(
+            machine.fleet,
+            machine._wanted(entry),
+            lambda model: machine._standing(model, self.now),
+        )
+        assert kept == fresh
 
     def carry_out(self, effects: Effects) -> None:
         self._check_victims([each for each in effects if isinstance(each, StartUnload)])

@@ -64,8 +64,7 @@ class Client:
         self.left = False
         self._world = world
         self._total = tokens
-        self._heard: list[int] = []
-        self._said = ""
+        self._heard = 0
         self._on_end = on_end
         self._reading = False
         question = Generate(
@@ -117,14 +116,12 @@ class Client:
             self._world.violate(f"{self.request_id} hears more after its end: {event}")
         match event:
             case TextDelta():
-                self._heard += event.tokens
-                self._said += event.text
-                self._check_text()
+                self._check_text(event)
             case GenerateDone():
                 self._world.tell(f"{self.request_id} is done")
                 self.end = event
-                if len(self._heard) != self._total:
-                    self._world.violate(f"{self.request_id} ends after {len(self._heard)} tokens")
+                if self._heard != self._total:
+                    self._world.violate(f"{self.request_id} ends after {self._heard} tokens")
             case Failure():
                 self._world.tell(f"{self.request_id} ends with {event.code}: {event.message}")
                 self.end = event
@@ -135,10 +132,13 @@ class Client:
             case _:
                 self._world.tell(f"{self.request_id}: {event}")
 
-    def _check_text(self) -> None:
-        due = tuple(token(self.request_id, index) for index in range(len(self._heard)))
-        if tuple(self._heard) != due or self._said != text(due):
-            self._world.violate(f"{self.request_id} is told the wrong text: {self._said}")
+    def _check_text(self, piece: TextDelta) -> None:
+        """All before it was right: it goes on with what is due next."""
+        begin = self._heard
+        self._heard += len(piece.tokens)
+        due = tuple(token(self.request_id, index) for index in range(begin, self._heard))
+        if piece.tokens != due or piece.text != text(due):
+            self._world.violate(f"{self.request_id} is told the wrong text: {piece.text}")
 
     def _look(self) -> None:
         if self.over:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from cortex_actors.gateway.messages import Pin
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
 from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
+from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.gateway.tree import RECONNECT
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.children import ChildSpec
@@ -36,6 +37,11 @@ from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import NeuronState
 from transports.schemas.link import Failure
+
+# PERF: making Prometheus' objects takes longer than all that is counted in a schedule.
+_METRICS = RequestMetrics(CollectorRegistry())
+_HTTP_METRICS = HttpMetrics(CollectorRegistry())
+_PLACEMENT_METRICS = PlacementMetrics(CollectorRegistry())
 
 MACHINE = "gateway"
 ENDPOINT = "ipc://gateway"
@@ -89,6 +95,7 @@ class Gateway:
             self._find,
             clock=world,
             rules=EvictionRules(schedule.strategy),
+            metrics=_PLACEMENT_METRICS,
             name="placement",
         )
         self._registry.register(placement)
@@ -107,14 +114,14 @@ class Gateway:
         router = Router.start(
             names(schedule.catalogue),
             placement,
-            RequestMetrics(CollectorRegistry()),
+            _METRICS,
             self._board.read,
             {},
             clock=world,
             name="router",
         )
         self._registry.register(router)
-        desk = FrontDesk(router, NOBODY, NOBODY, DropTotals(), HttpMetrics(CollectorRegistry()))
+        desk = FrontDesk(router, NOBODY, NOBODY, DropTotals(), _HTTP_METRICS)
         self._loop.listen(ENDPOINT, process_identity("gateway", "cortexd"), desk)
 
     def _connection(self, name: str, placement: ActorRef) -> ActorRef:

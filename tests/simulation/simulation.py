@@ -194,7 +194,8 @@ class Simulation:
             raise Broken(f"still held for nobody: {self._held()}")
 
     def _held(self) -> list[str]:
-        router = self.gateway.router
-        kept = {entry.id for entry in self.schedule.catalogue.models if entry.keep_load}
-        jobs = [f"{model} {job}" for model, job in self._jobs().items() if model not in kept]
-        return [*jobs, router.summary()] if jobs or len(router._leases) or router._parked else []
+        router, jobs = self.gateway.router, self.gateway.placement._machine._jobs
+        held = [model for model, job in jobs.items() if not job.entry.keep_load]
+        if held or len(router._leases) or router._parked:
+            return [*map(str, self._jobs().items()), router.summary()]
+        return []

@@ -40,7 +40,7 @@ class _Inbox(Inbox):
         self.on_letter()
 
     def put_control(self, letter: Letter) -> None:
-        super().put_control(letter)
+        self._append(self._control, letter)
         self.on_letter()
 
     def put_in_order(self, letter: Letter) -> None:

@@ -7,11 +7,10 @@ not happen; what belongs to one that stands still (SIGSTOP) happens later.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from transports.clock import Clock
@@ -69,7 +68,7 @@ class World(Clock):
         self.on_loop = False
         self._tell = tell
         self._now = 0.0
-        self._order = count()
+        self._order = 0
         self._heap: list[tuple[float, int, Event]] = []
 
     def now(self) -> float:
@@ -96,27 +95,30 @@ class World(Clock):
     ) -> Event:
         """Have ``fn`` happen in ``delay_s`` seconds, here unless a ``host`` is named."""
         event = Event(fn, host or self.host, loop)
-        heapq.heappush(self._heap, (self._now + delay_s, next(self._order), event))
+        self._order += 1
+        heappush(self._heap, (self._now + delay_s, self._order, event))
         return event
 
     def a_while(self, host: Host) -> float:
         """Return how long it takes until a thread of the host has its turn: mostly not long."""
         return self.rng.random() ** 6 * LONGEST_TURN_S * host.slowness
 
-    def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
+    def run_until(self, end: float, done: Callable[[], bool] | None = None) -> None:
         """Let everything happen up to ``end``, or until ``done()``.
 
         Raises:
             Broken: A property does not hold.
         """
         heap = self._heap
-        while heap and heap[0][0] <= end and not done():
-            at, order, event = heapq.heappop(heap)
+        while heap and heap[0][0] <= end:
+            if done is not None and done():
+                return
+            at, order, event = heappop(heap)
             host, fn = event.host, event.fn
             if fn is None or not host.alive:
                 continue
             if host.still_until > at:
-                heapq.heappush(heap, (host.still_until, order, event))
+                heappush(heap, (host.still_until, order, event))
                 continue
             self._now, self.host, self.on_loop = at, host, event.loop
             self.events += 1
@@ -127,7 +129,7 @@ class World(Clock):
             self.host, self.on_loop = self.nowhere, False
             if self.violations:
                 raise Broken("; ".join(self.violations))
-        if not done():
+        if done is None or not done():
             self._now = max(self._now, end)
 
     @contextmanager

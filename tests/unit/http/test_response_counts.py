@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from cortex_actors.http.response_counts import INTERVAL_S, ResponseCounts, ResponseReporter
+from cortex_actors.http.response_counts import ResponseCounts
 from tests.unit.serving.doubles import FakeLink
 from transports.inproc import InprocNetwork
 from transports.link import LinkState
+from transports.news_reporter import INTERVAL_S, NewsReporter
 from transports.schemas.fleet import HttpResponses
 
 
 def test_what_could_not_be_told_is_told_over_the_next_link() -> None:
     loop, counts = InprocNetwork(), ResponseCounts()
     links: list[FakeLink | None] = [None]
-    ResponseReporter(loop, counts, lambda: links[0]).start()
+    NewsReporter(loop, counts, lambda: links[0]).start()
 
     def second(link: FakeLink | None, *responses: tuple[str, str]) -> list[object]:
         links[0] = link

@@ -55,6 +55,21 @@ def test_an_unknown_name_is_refused_with_the_known_ones(scene: Scene) -> None:
     assert "alias, chain, m, other" in failure.message
 
 
+def test_waiters_are_told_of_a_load_once_until_something_about_it_changes(scene: Scene) -> None:
+    early = scene.park()
+    scene.show(model_state("m", "starting"))
+    scene.show(model_state("m", "starting"), model_state("other", "starting"))
+    late = scene.park()
+    scene.show(model_state("m", "starting"))
+    settle(scene.router)
+    assert early.progressed == [model_state("m", "starting")]
+    assert late.progressed == [model_state("m", "starting")]  # at once
+
+    scene.show(model_state("m", "recovering"))
+    settle(scene.router)
+    assert early.progressed[1:] == late.progressed[1:] == [model_state("m", "recovering")]
+
+
 def test_a_cold_model_is_loaded_and_its_waiters_served(scene: Scene) -> None:
     waiting = [scene.park(), scene.park()]
     scene.show(model_state("m", "starting"))

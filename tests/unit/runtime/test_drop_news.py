@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from neuron_runtime.drop_reporter import INTERVAL_S, DropReporter
+from neuron_runtime.drop_news import DropNews
 from tests.unit.serving.doubles import FakeLink
 from transports.fence import DropReason
 from transports.inproc import InprocNetwork
 from transports.link import LinkState
+from transports.news_reporter import INTERVAL_S, NewsReporter
 from transports.schemas.link import LinkDrops
 
 
@@ -17,7 +18,8 @@ class Scene:
         self.loop = InprocNetwork()
         self.drops = dict.fromkeys(DropReason, 0)
         self.link: FakeLink | None = FakeLink()
-        DropReporter(self.loop, "engine", lambda: self.drops, lambda: self.link).start()
+        refused = DropNews("engine", lambda: self.drops)
+        NewsReporter(self.loop, refused, lambda: self.link).start()
 
     def second(self, link: FakeLink | None, stale: int = 0, late: int = 0) -> list[dict[str, int]]:
         """Drop these, let a second pass with this link, and return what was reported."""
