@@ -18,10 +18,14 @@ from transports.schemas.fleet import ModelCard, NeuronState
 @final
 @dataclass(frozen=True, slots=True)
 class PlacementNotes:
-    """What only Placement knows: the pinned models, and why others are not tried any more."""
+    """What only Placement knows: the pinned models, and why others are not tried any more.
+
+    ``heard`` is when each neuron on the board said what stands there, in monotonic seconds.
+    """
 
     pins: frozenset[str] = frozenset()
     given_up: Mapping[str, str] = field(default_factory=dict)
+    heard: Mapping[str, float] = field(default_factory=dict)
 
 
 def fleet_cards(

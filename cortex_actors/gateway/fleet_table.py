@@ -26,6 +26,9 @@ _LEAST_FOR_DOUBT: Final = 3
 _BYTES_A_SECOND_MB: Final = 200.0
 """How fast a model of unknown speed is taken to load."""
 
+SUSPECT: Final = "suspect"
+"""What a connection says of a neuron that is silent."""
+
 COMING: Final = frozenset({"preparing", "starting", "recovering"})
 _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 
@@ -33,6 +36,8 @@ _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 @dataclass(slots=True)
 class _Neuron:
     """One neuron: ``changed`` since its last report, when memory may be on its way back.
+
+    ``heard_at`` is when it spoke last itself, not its connection of its silence.
 
     What it says of the ``departed`` until then may be older than their leaving, for answers
     overtake reports. What is ``reserved`` is so until the model is ``loaded`` and the neuron's own
@@ -42,6 +47,7 @@ class _Neuron:
     state: NeuronState
     connection: int
     models: dict[str, ModelState]
+    heard_at: float
     went_at: float | None = None
     leaving: set[str] = field(default_factory=set)
     departed: dict[str, float] = field(default_factory=dict)
@@ -88,7 +94,9 @@ class FleetTable:
         before = None if known is None else _routed(known.state)
         models = {model.id: model for model in state.models}
         if known is None or known.connection != connection:
-            known = self._neurons[state.name] = _Neuron(state, connection, models)
+            known = self._neurons[state.name] = _Neuron(state, connection, models, now)
+        if state.state != SUSPECT:
+            known.heard_at = now
         known.departed = {
             model: until
             for model, until in known.departed.items()
@@ -160,6 +168,11 @@ class FleetTable:
     def states(self) -> tuple[NeuronState, ...]:
         """What routing and people are shown."""
         return tuple(self._shown(neuron) for neuron in self._neurons.values())
+
+    @property
+    def heard(self) -> dict[str, float]:
+        """When each neuron last said something."""
+        return {name: known.heard_at for name, known in self._neurons.items()}
 
     def connection(self, neuron: str) -> int | None:
         """The neuron's connection if it is up."""

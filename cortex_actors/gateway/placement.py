@@ -63,8 +63,9 @@ from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import CallEvent, Completed, Failed, Lost
-from transports.schemas.fleet import ModelLoaded, ModelPinned, ModelUnloaded, NeuronState
+from transports.schemas.fleet import ModelLoaded, ModelUnloaded, NeuronState
 from transports.schemas.link import Failure
+from transports.schemas.operations import ModelPinned
 
 _log = logging.getLogger("cortex.placement")
 
@@ -292,8 +293,13 @@ class Placement(SupervisedActor):
     def _announce(self) -> None:
         self._machine.news = False
         self._board.write(self._machine.fleet.states())
-        given_up = self._machine.failures.given_up()
-        self._notes.write(PlacementNotes(frozenset(self._machine.pins), given_up))
+        self._notes.write(
+            PlacementNotes(
+                pins=frozenset(self._machine.pins),
+                given_up=self._machine.failures.given_up(),
+                heard=self._machine.fleet.heard,
+            )
+        )
         self._publisher.notify(Tick())
         router = self._find("router")
         if router is not None:

@@ -10,6 +10,7 @@ from cortex_actors.config.gateway_config import GatewayConfig, NeuronEntry
 from cortex_actors.config.link_keys import client_keys
 from cortex_actors.config.loader import reload_catalogue
 from cortex_actors.gateway.catalogue_keeper import CatalogueInForce, CatalogueKeeper
+from cortex_actors.gateway.figure_ages import aged
 from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
@@ -26,8 +27,10 @@ from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router
 from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
+from transports.clock import MonotonicClock
 from transports.link import IncomingRequest
-from transports.schemas.fleet import NeuronState, PinModel, ServiceState
+from transports.schemas.fleet import NeuronState, ServiceState
+from transports.schemas.operations import PinModel
 
 # PERF: finding it out reads the installed metadata, and it is told with every push.
 _VERSION = version("cortex")
@@ -48,7 +51,8 @@ class GatewayTree(DaemonTree):
         super().__init__(ground, "cortexd", config.gateway)
         self._config = config
         self._board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
-        FleetMetrics(self._board.read, self.metrics_prefix).register(self._metrics)
+        self._clock = MonotonicClock()
+        FleetMetrics(self.neuron_states, self.metrics_prefix).register(self._metrics)
         self._placement_metrics = PlacementMetrics(self._metrics)
         self._notes = StateBoard(PlacementNotes())
         first = CatalogueInForce(config.catalogue)
@@ -69,9 +73,13 @@ class GatewayTree(DaemonTree):
             }
         )
 
+    def neuron_states(self) -> tuple[NeuronState, ...]:
+        """The fleet as it was told, and how long ago that was. Any thread."""
+        return aged(self._board.read(), self._notes.read().heard, self._clock.now())
+
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
-        neurons, in_force = self._board.read(), self._catalogue.read()
+        neurons, in_force = self.neuron_states(), self._catalogue.read()
         catalogue = in_force.catalogue
         reason = self._unready(neurons)
         return ServiceState(

@@ -212,9 +212,10 @@ class DeviceLost:
 
 @dataclass(frozen=True, slots=True)
 class DevicesMeasured:
-    """Fresh memory figures of all devices that are there."""
+    """Memory figures of all devices that are there; ``measured_at`` by device, monotonic."""
 
     devices: tuple[DeviceState, ...]
+    measured_at: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, final
 import msgspec
 
 from cortex_actors.neuron.model_lifecycle import ModelPhase
-from transports.schemas.fleet import ModelRecord, ModelState
+from transports.schemas.fleet import DeviceState, ModelRecord, ModelState
 
 MOST_RECORDS: Final = 256
 # A load that takes longer than the last one did is not finished because of that.
@@ -21,15 +21,26 @@ _LOADING = frozenset({ModelPhase.PREPARING, ModelPhase.STARTING})
 @final
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When each model began to start or became idle, and how long its start should take (s)."""
+    """When each model began to start or became idle, and how long its start should take (s).
+
+    ``measured`` is when each device was. Times are monotonic.
+    """
 
     starting: Mapping[str, float] = field(default_factory=dict)
     idle: Mapping[str, float] = field(default_factory=dict)
     expected_s: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, models: Iterable[ModelState], now: float) -> tuple[ModelState, ...]:
         """Return the models with ``idle_s``, ``eta_s`` and ``progress`` as they are ``now``."""
         return tuple(self._timed(model, now) for model in models)
+
+    def devices_at(self, devices: Iterable[DeviceState], now: float) -> tuple[DeviceState, ...]:
+        """Return the devices with ``age_s`` as it is ``now``."""
+        return tuple(
+            msgspec.structs.replace(each, age_s=max(0.0, now - self.measured.get(each.id, now)))
+            for each in devices
+        )
 
     def _timed(self, model: ModelState, now: float) -> ModelState:
         if model.id in self.idle:

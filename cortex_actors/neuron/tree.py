@@ -97,9 +97,13 @@ class NeuronTree(DaemonTree):
 
     def neuron_state(self) -> NeuronState:
         """The snapshot that gateways are pushed."""
-        state = self._board.read()
-        models = self._timeline.read().at(state.models, self._clock.now())
-        return msgspec.structs.replace(state, uptime_s=self._uptime_s(), models=models)
+        state, timeline, now = self._board.read(), self._timeline.read(), self._clock.now()
+        return msgspec.structs.replace(
+            state,
+            uptime_s=self._uptime_s(),
+            models=timeline.at(state.models, now),
+            devices=timeline.devices_at(state.devices, now),
+        )
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
@@ -151,10 +155,10 @@ class NeuronTree(DaemonTree):
     def _device_monitor(self, name: str) -> ActorRef:
         reporter = self.registry.find("reporter")
 
-        def on_measured(devices: tuple[DeviceState, ...]) -> None:
+        def on_measured(measured: DevicesMeasured) -> None:
             for listener in (reporter, self._find("models")):
                 if listener is not None:
-                    listener.notify(DevicesMeasured(devices))
+                    listener.notify(measured)
 
         def measure() -> tuple[DeviceState, ...]:
             return measure_devices(self._devices)

@@ -43,15 +43,13 @@ from transports.link import CallEvent, Completed, Failed, Lost
 from transports.schemas.fleet import (
     LoadModelById,
     ModelLoaded,
-    ModelPinned,
     ModelState,
     ModelUnloaded,
     NeuronState,
-    PinModel,
-    PlanLoad,
     UnloadModel,
 )
 from transports.schemas.link import Failure
+from transports.schemas.operations import ModelPinned, PinModel, PlanLoad
 
 ENTRY = CatalogueEntry(id="m", source="file:///m.gguf")
 DONE = Completed(ModelLoaded("m", 1.0))
