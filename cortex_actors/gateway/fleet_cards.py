@@ -36,7 +36,9 @@ def fleet_cards(
 ) -> tuple[ModelCard, ...]:
     """Return a card per model, in the catalogue's order; ``created`` in Unix seconds by id.
 
-    A neuron that is down counts by what it said last: it could hold the model once it is back.
+    A neuron that is down counts by what it said last: it could hold the model once it is back. One
+    that has never answered is neither among those that could nor among those that could not, unless
+    the model is pinned elsewhere.
     """
     known = sorted(neurons, key=lambda neuron: neuron.name)
     return tuple(_card(entry, created, known, notes) for entry in catalogue.models)
@@ -49,12 +51,13 @@ def _card(
     notes: PlacementNotes,
 ) -> ModelCard:
     need = Wanted.of(entry, _measured_mb(entry.id, neurons))
-    why = {each.name: obstacle(need, Room(each.name, True, each.devices)) for each in neurons}
+    rooms = [Room(each.name, True, each.devices, known=each.boot != 0) for each in neurons]
+    why = {room.neuron: obstacle(need, room) for room in rooms}
     return msgspec.structs.replace(
         card(entry),
         created=created.get(entry.id, 0),
         pinned=entry.id in notes.pins,
-        feasible_on=tuple(name for name, reason in why.items() if not reason),
+        feasible_on=tuple(room.neuron for room in rooms if room.known and not why[room.neuron]),
         infeasible={name: reason for name, reason in why.items() if reason},
         error=notes.given_up.get(entry.id, ""),
     )

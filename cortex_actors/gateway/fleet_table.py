@@ -7,7 +7,7 @@ zero count as zero, models that nobody asked for count as residents, unknown sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -37,7 +37,8 @@ _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 class _Neuron:
     """One neuron: ``changed`` since its last report, when memory may be on its way back.
 
-    ``heard_at`` is when it spoke last itself, not its connection of its silence.
+    One that is only expected has no connection. ``heard_at`` is when it spoke last itself, not its
+    connection of its silence.
 
     What it says of the ``departed`` until then may be older than their leaving, for answers
     overtake reports. What is ``reserved`` is so until the model is ``loaded`` and the neuron's own
@@ -45,7 +46,7 @@ class _Neuron:
     """
 
     state: NeuronState
-    connection: int
+    connection: int | None
     models: dict[str, ModelState]
     heard_at: float
     went_at: float | None = None
@@ -83,6 +84,12 @@ class FleetTable:
         self._fresh: dict[tuple[str, str], float] = {}
 
     # -- what happens ---------------------------------------------------------------------------
+
+    def expect(self, names: Iterable[str], now: float) -> None:
+        """These neurons should answer; until one does it is down and nothing is known of it."""
+        for name in names:
+            state = NeuronState(name, 0, "", "", 0.0, (), (), state="down")
+            self._neurons.setdefault(name, _Neuron(state, None, {}, now))
 
     def reported(self, state: NeuronState, connection: int, now: float) -> bool:
         """A neuron has said this; a new connection's word replaces all that was known.
@@ -247,11 +254,12 @@ class FleetTable:
         return [self._room(name, known, standing) for name, known in self._neurons.items()]
 
     def _is_doubtful(self, now: float) -> bool:
-        gone = sorted(each.went_at for each in self._neurons.values() if each.went_at is not None)
-        if len(self._neurons) < _LEAST_FOR_DOUBT or 2 * len(gone) <= len(self._neurons):
+        met = [each for each in self._neurons.values() if each.connection is not None]
+        gone = sorted(each.went_at for each in met if each.went_at is not None)
+        if len(met) < _LEAST_FOR_DOUBT or 2 * len(gone) <= len(met):
             return False
         together = [at for at in gone if gone[-1] - at <= TOGETHER_S]
-        return 2 * len(together) > len(self._neurons) and now - gone[-1] <= FREEZE_S
+        return 2 * len(together) > len(met) and now - gone[-1] <= FREEZE_S
 
     def _room(self, name: str, known: _Neuron, standing: Callable[[str], Standing]) -> Room:
         residents = dict(known.reserved)
@@ -265,6 +273,7 @@ class FleetTable:
             tuple(residents.values()),
             locked=bool(known.leaving or known.reserved or known.changed)
             or any(state.state in {*COMING, "unloading"} for state in known.models.values()),
+            known=known.connection is not None,
         )
 
     def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:

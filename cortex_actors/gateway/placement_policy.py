@@ -28,7 +28,7 @@ class Verdict(Enum):
     HELD = "held"
     """It could if models were not there that must not leave for this one."""
     DOWN = "down"
-    """It could if it were up."""
+    """It could if it were up, or it might: it has never answered."""
     NEVER = "never"
 
 
@@ -96,7 +96,8 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0)
     if reason:
         return Assessment(room.neuron, Verdict.NEVER, reason)
     if not room.up:
-        return Assessment(room.neuron, Verdict.DOWN, "it is not connected")
+        why = "it is not connected" if room.known else "it has not answered yet"
+        return Assessment(room.neuron, Verdict.DOWN, why)
     free_mb = sum(max(room.free_mb(device), 0) for device in room.devices)
 
     def fits(without: frozenset[str]) -> bool:
@@ -122,7 +123,10 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0)
 
 
 def obstacle(wanted: Wanted, room: Room) -> str:
-    """Say why the neuron can never hold the model, whatever leaves it; empty if it can."""
+    """Say why the neuron can never hold the model, whatever leaves it.
+
+    Empty if it can, and of one that is not known.
+    """
     return _never(wanted, room, [device for device in room.devices if _is_able(wanted, device)])
 
 
@@ -152,10 +156,10 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _never(wanted: Wanted, room: Room, able: Sequence[DeviceState]) -> str:
-    """Why the neuron can never hold the model; empty if it can."""
+    """Why the neuron can never hold the model; empty if it can or is not known."""
     if wanted.pinned_on and room.neuron not in wanted.pinned_on:
         return f"it is pinned on {', '.join(wanted.pinned_on)}"
-    if len(able) >= wanted.count:
+    if not room.known or len(able) >= wanted.count:
         return ""
     least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)
     needs = f"{wanted.count} device(s) of at least {least} MB"

@@ -43,13 +43,17 @@ class Resident:
 @final
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One neuron as placement sees it; ``locked`` while another load or eviction is under way."""
+    """One neuron as placement sees it; ``locked`` while another load or eviction is under way.
+
+    Of one that is not ``known`` nobody can say what devices it has: it has never answered.
+    """
 
     neuron: str
     up: bool
     devices: tuple[DeviceState, ...]
     residents: tuple[Resident, ...] = ()
     locked: bool = False
+    known: bool = True
 
     def free_mb(self, device: DeviceState, without: Collection[str] = ()) -> int:
         """What ``device`` could still take if the models of ``without`` left it."""

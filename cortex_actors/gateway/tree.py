@@ -14,7 +14,7 @@ from cortex_actors.gateway.figure_ages import aged
 from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
-from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
+from cortex_actors.gateway.placement import Placement, PlacementSettings, connection_name
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
@@ -127,7 +127,11 @@ class GatewayTree(DaemonTree):
             self._board,
             publisher,
             self._find,
-            rules=EvictionRules(eviction.strategy, eviction.defrag_after_cycles),
+            settings=PlacementSettings(
+                neurons=tuple(entry.name for entry in self._config.neurons),
+                strategy=eviction.strategy,
+                defrag_after_cycles=eviction.defrag_after_cycles,
+            ),
             notes=self._notes,
             metrics=self._placement_metrics,
             name=name,

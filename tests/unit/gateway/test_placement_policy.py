@@ -126,6 +126,14 @@ def test_what_could_and_is_not_up_is_told_from_what_never_can() -> None:
     assert best([assess(wanted(), room("a", up=False), "cost")]) is None
 
 
+def test_of_a_neuron_that_never_answered_everything_is_possible_but_what_is_pinned_elsewhere() -> (
+    None
+):
+    unknown = Room("a", False, (), known=False)
+    assert assess(wanted(5000, 8), unknown, "cost").verdict is Verdict.DOWN
+    assert assess(wanted(pinned_on=("b",)), unknown, "cost").verdict is Verdict.NEVER
+
+
 # -- who goes -------------------------------------------------------------------------------------
 
 
