@@ -51,10 +51,13 @@ def _card(
     notes: PlacementNotes,
 ) -> ModelCard:
     need = Wanted.of(entry, _measured_mb(entry.id, neurons))
-    rooms = [Room(each.name, True, each.devices, known=each.boot != 0) for each in neurons]
+    rooms = [
+        Room(each.name, True, each.devices, known=each.boot != 0, harnesses=each.harnesses)
+        for each in neurons
+    ]
     why = {room.neuron: obstacle(need, room) for room in rooms}
     return msgspec.structs.replace(
-        card(entry),
+        card(entry, neurons),
         created=created.get(entry.id, 0),
         pinned=entry.id in notes.pins,
         feasible_on=tuple(room.neuron for room in rooms if room.known and not why[room.neuron]),

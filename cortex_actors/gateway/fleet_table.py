@@ -274,6 +274,7 @@ class FleetTable:
             locked=bool(known.leaving or known.reserved or known.changed)
             or any(state.state in {*COMING, "unloading"} for state in known.models.values()),
             known=known.connection is not None,
+            harnesses=known.state.harnesses,
         )
 
     def _resident(self, state: ModelState, neuron: str, standing: Standing) -> Resident:

@@ -42,6 +42,7 @@ class Wanted:
     priority: int = 100
     pinned_on: tuple[str, ...] = ()
     min_compute_capability: str = ""
+    harness: str = ""
 
     @classmethod
     def of(cls, entry: CatalogueEntry, measured_mb: int) -> Self:
@@ -52,6 +53,7 @@ class Wanted:
             entry.residency_priority,
             entry.pinned_on,
             entry.min_compute_capability,
+            entry.harness,
         )
 
     @property
@@ -159,6 +161,9 @@ def _never(wanted: Wanted, room: Room, able: Sequence[DeviceState]) -> str:
     """Why the neuron can never hold the model; empty if it can or is not known."""
     if wanted.pinned_on and room.neuron not in wanted.pinned_on:
         return f"it is pinned on {', '.join(wanted.pinned_on)}"
+    if room.harnesses is not None and wanted.harness and wanted.harness not in room.harnesses:
+        has = ", ".join(room.harnesses) or "none"
+        return f"it needs the harness {wanted.harness}; there are: {has}"
     if not room.known or len(able) >= wanted.count:
         return ""
     least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)

@@ -20,6 +20,7 @@ from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
+from cortex_actors.serving.abilities import abilities, mismatch
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.operations import Commands, FleetCommands, Operations
@@ -30,6 +31,7 @@ from cortex_actors.serving.state_board import StateBoard
 from transports.clock import MonotonicClock
 from transports.link import IncomingRequest
 from transports.schemas.fleet import NeuronState, ServiceState
+from transports.schemas.link import Failure
 from transports.schemas.operations import PinModel
 
 # PERF: finding it out reads the installed metadata, and it is told with every push.
@@ -169,8 +171,14 @@ class GatewayTree(DaemonTree):
             self._request_metrics,
             self._board.read,
             self._server_keys(),
+            unfit=self._unfit,
             name=name,
         )
+
+    def _unfit(self, model: str, task: str) -> Failure | None:
+        entry = self._catalogue.read().catalogue.find(model)
+        known = abilities(entry, self._board.read()) if entry is not None else ()
+        return mismatch(model, task, known)
 
     def _server_keys(self) -> dict[str, str]:
         keys = {entry.name: client_keys(self._config, entry) for entry in self._config.neurons}

@@ -65,6 +65,7 @@ def neuron(state: NeuronState) -> dict[str, Any]:
             for device in state.devices
         ],
         "models": replicas(state.models),
+        "harnesses": list(state.harnesses or ()),
         "warm": [
             {
                 "id": record.model,

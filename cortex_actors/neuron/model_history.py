@@ -88,11 +88,12 @@ class ModelHistory:
         now: float,
         warm: frozenset[str] = frozenset(),
         weights_mb: Mapping[str, int] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> bool:
         """Take note of all models' states; returns whether a record has changed.
 
         ``warm`` are those in the warm tier or on their way from it, ``weights_mb`` is what each
-        model takes there.
+        model takes there, ``sources`` what each was loaded from.
         """
         changed = False
         starting: dict[str, float] = {}
@@ -104,7 +105,13 @@ class ModelHistory:
             if before is not None and before.state == ModelPhase.STARTING:
                 began = self.timeline.starting[model.id]
                 if model.state == ModelPhase.READY:
-                    self._measure(model, now - began, (weights_mb or {}).get(model.id, 0), woken)
+                    self._measure(
+                        model,
+                        now - began,
+                        (weights_mb or {}).get(model.id, 0),
+                        woken,
+                        (sources or {}).get(model.id, ""),
+                    )
                     changed = True
             if model.state in _LOADING:
                 wakes = model.id in warm
@@ -137,7 +144,9 @@ class ModelHistory:
         ]
         return memory_mb * statistics.median(rates) if rates and memory_mb > 0 else 0.0
 
-    def _measure(self, model: ModelState, load_s: float, weights_mb: int, woken: bool) -> None:
+    def _measure(
+        self, model: ModelState, load_s: float, weights_mb: int, woken: bool, source: str
+    ) -> None:
         known, seconds = self._records.pop(model.id, ModelRecord(model.id)), round(load_s, 3)
         self._records[model.id] = ModelRecord(
             model.id,
@@ -145,6 +154,8 @@ class ModelHistory:
             warm_load_s=seconds if woken else known.warm_load_s,
             memory_mb=model.memory_mb,
             weights_mb=weights_mb,
+            source=source,
+            capabilities=model.capabilities,
         )
         self._bound()
 

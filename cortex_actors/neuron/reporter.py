@@ -24,7 +24,9 @@ from transports.clock import Clock, MonotonicClock
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState
 
 
-def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
+def first_state(
+    name: str, boot: int, warm_mb: int = 0, harnesses: tuple[str, ...] | None = None
+) -> NeuronState:
     """The neuron's state before anything was measured or loaded."""
     return NeuronState(
         name=name,
@@ -35,6 +37,7 @@ def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
         devices=(),
         models=(),
         warm_mb=warm_mb,
+        harnesses=harnesses,
     )
 
 
@@ -93,7 +96,11 @@ class Reporter(SupervisedActor):
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         changed = self._history.observe(
-            message.models, self._clock.now(), message.warm, message.weights_mb
+            message.models,
+            self._clock.now(),
+            message.warm,
+            message.weights_mb,
+            message.sources,
         )
         if changed and self._record_file:
             self._record_file.write(self._history.records)

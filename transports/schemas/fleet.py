@@ -46,7 +46,7 @@ class ModelState(Body, frozen=True):
     ``endpoint`` is the engine's data-plane address when ready. ``memory_mb`` is what it takes as
     measured, over all of its devices, and until then as the catalogue says; ``idle_s`` how long it
     has had no request; ``eta_s`` how long its load will still take, as far as earlier loads tell.
-    0 is not known, for all three.
+    0 is not known, for all three. ``capabilities`` are what it can do, as its own files say.
     """
 
     id: str
@@ -73,7 +73,7 @@ class ModelRecord(Body, frozen=True):
 
     Seconds to load it from disk and from the warm tier, 0 if never done; ``memory_mb`` over all
     devices, of which ``weights_mb`` would stay in the warm tier; ``warm`` says that this holds it
-    now.
+    now. ``capabilities`` are those of what it was loaded from then, its ``source``.
     """
 
     model: str
@@ -82,6 +82,8 @@ class ModelRecord(Body, frozen=True):
     memory_mb: int = 0
     warm: bool = False
     weights_mb: int = 0
+    source: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 class NeuronState(Body, frozen=True):
@@ -90,6 +92,7 @@ class NeuronState(Body, frozen=True):
     ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
     budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
     ``age_s`` is how long ago the neuron said all this, as whoever passes it on has counted;
+    ``harnesses`` are what it can run models with, None where it does not say.
     ``boot`` is 0 of one that has never said anything, and then that is how long it was awaited.
     """
 
@@ -106,6 +109,7 @@ class NeuronState(Body, frozen=True):
     cycles: int = 0
     warm_mb: int = 0
     warm_used_mb: int = 0
+    harnesses: tuple[str, ...] | None = None
 
 
 class ModelCard(Body, frozen=True):
@@ -153,6 +157,7 @@ class LeaseRequest(Body, frozen=True):
     The engines at the endpoints of ``avoid`` have failed it already: others go first. Without
     ``wait`` it is refused when no other can take it at once. ``tokens`` is about what it will cost;
     ``prefix`` are hashes of the prompt's leading blocks, each over all before the block's end.
+    ``task`` is what the model must be able to do: generate or embed; empty is not said.
     """
 
     request_id: str
@@ -162,6 +167,7 @@ class LeaseRequest(Body, frozen=True):
     wait: bool = True
     tokens: int = 1
     prefix: tuple[int, ...] = ()
+    task: str = ""
 
 
 class Lease(Body, frozen=True):
