@@ -53,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     arguments = _parser().parse_args(argv)
     child = ChildProcess.begin(arguments)
     try:
-        new_engine = _read_model(arguments)
+        new_engine, capabilities = _read_model(arguments)
     except (TokenizerError, FactsError, ModelFilesError) as error:
         _log.error("cannot serve model=%s: %s", arguments.model_id, error)
         return ExitCode.CONFIG
-    return _Process(arguments, child, new_engine).run()
+    return _Process(arguments, child, new_engine, capabilities).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,14 +80,14 @@ TellDaemon = Callable[[Body], None]
 NewEngine = Callable[[Reactor, TellDaemon], Engine | EmbeddingEngine]
 
 
-def _read_model(arguments: argparse.Namespace) -> NewEngine:
-    """Read what an engine needs of the model's files, and return what makes it."""
+def _read_model(arguments: argparse.Namespace) -> tuple[NewEngine, tuple[str, ...]]:
+    """Read what an engine needs of the model's files; return what makes it, and what it can do."""
     model_dir = Path(arguments.model_dir)
     if ModelKind.of(model_dir) is ModelKind.EMBEDDING:
-        return partial(
-            _embedding_engine, arguments, EmbeddingAdmission.load(arguments.model_id, model_dir)
-        )
-    return partial(_engine, arguments, Tokenizer.load(model_dir), ModelFacts.load(model_dir))
+        admission = EmbeddingAdmission.load(arguments.model_id, model_dir)
+        return partial(_embedding_engine, arguments, admission), ("embeddings",)
+    tokenizer, facts = Tokenizer.load(model_dir), ModelFacts.load(model_dir)
+    return partial(_engine, arguments, tokenizer, facts), tokenizer.capabilities
 
 
 def _engine(
@@ -134,8 +134,10 @@ class _Process:
         arguments: argparse.Namespace,
         child: ChildProcess,
         new_engine: NewEngine,
+        capabilities: tuple[str, ...],
     ) -> None:
         self._arguments = arguments
+        self._capabilities = capabilities
         self._child = child
         self._me: Identity = child.identity("engine")
         self._reactor = Reactor(child.name)
@@ -159,7 +161,12 @@ class _Process:
             _log.error("cannot listen model=%s: %s", self._arguments.model_id, error)
             return ExitCode.CONFIG
         daemon = DaemonLink(
-            self._engine, self._epochs, self._reports, listener.endpoint, self._leave
+            self._engine,
+            self._epochs,
+            self._reports,
+            listener.endpoint,
+            self._leave,
+            self._capabilities,
         )
         self._reactor.connect(
             self._child.parent,

@@ -50,7 +50,7 @@ def neuron_table(neurons: Iterable[Json]) -> Table:
             ),
             ", ".join(model["id"] for model in neuron.get("warm", ())),
             str(timedelta(seconds=int(neuron.get("uptime_s", 0)))),
-            f"{neuron.get('age_s', 0):.1f} s",
+            _ages(neuron),
         )
     return table
 
@@ -111,6 +111,13 @@ def _free_of(devices: Iterable[Json]) -> str:
     free = sum(device["memory_free_mb"] for device in known)
     total = sum(device["memory_total_mb"] for device in known)
     return f"{free / 1024:.1f} of {_gigabytes(total)}"
+
+
+def _ages(neuron: Json) -> str:
+    """How old what the neuron said is, and what it had measured of its devices by then."""
+    said = f"{neuron.get('age_s', 0):.1f} s"
+    measured = [device["age_s"] for device in neuron.get("devices", ()) if "age_s" in device]
+    return f"{said} (devices {max(measured):.1f} s)" if measured else said
 
 
 def _text(row: Json, key: str) -> str:

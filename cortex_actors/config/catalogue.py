@@ -61,7 +61,8 @@ class CatalogueEntry(Section):
     for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
     request (None: never); ``keep_load`` finishes a load that nobody waits for any more. ``kv_mb``
     is for its keys and values, per device (None: as the neuron's configuration says).
-    ``capabilities`` are what it is said to do until a neuron that has loaded it says so itself.
+    ``capabilities`` are what it is said to do until a neuron that has loaded it says so itself; a
+    request for another kind of task is refused without a load.
     """
 
     id: ModelId

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from transports.schemas.fleet import CatalogueReloaded, FieldChange
+from transports.schemas.operations import CatalogueReloaded, FieldChange
 
 
 def compare(old: Catalogue, new: Catalogue) -> CatalogueReloaded:

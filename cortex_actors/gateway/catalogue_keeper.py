@@ -21,7 +21,7 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import NamesChanged, Tick
 from cortex_actors.serving.service_state import names
 from cortex_actors.serving.state_board import StateBoard
-from transports.schemas.fleet import CatalogueReloaded
+from transports.schemas.operations import CatalogueReloaded
 
 _log = logging.getLogger("cortex.catalogue")
 

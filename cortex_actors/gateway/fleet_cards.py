@@ -18,10 +18,14 @@ from transports.schemas.fleet import ModelCard, NeuronState
 @final
 @dataclass(frozen=True, slots=True)
 class PlacementNotes:
-    """What only Placement knows: the pinned models, and why others are not tried any more."""
+    """What only Placement knows: the pinned models, and why others are not tried any more.
+
+    ``heard`` is when each neuron on the board said what stands there, in monotonic seconds.
+    """
 
     pins: frozenset[str] = frozenset()
     given_up: Mapping[str, str] = field(default_factory=dict)
+    heard: Mapping[str, float] = field(default_factory=dict)
 
 
 def fleet_cards(
@@ -32,7 +36,9 @@ def fleet_cards(
 ) -> tuple[ModelCard, ...]:
     """Return a card per model, in the catalogue's order; ``created`` in Unix seconds by id.
 
-    A neuron that is down counts by what it said last: it could hold the model once it is back.
+    A neuron that is down counts by what it said last: it could hold the model once it is back. One
+    that has never answered is neither among those that could nor among those that could not, unless
+    the model is pinned elsewhere.
     """
     known = sorted(neurons, key=lambda neuron: neuron.name)
     return tuple(_card(entry, created, known, notes) for entry in catalogue.models)
@@ -45,12 +51,16 @@ def _card(
     notes: PlacementNotes,
 ) -> ModelCard:
     need = Wanted.of(entry, _measured_mb(entry.id, neurons))
-    why = {each.name: obstacle(need, Room(each.name, True, each.devices)) for each in neurons}
+    rooms = [
+        Room(each.name, True, each.devices, known=each.boot != 0, harnesses=each.harnesses)
+        for each in neurons
+    ]
+    why = {room.neuron: obstacle(need, room) for room in rooms}
     return msgspec.structs.replace(
-        card(entry),
+        card(entry, neurons),
         created=created.get(entry.id, 0),
         pinned=entry.id in notes.pins,
-        feasible_on=tuple(name for name, reason in why.items() if not reason),
+        feasible_on=tuple(room.neuron for room in rooms if room.known and not why[room.neuron]),
         infeasible={name: reason for name, reason in why.items() if reason},
         error=notes.given_up.get(entry.id, ""),
     )

@@ -7,7 +7,7 @@ zero count as zero, models that nobody asked for count as residents, unknown sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, final
@@ -27,6 +27,9 @@ _LEAST_FOR_DOUBT: Final = 3
 _BYTES_A_SECOND_MB: Final = 200.0
 """How fast a model of unknown speed is taken to load."""
 
+SUSPECT: Final = "suspect"
+"""What a connection says of a neuron that is silent."""
+
 COMING: Final = frozenset({"preparing", "starting", "recovering"})
 _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 
@@ -35,7 +38,8 @@ _HOLDS_NOTHING: Final = frozenset({"failed", "unloaded"})
 class _Neuron:
     """One neuron: ``changed`` since its last report, when memory may be on its way back.
 
-    No two states of the table have the same ``version``.
+    One that is only expected has no connection. ``heard_at`` is when it spoke last itself, not its
+    connection of its silence. No two states of the table have the same ``version``.
 
     What it says of the ``departed`` until then may be older than their leaving, for answers
     overtake reports. What is ``reserved`` is so until the model is ``loaded`` and the neuron's own
@@ -43,8 +47,9 @@ class _Neuron:
     """
 
     state: NeuronState
-    connection: int
+    connection: int | None
     models: dict[str, ModelState]
+    heard_at: float
     went_at: float | None = None
     leaving: set[str] = field(default_factory=set)
     departed: dict[str, float] = field(default_factory=dict)
@@ -84,6 +89,12 @@ class FleetTable:
 
     # -- what happens ---------------------------------------------------------------------------
 
+    def expect(self, names: Iterable[str], now: float) -> None:
+        """These neurons should answer; until one does it is down and nothing is known of it."""
+        for name in names:
+            state = NeuronState(name, 0, "", "", 0.0, (), (), state="down")
+            self._neurons.setdefault(name, _Neuron(state, None, {}, now))
+
     def reported(self, state: NeuronState, connection: int, now: float) -> bool:
         """A neuron has said this; a new connection's word replaces all that was known.
 
@@ -94,7 +105,9 @@ class FleetTable:
         before = None if known is None else _routed(known.state)
         models = {model.id: model for model in state.models}
         if known is None or known.connection != connection:
-            known = self._neurons[state.name] = _Neuron(state, connection, models)
+            known = self._neurons[state.name] = _Neuron(state, connection, models, now)
+        if state.state != SUSPECT:
+            known.heard_at = now
         known.departed = {
             model: until
             for model, until in known.departed.items()
@@ -178,6 +191,11 @@ class FleetTable:
     def states(self) -> tuple[NeuronState, ...]:
         """What routing and people are shown."""
         return tuple(self._shown(neuron) for neuron in self._neurons.values())
+
+    @property
+    def heard(self) -> dict[str, float]:
+        """When each neuron last said something."""
+        return {name: known.heard_at for name, known in self._neurons.items()}
 
     def connection(self, neuron: str) -> int | None:
         """The neuron's connection if it is up."""
@@ -265,11 +283,12 @@ class FleetTable:
         return [(name, known.version) for name, known in self._neurons.items()]
 
     def _is_doubtful(self, now: float) -> bool:
-        gone = sorted(each.went_at for each in self._neurons.values() if each.went_at is not None)
-        if len(self._neurons) < _LEAST_FOR_DOUBT or 2 * len(gone) <= len(self._neurons):
+        met = [each for each in self._neurons.values() if each.connection is not None]
+        gone = sorted(each.went_at for each in met if each.went_at is not None)
+        if len(met) < _LEAST_FOR_DOUBT or 2 * len(gone) <= len(met):
             return False
         together = [at for at in gone if gone[-1] - at <= TOGETHER_S]
-        return 2 * len(together) > len(self._neurons) and now - gone[-1] <= FREEZE_S
+        return 2 * len(together) > len(met) and now - gone[-1] <= FREEZE_S
 
     def room(self, name: str, standing: Callable[[str], Standing]) -> Room:
         """Return one neuron as the policy sees it."""
@@ -285,6 +304,8 @@ class FleetTable:
             tuple(residents.values()),
             locked=bool(known.leaving or known.reserved or known.changed)
             or any(state.state in {*COMING, "unloading"} for state in known.models.values()),
+            known=known.connection is not None,
+            harnesses=known.state.harnesses,
         )
 
     def _touch(self, neuron: str) -> None:

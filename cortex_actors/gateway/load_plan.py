@@ -10,7 +10,8 @@ from cortex_actors.gateway.placement_machine import PlacementMachine
 from cortex_actors.gateway.placement_policy import Assessment, Wanted, best
 from cortex_actors.gateway.room import Room
 from cortex_actors.serving.routing import servable
-from transports.schemas.fleet import DevicePlan, LoadPlan, ModelRecord, NeuronPlan, VictimPlan
+from transports.schemas.fleet import ModelRecord
+from transports.schemas.operations import DevicePlan, LoadPlan, NeuronPlan, VictimPlan
 
 
 def plan(entry: CatalogueEntry, machine: PlacementMachine, now: float) -> LoadPlan:

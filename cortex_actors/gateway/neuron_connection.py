@@ -15,6 +15,7 @@ from typing import final
 
 import msgspec
 
+from cortex_actors.gateway.fleet_table import SUSPECT
 from cortex_actors.gateway.messages import (
     CancelLoadOn,
     LinkLost,
@@ -127,7 +128,7 @@ class NeuronConnection(SupervisedActor):
     @handles(LinkSuspect)
     def _link_suspect(self, _: LinkSuspect) -> None:
         if self._state is not None:
-            self._report(msgspec.structs.replace(self._state, state="suspect"))
+            self._report(msgspec.structs.replace(self._state, state=SUSPECT))
 
     @handles(NeuronSaid)
     def _neuron_said(self, _: NeuronSaid) -> None:

@@ -63,8 +63,9 @@ from cortex_actors.serving.state_board import StateBoard
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import CallEvent, Completed, Failed, Lost
-from transports.schemas.fleet import ModelLoaded, ModelPinned, ModelUnloaded, NeuronState
+from transports.schemas.fleet import ModelLoaded, ModelUnloaded, NeuronState
 from transports.schemas.link import Failure
+from transports.schemas.operations import ModelPinned
 
 _log = logging.getLogger("cortex.placement")
 
@@ -75,9 +76,13 @@ Answer = Callable[[Loaded | Unloaded], None]
 
 
 @dataclass(frozen=True, slots=True)
-class EvictionRules:
-    """What the configuration says of making room."""
+class PlacementSettings:
+    """What the configuration says: which neurons there should be, and of making room.
 
+    A neuron of ``neurons`` that has not answered yet may still come.
+    """
+
+    neurons: tuple[str, ...] = ()
     strategy: Strategy = "cost"
     defrag_after_cycles: int = 0
 
@@ -98,15 +103,15 @@ class Placement(SupervisedActor):
         publisher: ActorRef,
         find: Find,
         clock: Clock | None = None,
-        rules: EvictionRules | None = None,
+        settings: PlacementSettings | None = None,
         metrics: PlacementMetrics | None = None,
         notes: StateBoard[PlacementNotes] | None = None,
     ) -> None:
         super().__init__()
-        rules = rules or EvictionRules()
+        settings = settings or PlacementSettings()
         self._notes = notes or StateBoard(PlacementNotes())
         self._catalogue = catalogue
-        self._machine = PlacementMachine(catalogue, rules.strategy, rules.defrag_after_cycles)
+        self._machine = PlacementMachine(catalogue, settings.strategy, settings.defrag_after_cycles)
         self._machine.pins |= self._notes.read().pins
         self._board = board
         self._publisher = publisher
@@ -115,9 +120,11 @@ class Placement(SupervisedActor):
         self._metrics = metrics or PlacementMetrics(CollectorRegistry())
         self._answers: dict[Waiter, Answer] = {}
         self._operators = count(1)
+        self._expected = settings.neurons
 
     def on_start(self) -> None:
-        """Begin with no neuron: what an earlier incarnation knew holds no more."""
+        """Begin with neurons of which nothing is known: what was known before holds no more."""
+        self._machine.fleet.expect(self._expected, self._clock.now())
         self.tell_every(TICK_S, Tick())
         self._announce()
 
@@ -292,8 +299,13 @@ class Placement(SupervisedActor):
     def _announce(self) -> None:
         self._machine.news = False
         self._board.write(self._machine.fleet.states())
-        given_up = self._machine.failures.given_up()
-        self._notes.write(PlacementNotes(frozenset(self._machine.pins), given_up))
+        self._notes.write(
+            PlacementNotes(
+                pins=frozenset(self._machine.pins),
+                given_up=self._machine.failures.given_up(),
+                heard=self._machine.fleet.heard,
+            )
+        )
         self._publisher.notify(Tick())
         router = self._find("router")
         if router is not None:

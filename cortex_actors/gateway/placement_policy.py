@@ -28,7 +28,7 @@ class Verdict(Enum):
     HELD = "held"
     """It could if models were not there that must not leave for this one."""
     DOWN = "down"
-    """It could if it were up."""
+    """It could if it were up, or it might: it has never answered."""
     NEVER = "never"
 
 
@@ -42,6 +42,7 @@ class Wanted:
     priority: int = 100
     pinned_on: tuple[str, ...] = ()
     min_compute_capability: str = ""
+    harness: str = ""
 
     @classmethod
     def of(cls, entry: CatalogueEntry, measured_mb: int) -> Self:
@@ -52,6 +53,7 @@ class Wanted:
             entry.residency_priority,
             entry.pinned_on,
             entry.min_compute_capability,
+            entry.harness,
         )
 
     @property
@@ -96,7 +98,8 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0)
     if reason:
         return Assessment(room.neuron, Verdict.NEVER, reason)
     if not room.up:
-        return Assessment(room.neuron, Verdict.DOWN, "it is not connected")
+        why = "it is not connected" if room.known else "it has not answered yet"
+        return Assessment(room.neuron, Verdict.DOWN, why)
     free_mb = sum(max(room.free_mb(device), 0) for device in room.devices)
 
     count = wanted.count
@@ -126,7 +129,10 @@ def assess(wanted: Wanted, room: Room, strategy: Strategy, saved_s: float = 0.0)
 
 
 def obstacle(wanted: Wanted, room: Room) -> str:
-    """Say why the neuron can never hold the model, whatever leaves it; empty if it can."""
+    """Say why the neuron can never hold the model, whatever leaves it.
+
+    Empty if it can, and of one that is not known.
+    """
     return _never(wanted, room, [device for device in room.devices if _is_able(wanted, device)])
 
 
@@ -160,10 +166,13 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _never(wanted: Wanted, room: Room, able: Sequence[DeviceState]) -> str:
-    """Why the neuron can never hold the model; empty if it can."""
+    """Why the neuron can never hold the model; empty if it can or is not known."""
     if wanted.pinned_on and room.neuron not in wanted.pinned_on:
         return f"it is pinned on {', '.join(wanted.pinned_on)}"
-    if len(able) >= wanted.count:
+    if room.harnesses is not None and wanted.harness and wanted.harness not in room.harnesses:
+        has = ", ".join(room.harnesses) or "none"
+        return f"it needs the harness {wanted.harness}; there are: {has}"
+    if not room.known or len(able) >= wanted.count:
         return ""
     least = max(wanted.each_mb, wanted.spec.min_device_vram_mb)
     needs = f"{wanted.count} device(s) of at least {least} MB"

@@ -40,14 +40,14 @@ def held(model: str, assessments: Sequence[Assessment]) -> Failure:
 
 
 def nowhere(model: str, assessments: Sequence[Assessment]) -> Failure:
-    """No neuron could hold it, or those that could are not connected."""
-    down = [each.neuron for each in assessments if each.verdict is Verdict.DOWN]
-    if down:
-        text = f"model '{model}' could be loaded on {', '.join(down)}, not connected now"
-        return Failure(FailureCode.MODEL_UNAVAILABLE, text, retry_after_s=RETRY_DOWN_AFTER_S)
-    if not assessments:
-        text = "no neuron is connected"
+    """No neuron could hold it, or those that could are not connected, or none at all is."""
+    down = [each for each in assessments if each.verdict is Verdict.DOWN]
+    if len(down) == len(assessments):
+        text = f"no neuron is connected{': ' * bool(down)}{_by_neuron(down)}"
         return Failure(FailureCode.MODEL_UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S)
+    if down:
+        text = f"model '{model}' has to wait for a neuron: {_by_neuron(down)}"
+        return Failure(FailureCode.MODEL_UNAVAILABLE, text, retry_after_s=RETRY_DOWN_AFTER_S)
     text = f"no neuron can hold model '{model}': {_by_neuron(assessments)}"
     return Failure(FailureCode.INSUFFICIENT_DEVICES, text)
 

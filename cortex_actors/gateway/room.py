@@ -43,13 +43,19 @@ class Resident:
 @final
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One neuron as placement sees it; ``locked`` while another load or eviction is under way."""
+    """One neuron as placement sees it; ``locked`` while another load or eviction is under way.
+
+    Of one that is not ``known`` nobody can say what devices it has: it has never answered.
+    ``harnesses`` are what it can run models with, None where it does not say.
+    """
 
     neuron: str
     up: bool
     devices: tuple[DeviceState, ...]
     residents: tuple[Resident, ...] = ()
     locked: bool = False
+    known: bool = True
+    harnesses: tuple[str, ...] | None = None
 
     def free_mb(self, device: DeviceState, without: Collection[str] = ()) -> int:
         """What ``device`` could still take if the models of ``without`` left it."""

@@ -10,15 +10,17 @@ from cortex_actors.config.gateway_config import GatewayConfig, NeuronEntry
 from cortex_actors.config.link_keys import client_keys
 from cortex_actors.config.loader import reload_catalogue
 from cortex_actors.gateway.catalogue_keeper import CatalogueInForce, CatalogueKeeper
+from cortex_actors.gateway.figure_ages import aged
 from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
 from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
-from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
+from cortex_actors.gateway.placement import Placement, PlacementSettings, connection_name
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
+from cortex_actors.serving.abilities import abilities, mismatch
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.operations import Commands, FleetCommands, Operations
@@ -26,8 +28,11 @@ from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router
 from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
+from transports.clock import MonotonicClock
 from transports.link import IncomingRequest
-from transports.schemas.fleet import NeuronState, PinModel, ServiceState
+from transports.schemas.fleet import NeuronState, ServiceState
+from transports.schemas.link import Failure
+from transports.schemas.operations import PinModel
 
 # PERF: finding it out reads the installed metadata, and it is told with every push.
 _VERSION = version("cortex")
@@ -48,7 +53,8 @@ class GatewayTree(DaemonTree):
         super().__init__(ground, "cortexd", config.gateway)
         self._config = config
         self._board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
-        FleetMetrics(self._board.read, self.metrics_prefix).register(self._metrics)
+        self._clock = MonotonicClock()
+        FleetMetrics(self.neuron_states, self.metrics_prefix).register(self._metrics)
         self._placement_metrics = PlacementMetrics(self._metrics)
         self._notes = StateBoard(PlacementNotes())
         first = CatalogueInForce(config.catalogue)
@@ -69,9 +75,13 @@ class GatewayTree(DaemonTree):
             }
         )
 
+    def neuron_states(self) -> tuple[NeuronState, ...]:
+        """The fleet as it was told, and how long ago that was. Any thread."""
+        return aged(self._board.read(), self._notes.read().heard, self._clock.now())
+
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
-        neurons, in_force = self._board.read(), self._catalogue.read()
+        neurons, in_force = self.neuron_states(), self._catalogue.read()
         catalogue = in_force.catalogue
         reason = self._unready(neurons)
         return ServiceState(
@@ -119,7 +129,11 @@ class GatewayTree(DaemonTree):
             self._board,
             publisher,
             self._find,
-            rules=EvictionRules(eviction.strategy, eviction.defrag_after_cycles),
+            settings=PlacementSettings(
+                neurons=tuple(entry.name for entry in self._config.neurons),
+                strategy=eviction.strategy,
+                defrag_after_cycles=eviction.defrag_after_cycles,
+            ),
             notes=self._notes,
             metrics=self._placement_metrics,
             name=name,
@@ -157,8 +171,14 @@ class GatewayTree(DaemonTree):
             self._request_metrics,
             self._board.read,
             self._server_keys(),
+            unfit=self._unfit,
             name=name,
         )
+
+    def _unfit(self, model: str, task: str) -> Failure | None:
+        entry = self._catalogue.read().catalogue.find(model)
+        known = abilities(entry, self._board.read()) if entry is not None else ()
+        return mismatch(model, task, known)
 
     def _server_keys(self) -> dict[str, str]:
         keys = {entry.name: client_keys(self._config, entry) for entry in self._config.neurons}

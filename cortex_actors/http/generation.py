@@ -34,6 +34,7 @@ from cortex_actors.http.generation_flow import (
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.prompt_prefix import expected_tokens, prefix_hashes, prompt_bytes
 from cortex_actors.http.retry_budget import RetryBudget
+from cortex_actors.serving.abilities import EMBED, GENERATE
 from transports.clock import Clock
 from transports.errors import Backpressure, TransportError
 from transports.failures import FailureCode
@@ -182,6 +183,7 @@ class RoutedGeneration:
             wait=asked.wait,
             tokens=self._tokens,
             prefix=self._prefix,
+            task=EMBED if isinstance(question, Embed) else GENERATE,
         )
         try:
             self._lease_link, self._call = self._routes.daemon.request(

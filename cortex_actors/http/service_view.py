@@ -60,10 +60,12 @@ def neuron(state: NeuronState) -> dict[str, Any]:
                 "name": device.name,
                 "memory_total_mb": device.memory_total_mb,
                 "memory_free_mb": device.memory_free_mb,
+                "age_s": round(device.age_s, 3),
             }
             for device in state.devices
         ],
         "models": replicas(state.models),
+        "harnesses": list(state.harnesses or ()),
         "warm": [
             {
                 "id": record.model,

@@ -9,9 +9,10 @@ from typing import final
 from cortex_actors.config.devices import DeviceError
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
-from cortex_actors.neuron.messages import ModelsChanged
+from cortex_actors.neuron.messages import DevicesMeasured, ModelsChanged
 from cortex_actors.neuron.model_lifecycle import holding
 from cortex_actors.serving.messages import Tick
+from transports.clock import Clock, MonotonicClock
 from transports.schemas.fleet import DeviceState
 
 _log = logging.getLogger("cortex.devices")
@@ -35,9 +36,12 @@ class DeviceMonitor(SupervisedActor):
         self,
         known: tuple[DeviceState, ...],
         measure: Callable[[], tuple[DeviceState, ...]],
-        on_measured: Callable[[tuple[DeviceState, ...]], None],
+        on_measured: Callable[[DevicesMeasured], None],
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()
+        self._clock = clock or MonotonicClock()
+        self._measured_at: dict[str, float] = {}
         self._last = {device.id: device for device in known}
         self._measure = measure
         self._on_measured = on_measured
@@ -68,6 +72,7 @@ class DeviceMonitor(SupervisedActor):
             self.tell_later(AGAIN_S, Tick())
 
     def _look(self) -> None:
+        began = self._clock.now()
         try:
             found = {device.id: device for device in self._measure()}
         except DeviceError as error:
@@ -75,7 +80,9 @@ class DeviceMonitor(SupervisedActor):
             _log.warning("not measured: %s", error)
         else:
             self._judge(found)
-        self._on_measured(tuple(d for id_, d in self._last.items() if id_ not in self._gone))
+            self._measured_at.update(dict.fromkeys(found, began))
+        present = tuple(d for id_, d in self._last.items() if id_ not in self._gone)
+        self._on_measured(DevicesMeasured(present, dict(self._measured_at)))
 
     def _judge(self, found: dict[str, DeviceState]) -> None:
         self._last.update(found)

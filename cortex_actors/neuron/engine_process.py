@@ -159,8 +159,8 @@ class EngineProcess(ProcessActor):
     @handles(ChildNote)
     def _child_note(self, message: ChildNote) -> None:
         match message.body:
-            case EngineReady(endpoint=endpoint):
-                self._model.notify(EngineUp(endpoint))
+            case EngineReady(endpoint=endpoint, capabilities=capabilities):
+                self._model.notify(EngineUp(endpoint, capabilities))
             case EngineLoad() as load:
                 self._model.notify(load)
             case GroupReady() as ready:

@@ -96,9 +96,10 @@ class EpochAsleep:
 
 @dataclass(frozen=True, slots=True)
 class EngineUp:
-    """The engine's data plane listens at ``endpoint``."""
+    """The engine's data plane listens at ``endpoint``; the model has these ``capabilities``."""
 
     endpoint: str
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +213,10 @@ class DeviceLost:
 
 @dataclass(frozen=True, slots=True)
 class DevicesMeasured:
-    """Fresh memory figures of all devices that are there."""
+    """Memory figures of all devices that are there; ``measured_at`` by device, monotonic."""
 
     devices: tuple[DeviceState, ...]
+    measured_at: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +236,13 @@ class ModelsChanged:
     """The states of all resident models, but for those that sleep.
 
     ``warm`` are those and what is being woken; ``weights_mb`` is what each model keeps in host
-    memory then, or would.
+    memory then, or would. ``sources`` are what each was loaded from.
     """
 
     models: tuple[ModelState, ...]
     weights_mb: Mapping[str, int] = field(default_factory=dict)
     warm: frozenset[str] = frozenset()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warm_used_mb(self) -> int:

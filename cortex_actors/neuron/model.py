@@ -96,6 +96,7 @@ class Model(SupervisedActor):
         self._deaths = 0
         self._engine_end = ""
         self._memory_mb = placement.spec.vram_mb
+        self._capabilities: tuple[str, ...] = ()
         # Wall clock: clients are shown it as OpenAI's "created".
         self._created = int(time.time())
 
@@ -145,6 +146,7 @@ class Model(SupervisedActor):
 
     @handles(EngineUp)
     def _engine_up(self, message: EngineUp) -> None:
+        self._capabilities = message.capabilities
         self._life.engine_up(message.endpoint)
         self._announce()
 
@@ -349,5 +351,6 @@ class Model(SupervisedActor):
             error="" if self._failure is None else self._failure.message,
             created=self._created,
             memory_mb=self._memory_mb,
+            capabilities=self._capabilities,
         )
         self._models.notify(ModelChanged(state, self._failure, self._warm, self._weights_mb))

@@ -10,7 +10,7 @@ from typing import Final, final
 import msgspec
 
 from cortex_actors.neuron.model_lifecycle import ModelPhase
-from transports.schemas.fleet import ModelRecord, ModelState
+from transports.schemas.fleet import DeviceState, ModelRecord, ModelState
 
 MOST_RECORDS: Final = 256
 # A load that takes longer than the last one did is not finished because of that.
@@ -21,15 +21,26 @@ _LOADING = frozenset({ModelPhase.PREPARING, ModelPhase.STARTING})
 @final
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When each model began to start or became idle, and how long its start should take (s)."""
+    """When each model began to start or became idle, and how long its start should take (s).
+
+    ``measured`` is when each device was. Times are monotonic.
+    """
 
     starting: Mapping[str, float] = field(default_factory=dict)
     idle: Mapping[str, float] = field(default_factory=dict)
     expected_s: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, models: Iterable[ModelState], now: float) -> tuple[ModelState, ...]:
         """Return the models with ``idle_s``, ``eta_s`` and ``progress`` as they are ``now``."""
         return tuple(self._timed(model, now) for model in models)
+
+    def devices_at(self, devices: Iterable[DeviceState], now: float) -> tuple[DeviceState, ...]:
+        """Return the devices with ``age_s`` as it is ``now``."""
+        return tuple(
+            msgspec.structs.replace(each, age_s=max(0.0, now - self.measured.get(each.id, now)))
+            for each in devices
+        )
 
     def _timed(self, model: ModelState, now: float) -> ModelState:
         if model.id in self.idle:
@@ -77,11 +88,12 @@ class ModelHistory:
         now: float,
         warm: frozenset[str] = frozenset(),
         weights_mb: Mapping[str, int] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> bool:
         """Take note of all models' states; returns whether a record has changed.
 
         ``warm`` are those in the warm tier or on their way from it, ``weights_mb`` is what each
-        model takes there.
+        model takes there, ``sources`` what each was loaded from.
         """
         changed = False
         starting: dict[str, float] = {}
@@ -93,7 +105,13 @@ class ModelHistory:
             if before is not None and before.state == ModelPhase.STARTING:
                 began = self.timeline.starting[model.id]
                 if model.state == ModelPhase.READY:
-                    self._measure(model, now - began, (weights_mb or {}).get(model.id, 0), woken)
+                    self._measure(
+                        model,
+                        now - began,
+                        (weights_mb or {}).get(model.id, 0),
+                        woken,
+                        (sources or {}).get(model.id, ""),
+                    )
                     changed = True
             if model.state in _LOADING:
                 wakes = model.id in warm
@@ -126,7 +144,9 @@ class ModelHistory:
         ]
         return memory_mb * statistics.median(rates) if rates and memory_mb > 0 else 0.0
 
-    def _measure(self, model: ModelState, load_s: float, weights_mb: int, woken: bool) -> None:
+    def _measure(
+        self, model: ModelState, load_s: float, weights_mb: int, woken: bool, source: str
+    ) -> None:
         known, seconds = self._records.pop(model.id, ModelRecord(model.id)), round(load_s, 3)
         self._records[model.id] = ModelRecord(
             model.id,
@@ -134,6 +154,8 @@ class ModelHistory:
             warm_load_s=seconds if woken else known.warm_load_s,
             memory_mb=model.memory_mb,
             weights_mb=weights_mb,
+            source=source,
+            capabilities=model.capabilities,
         )
         self._bound()
 

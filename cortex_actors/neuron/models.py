@@ -366,7 +366,8 @@ class Models(SupervisedActor):
     def _publish(self) -> None:
         weights_mb = {model: each.weights_mb for model, each in self._residents.items()}
         warm = frozenset(model for model, each in self._residents.items() if each.warm)
-        self._on_states(ModelsChanged(self._shown(), weights_mb, warm))
+        sources = {model: each.spec.source for model, each in self._residents.items()}
+        self._on_states(ModelsChanged(self._shown(), weights_mb, warm, sources))
 
 
 def _cancelled(model: str) -> Failure:

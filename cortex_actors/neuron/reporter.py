@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import final
 
@@ -23,7 +24,9 @@ from transports.clock import Clock, MonotonicClock
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState
 
 
-def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
+def first_state(
+    name: str, boot: int, warm_mb: int = 0, harnesses: tuple[str, ...] | None = None
+) -> NeuronState:
     """The neuron's state before anything was measured or loaded."""
     return NeuronState(
         name=name,
@@ -34,6 +37,7 @@ def first_state(name: str, boot: int, warm_mb: int = 0) -> NeuronState:
         devices=(),
         models=(),
         warm_mb=warm_mb,
+        harnesses=harnesses,
     )
 
 
@@ -69,6 +73,7 @@ class Reporter(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._history = ModelHistory()
         self._measured: tuple[DeviceState, ...] = ()
+        self._measured_at: Mapping[str, float] = {}
         self._models: tuple[ModelState, ...] = ()
         self._warm_used_mb = 0
         self._outdated = False
@@ -84,17 +89,22 @@ class Reporter(SupervisedActor):
     @handles(DevicesMeasured)
     def _devices_measured(self, message: DevicesMeasured) -> None:
         self._measured, self._outdated = message.devices, False
+        self._measured_at = message.measured_at
+        self._write_timeline()
         self._write(self._composed())
 
     @handles(ModelsChanged)
     def _models_changed(self, message: ModelsChanged) -> None:
         changed = self._history.observe(
-            message.models, self._clock.now(), message.warm, message.weights_mb
+            message.models,
+            self._clock.now(),
+            message.warm,
+            message.weights_mb,
+            message.sources,
         )
         if changed and self._record_file:
             self._record_file.write(self._history.records)
-        if self._timeline is not None:
-            self._timeline.write(self._history.timeline)
+        self._write_timeline()
         if self._cap_mb is None and holding(self._models) - holding(message.models):
             self._outdated = True
         self._models, self._warm_used_mb = message.models, message.warm_used_mb
@@ -104,6 +114,11 @@ class Reporter(SupervisedActor):
     @handles(CyclesCounted)
     def _cycles_counted(self, message: CyclesCounted) -> None:
         self._write(msgspec.structs.replace(self._board.read(), cycles=message.cycles))
+
+    def _write_timeline(self) -> None:
+        if self._timeline is not None:
+            timeline = replace(self._history.timeline, measured=self._measured_at)
+            self._timeline.write(timeline)
 
     def _composed(self) -> NeuronState:
         offered = less_set_aside(self._measured, self._warm_mb, self._warm_used_mb)

@@ -23,6 +23,7 @@ from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.device_table import DeviceTable, Placed
 from cortex_actors.neuron.fork_server import ForkServer, fork_server_spec
 from cortex_actors.neuron.gateway_links import GatewayLinks
+from cortex_actors.neuron.harnesses import harnesses
 from cortex_actors.neuron.memory_cap import capped, less_set_aside
 from cortex_actors.neuron.messages import DevicesMeasured, LoadAsked, ModelsChanged, UnloadAsked
 from cortex_actors.neuron.model import DRAIN_SLACK_S, Model, Placement
@@ -31,6 +32,7 @@ from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesse
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
+from cortex_actors.serving.abilities import abilities, mismatch
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.model_cards import cards
@@ -65,7 +67,9 @@ class NeuronTree(DaemonTree):
         self._backend = backend
         boot = ground.source.mint.boot
         self._links = ChildLinks(boot, self.drops)
-        self._board = StateBoard(first_state(self._settings.name, boot, self._settings.warm_mb))
+        self._board = StateBoard(
+            first_state(self._settings.name, boot, self._settings.warm_mb, harnesses(backend))
+        )
         self._timeline = StateBoard(Timeline())
         self._clock = MonotonicClock()
 
@@ -97,9 +101,13 @@ class NeuronTree(DaemonTree):
 
     def neuron_state(self) -> NeuronState:
         """The snapshot that gateways are pushed."""
-        state = self._board.read()
-        models = self._timeline.read().at(state.models, self._clock.now())
-        return msgspec.structs.replace(state, uptime_s=self._uptime_s(), models=models)
+        state, timeline, now = self._board.read(), self._timeline.read(), self._clock.now()
+        return msgspec.structs.replace(
+            state,
+            uptime_s=self._uptime_s(),
+            models=timeline.at(state.models, now),
+            devices=timeline.devices_at(state.devices, now),
+        )
 
     def service_state(self) -> ServiceState:
         """The snapshot that front ends are pushed."""
@@ -114,7 +122,7 @@ class NeuronTree(DaemonTree):
             neurons=(state,),
             models=merged_models(config.catalogue, (state,)),
             aliases=first_targets(config.catalogue),
-            cards=cards(config.catalogue),
+            cards=cards(config.catalogue, (state,)),
             chains=chains(config.catalogue),
         )
 
@@ -151,10 +159,10 @@ class NeuronTree(DaemonTree):
     def _device_monitor(self, name: str) -> ActorRef:
         reporter = self.registry.find("reporter")
 
-        def on_measured(devices: tuple[DeviceState, ...]) -> None:
+        def on_measured(measured: DevicesMeasured) -> None:
             for listener in (reporter, self._find("models")):
                 if listener is not None:
-                    listener.notify(DevicesMeasured(devices))
+                    listener.notify(measured)
 
         def measure() -> tuple[DeviceState, ...]:
             return measure_devices(self._devices)
@@ -246,8 +254,14 @@ class NeuronTree(DaemonTree):
             self._request_metrics,
             self.neuron_states,
             {self._settings.name: own_key} if own_key else {},
+            unfit=self._unfit,
             name=name,
         )
+
+    def _unfit(self, model: str, task: str) -> Failure | None:
+        entry = self._config.catalogue.find(model)
+        known = abilities(entry, self.neuron_states()) if entry is not None else ()
+        return mismatch(model, task, known)
 
     def neuron_states(self) -> tuple[NeuronState, ...]:
         """All neurons that requests may be routed to: this one."""

@@ -39,6 +39,10 @@ class FleetMetrics:
         for state, count in states.items():
             neurons.add_metric((state,), count)
         yield neurons
+        age = self._gauge("neuron_age_seconds", "Since the neuron last spoke.", "neuron")
+        for neuron in fleet:
+            age.add_metric((neuron.name,), neuron.age_s)
+        yield age
         yield from self._devices(fleet)
         yield from self._models(fleet)
         yield from self._warm_tier(fleet)
@@ -48,11 +52,15 @@ class FleetMetrics:
             "device_memory_total_bytes", "Memory that a device offers.", "neuron", "device"
         )
         free = self._gauge("device_memory_free_bytes", "What of it is free.", "neuron", "device")
+        age = self._gauge(
+            "device_age_seconds", "Since its memory was measured.", "neuron", "device"
+        )
         for neuron in fleet:
             for device in neuron.devices:
+                age.add_metric((neuron.name, device.id), device.age_s)
                 total.add_metric((neuron.name, device.id), device.memory_total_mb * _MIB)
                 free.add_metric((neuron.name, device.id), device.memory_free_mb * _MIB)
-        yield from (total, free)
+        yield from (total, free, age)
 
     def _models(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
         labels = ("gen_ai_request_model", "neuron")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from transports.schemas.fleet import ModelCard
+from cortex_actors.serving.abilities import abilities
+from transports.schemas.fleet import ModelCard, NeuronState
 
 
-def cards(catalogue: Catalogue) -> tuple[ModelCard, ...]:
-    """Return what the catalogue says of each model, in its order."""
-    return tuple(map(card, catalogue.models))
+def cards(catalogue: Catalogue, neurons: Iterable[NeuronState]) -> tuple[ModelCard, ...]:
+    """Return what is known of each model, in the catalogue's order."""
+    known = tuple(neurons)
+    return tuple(card(entry, known) for entry in catalogue.models)
 
 
-def card(entry: CatalogueEntry) -> ModelCard:
-    """Return what the catalogue says of one model."""
+def card(entry: CatalogueEntry, neurons: Iterable[NeuronState]) -> ModelCard:
+    """Return what the catalogue says of one model, and what neurons have learned of it."""
     return ModelCard(
         id=entry.id,
         harness=entry.harness,
         quant=entry.quant,
         cost={} if entry.cost is None else entry.cost.model_dump(exclude_none=True),
         limit={} if entry.limit is None else entry.limit.model_dump(exclude_none=True),
-        capabilities=entry.capabilities,
+        capabilities=abilities(entry, neurons),
     )

@@ -18,17 +18,15 @@ from transports.schemas.fleet import (
     ActorTable,
     LoadModelById,
     MetricsText,
-    PinModel,
-    PlanLoad,
     QueryActors,
     QueryMetrics,
     QueryState,
-    ReloadCatalogue,
     ServiceState,
     UnloadModel,
 )
 from transports.schemas.group import InjectFault
 from transports.schemas.link import Failure
+from transports.schemas.operations import PinModel, PlanLoad, ReloadCatalogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ AVOID_S = 2.0
 LATE_S = LOOK_INTERVAL_S + 0.5
 """So long before its deadline a waiter is told, lest the answer cross the asker's giving up."""
 
+Unfit = Callable[[str, str], Failure | None]
+
 
 @final
 class Router(SupervisedActor):
@@ -56,7 +58,8 @@ class Router(SupervisedActor):
     ``catalogue`` maps every name a client may use (ids and aliases) to the models that it leads to,
     the preferred one first: one that is ready is taken, else the first that can be loaded.
     ``loader`` is told ``EnsureLoaded`` and answers with ``LoadFinished``; ``fleet`` reads the
-    latest snapshot; ``server_keys`` are the CURVE public keys (Z85) of the neurons that have one.
+    latest snapshot; ``server_keys`` are the CURVE public keys (Z85) of the neurons that have one;
+    ``unfit`` says why a model cannot do a task, if that is known without loading it.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Router(SupervisedActor):
         fleet: Callable[[], tuple[NeuronState, ...]],
         server_keys: Mapping[str, str],
         clock: Clock | None = None,
+        unfit: Unfit = lambda _model, _task: None,
     ) -> None:
         super().__init__()
+        self._unfit = unfit
         self._catalogue = dict(catalogue)
         self._loader = loader
         self._metrics = metrics
@@ -122,8 +127,13 @@ class Router(SupervisedActor):
         message = replace(message, since=self._clock.now())
         if any(self._grant(model, message) for model in chain):
             return
-        if message.wanted.wait:
-            self._park(chain[0], message)
+        refusals = {model: self._unfit(model, message.wanted.task) for model in chain}
+        able = [model for model, refusal in refusals.items() if refusal is None]
+        refusal = None if able else refusals[chain[0]]
+        if refusal is not None:
+            message.request.fail(refusal)
+        elif message.wanted.wait:
+            self._park(able[0], message)
         else:
             text = f"no other replica of '{message.wanted.model}' can take the request now"
             message.request.fail(Failure(FailureCode.MODEL_UNAVAILABLE, text))

@@ -64,17 +64,18 @@ class DaemonLink:
         reports: Reports,
         endpoint: str,
         leave: Callable[[ExitCode], None],
+        capabilities: tuple[str, ...] = (),
     ) -> None:
         self._engine = engine
         self._epochs = epochs
         self._reports = reports
-        self._endpoint = endpoint
+        self._ready = EngineReady(endpoint, capabilities)
         self._leave = leave
 
     def on_up(self, link: Link) -> None:
-        """Say where the data plane listens."""
+        """Say where the data plane listens, and for what."""
         self._reports.link = link
-        self._reports.tell(EngineReady(self._endpoint))
+        self._reports.tell(self._ready)
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:  # noqa: ARG002
         """News of the group."""

@@ -77,6 +77,17 @@ class Tokenizer:
         text = self.special_tokens.get("eos_token")
         return None if text is None else self._core.token_to_id(text)
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a model that generates can do, by its template: completions, chat, and so on."""
+        can = {
+            "completions": True,
+            "chat": self._template is not None,
+            "tools": self._tool_template is not None and self._tool_template.renders_tools,
+            "reasoning": self.output_format.reasons,
+        }
+        return tuple(name for name, able in can.items() if able)
+
     def definition(self) -> str:
         """Return the tokenizer as ``tokenizer.json`` holds it, without padding and truncation."""
         core = copy(self._core)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cortex_actors.gateway.messages import Pin
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
-from cortex_actors.gateway.placement import EvictionRules, Placement, connection_name
+from cortex_actors.gateway.placement import Placement, PlacementSettings, connection_name
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.gateway.tree import RECONNECT
 from cortex_actors.kit.actor import SupervisedActor
@@ -94,7 +94,7 @@ class Gateway:
             NOBODY,
             self._find,
             clock=world,
-            rules=EvictionRules(schedule.strategy),
+            settings=PlacementSettings(tuple(self._endpoints), schedule.strategy),
             metrics=_PLACEMENT_METRICS,
             name="placement",
         )

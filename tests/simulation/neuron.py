@@ -94,9 +94,9 @@ class Neuron:
             name="models/loaded",
         )
 
-        def measured(devices: tuple[DeviceState, ...]) -> None:
+        def measured(figures: DevicesMeasured) -> None:
             for listener in (reporter, models):
-                listener.notify(DevicesMeasured(devices))
+                listener.notify(figures)
 
         def changed(states: ModelsChanged) -> None:
             for listener in (reporter, devices):

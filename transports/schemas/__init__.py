@@ -5,7 +5,7 @@ Adding a body means adding it to ``AnyBody`` here and to ``docs/protocol.md``.
 
 from __future__ import annotations
 
-from transports.schemas import daemon, fleet, generate, group, link
+from transports.schemas import daemon, fleet, generate, group, link, operations
 from transports.schemas.body import Body
 
 AnyBody = (
@@ -68,12 +68,12 @@ AnyBody = (
     | fleet.LoadModelById
     | fleet.RenewStandby
     | fleet.StandbyRenewed
-    | fleet.PinModel
-    | fleet.ModelPinned
-    | fleet.ReloadCatalogue
-    | fleet.CatalogueReloaded
-    | fleet.PlanLoad
-    | fleet.LoadPlan
+    | operations.PinModel
+    | operations.ModelPinned
+    | operations.ReloadCatalogue
+    | operations.CatalogueReloaded
+    | operations.PlanLoad
+    | operations.LoadPlan
     | fleet.QueryMetrics
     | fleet.MetricsText
     | fleet.QueryActors

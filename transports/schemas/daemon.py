@@ -90,9 +90,14 @@ class KillMember(Body, frozen=True):
 
 
 class EngineReady(Body, frozen=True):
-    """Engine to daemon: the data plane listens."""
+    """Engine to daemon: the data plane listens.
+
+    ``capabilities`` are what the model can do, as its own files say: completions, chat, tools,
+    reasoning; or embeddings.
+    """
 
     endpoint: str
+    capabilities: tuple[str, ...] = ()
 
 
 class EngineLoad(Body, frozen=True):

@@ -25,7 +25,10 @@ class ModelSpec(Body, frozen=True):
 
 
 class DeviceState(Body, frozen=True):
-    """One device a neuron offers; ``compute_capability`` (CUDA's, as "9.0") is empty on others."""
+    """One device a neuron offers; ``compute_capability`` (CUDA's, as "9.0") is empty on others.
+
+    ``age_s`` is how long ago its memory was measured, seconds.
+    """
 
     id: str
     kind: str
@@ -33,6 +36,7 @@ class DeviceState(Body, frozen=True):
     memory_total_mb: int
     memory_free_mb: int
     compute_capability: str = ""
+    age_s: float = 0.0
 
 
 class ModelState(Body, frozen=True):
@@ -42,7 +46,7 @@ class ModelState(Body, frozen=True):
     ``endpoint`` is the engine's data-plane address when ready. ``memory_mb`` is what it takes as
     measured, over all of its devices, and until then as the catalogue says; ``idle_s`` how long it
     has had no request; ``eta_s`` how long its load will still take, as far as earlier loads tell.
-    0 is not known, for all three.
+    0 is not known, for all three. ``capabilities`` are what it can do, as its own files say.
     """
 
     id: str
@@ -69,7 +73,7 @@ class ModelRecord(Body, frozen=True):
 
     Seconds to load it from disk and from the warm tier, 0 if never done; ``memory_mb`` over all
     devices, of which ``weights_mb`` would stay in the warm tier; ``warm`` says that this holds it
-    now.
+    now. ``capabilities`` are those of what it was loaded from then, its ``source``.
     """
 
     model: str
@@ -78,6 +82,8 @@ class ModelRecord(Body, frozen=True):
     memory_mb: int = 0
     warm: bool = False
     weights_mb: int = 0
+    source: str = ""
+    capabilities: tuple[str, ...] = ()
 
 
 class NeuronState(Body, frozen=True):
@@ -85,6 +91,9 @@ class NeuronState(Body, frozen=True):
 
     ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
     budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
+    ``age_s`` is how long ago the neuron said all this, as whoever passes it on has counted;
+    ``harnesses`` are what it can run models with, None where it does not say.
+    ``boot`` is 0 of one that has never said anything, and then that is how long it was awaited.
     """
 
     name: str
@@ -100,6 +109,7 @@ class NeuronState(Body, frozen=True):
     cycles: int = 0
     warm_mb: int = 0
     warm_used_mb: int = 0
+    harnesses: tuple[str, ...] | None = None
 
 
 class ModelCard(Body, frozen=True):
@@ -147,6 +157,7 @@ class LeaseRequest(Body, frozen=True):
     The engines at the endpoints of ``avoid`` have failed it already: others go first. Without
     ``wait`` it is refused when no other can take it at once. ``tokens`` is about what it will cost;
     ``prefix`` are hashes of the prompt's leading blocks, each over all before the block's end.
+    ``task`` is what the model must be able to do: generate or embed; empty is not said.
     """
 
     request_id: str
@@ -156,6 +167,7 @@ class LeaseRequest(Body, frozen=True):
     wait: bool = True
     tokens: int = 1
     prefix: tuple[int, ...] = ()
+    task: str = ""
 
 
 class Lease(Body, frozen=True):
@@ -271,91 +283,6 @@ class LoadModelById(Body, frozen=True):
     """Operator to gateway or neuron: load a catalogue entry by its id."""
 
     model: str
-
-
-class PinModel(Body, frozen=True):
-    """Operator to gateway: never unload this model to make room or for idleness, or again do."""
-
-    model: str
-    pinned: bool = True
-
-
-class ModelPinned(Body, frozen=True):
-    """The pin is set or taken away."""
-
-    model: str
-    pinned: bool
-
-
-class ReloadCatalogue(Body, frozen=True):
-    """Operator to gateway: read the catalogue again and put it in force if it is sound."""
-
-
-class FieldChange(Body, frozen=True):
-    """One field of a model or one alias, before and after; empty is not there."""
-
-    name: str
-    field: str
-    before: str
-    after: str
-
-
-class CatalogueReloaded(Body, frozen=True):
-    """What is different now. With ``problems`` nothing is: the old catalogue stays in force."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[FieldChange, ...] = ()
-    aliases: tuple[FieldChange, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-class PlanLoad(Body, frozen=True):
-    """Operator to gateway: where would this model go now, and what would that take?"""
-
-    model: str
-
-
-class DevicePlan(Body, frozen=True):
-    """One device's free memory now and once the model is loaded, in MB."""
-
-    device: str
-    before_mb: int
-    after_mb: int
-
-
-class VictimPlan(Body, frozen=True):
-    """A model that would be unloaded; ``cost_s`` is what missing it is expected to cost."""
-
-    model: str
-    memory_mb: int
-    cost_s: float
-
-
-class NeuronPlan(Body, frozen=True):
-    """What one neuron could do; ``verdict`` is free, evict, wait, held, down or never."""
-
-    neuron: str
-    verdict: str
-    why: str
-    load_s: float = 0.0
-    warm: bool = False
-    busy: bool = False
-    victims: tuple[VictimPlan, ...] = ()
-    devices: tuple[DevicePlan, ...] = ()
-
-
-class LoadPlan(Body, frozen=True):
-    """``chosen`` is the neuron that would load the model now; empty if none would.
-
-    ``memory_mb`` is over all devices, 0 where not known. ``loaded_on`` has it ready already.
-    """
-
-    model: str
-    memory_mb: int
-    chosen: str
-    neurons: tuple[NeuronPlan, ...] = ()
-    loaded_on: tuple[str, ...] = ()
 
 
 class QueryMetrics(Body, frozen=True):

@@ -13,7 +13,7 @@ from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.model_admin import model_id
 from cortex_actors.http.resources.snapshot import answer_json
-from transports.schemas import fleet
+from transports.schemas import operations
 
 ANSWER_DEADLINE_S: Final = 10.0
 
@@ -28,9 +28,9 @@ class PlanLoad:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Plan the load of ``{"model": id}``."""
-        question = fleet.PlanLoad(model_id(read_json(req, self._body_limit)))
+        question = operations.PlanLoad(model_id(read_json(req, self._body_limit)))
         answer_json(
-            resp, body_view(ask(self._backend, question, fleet.LoadPlan, ANSWER_DEADLINE_S))
+            resp, body_view(ask(self._backend, question, operations.LoadPlan, ANSWER_DEADLINE_S))
         )
 
 
@@ -48,9 +48,9 @@ class PinModel:
         pinned = body.get("pinned", True)
         if not isinstance(pinned, bool):
             raise ApiError.invalid("pinned should be true or false", "pinned")
-        question = fleet.PinModel(model_id(body), pinned)
+        question = operations.PinModel(model_id(body), pinned)
         answer_json(
-            resp, body_view(ask(self._backend, question, fleet.ModelPinned, ANSWER_DEADLINE_S))
+            resp, body_view(ask(self._backend, question, operations.ModelPinned, ANSWER_DEADLINE_S))
         )
 
 
@@ -63,8 +63,8 @@ class ReloadCatalogue:
 
     def on_post(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Reload; no body is needed."""
-        question = fleet.ReloadCatalogue()
-        answer = ask(self._backend, question, fleet.CatalogueReloaded, ANSWER_DEADLINE_S)
+        question = operations.ReloadCatalogue()
+        answer = ask(self._backend, question, operations.CatalogueReloaded, ANSWER_DEADLINE_S)
         if answer.problems:
             text = "\n".join(answer.problems)
             raise ApiError.invalid(

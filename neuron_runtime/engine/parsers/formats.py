@@ -106,6 +106,11 @@ class OutputFormat:
         found = (each for each in CALL_FORMATS if all(sign in template for sign in each.signs))
         return cls(next(tags, None), FORMATS_BY_NAME[calls] if calls else next(found))
 
+    @property
+    def reasons(self) -> bool:
+        """Whether reasoning is told apart from the answer."""
+        return self.reasoning is not None or self._harmony
+
     def markers(self, *, tools: bool) -> tuple[str, ...]:
         """Return the texts that have to be seen even where they are special tokens."""
         calls = self.calls.markers if tools or self._harmony else ()

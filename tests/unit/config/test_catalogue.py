@@ -9,7 +9,7 @@ from cortex_actors.config.catalogue_diff import compare
 from cortex_actors.config.errors import ConfigError
 from cortex_actors.config.loader import reload_catalogue
 from tests.unit.config.files import ConfigFolder
-from transports.schemas.fleet import CatalogueReloaded, FieldChange
+from transports.schemas.operations import CatalogueReloaded, FieldChange
 
 NEURONS = """
 neurons:

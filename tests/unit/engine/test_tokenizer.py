@@ -29,6 +29,25 @@ def test_a_chat_is_encoded_with_its_special_tokens(tmp_path: Path) -> None:
     assert tokenizer.eos_id == END
 
 
+@pytest.mark.parametrize(
+    ("template", "more"),
+    [
+        ("{{ messages }}", ()),
+        ("{{ messages }}{{ tools }}", ("tools",)),
+        ("{{ messages }}<think></think>", ("reasoning",)),
+    ],
+)
+def test_a_model_can_do_what_its_template_can(
+    tmp_path: Path, template: str, more: tuple[str, ...]
+) -> None:
+    tokenizer = Tokenizer.load(make_model_dir(tmp_path, template=template))
+    assert tokenizer.capabilities == ("completions", "chat", *more)
+
+
+def test_a_model_without_a_template_goes_on_with_text_and_no_more() -> None:
+    assert Tokenizer(make_tokenizer(), {}, None).capabilities == ("completions",)
+
+
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         Tokenizer.load(tmp_path)

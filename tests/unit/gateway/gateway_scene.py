@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
-from cortex_actors.gateway.placement import Placement
+from cortex_actors.gateway.placement import Placement, PlacementSettings
 from cortex_actors.http import service_view
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import LeaseAsked, Tick
@@ -96,6 +96,7 @@ class GatewayScene:
             self._actors.get,
             self.clock,
             notes=self._notes,
+            settings=PlacementSettings(tuple(neurons)),
             name="placement",
         )
         self.router = self._actors["router"] = start(

@@ -12,7 +12,7 @@ from cortex_actors.serving.messages import NamesChanged
 from cortex_actors.serving.state_board import StateBoard
 from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import Audience, FakeRequest, Recorder, settle
-from transports.schemas.fleet import CatalogueReloaded, ReloadCatalogue
+from transports.schemas.operations import CatalogueReloaded, ReloadCatalogue
 
 OLD = Catalogue(models=(CatalogueEntry(id="kept", source="file:///kept"),))
 NEW = Catalogue(

@@ -13,6 +13,7 @@ CATALOGUE = Catalogue(
         CatalogueEntry(id="free", source="file:///free", cost=Cost(input=0.0)),
     )
 )
+NOTES = PlacementNotes()
 
 
 def neuron(name: str, *totals: int, records: tuple[ModelRecord, ...] = ()) -> NeuronState:
@@ -36,6 +37,15 @@ def test_feasible_is_who_could_hold_it_whatever_fills_it_now() -> None:
     assert (here.feasible_on, here.pinned) == (("small",), True)
     assert here.infeasible == {"pair": "it is pinned on small"}
     assert (free.feasible_on, free.cost, free.created) == (("pair", "small"), {"input": 0.0}, 5)
+
+
+def test_of_a_neuron_that_never_answered_nobody_can_say() -> None:
+    unknown = NeuronState("late", 0, "", "", 0.0, (), (), state="down")
+    wide, here, free = fleet_cards(CATALOGUE, {}, [neuron("pair", 600, 600), unknown], NOTES)
+
+    assert (wide.feasible_on, wide.infeasible) == (("pair",), {})
+    assert (free.feasible_on, free.infeasible) == (("pair",), {})
+    assert set(here.infeasible) == {"pair", "late"}
 
 
 def test_what_was_measured_goes_before_what_was_written() -> None:

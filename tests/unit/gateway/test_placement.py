@@ -17,7 +17,8 @@ from cortex_actors.gateway.messages import (
     UnloadEnded,
     UnloadOn,
 )
-from cortex_actors.gateway.placement import Placement
+from cortex_actors.gateway.placement import Placement, PlacementSettings
+from cortex_actors.http.health_view import health
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import (
     EnsureLoaded,
@@ -43,15 +44,14 @@ from transports.link import CallEvent, Completed, Failed, Lost
 from transports.schemas.fleet import (
     LoadModelById,
     ModelLoaded,
-    ModelPinned,
     ModelState,
     ModelUnloaded,
     NeuronState,
-    PinModel,
-    PlanLoad,
+    ServiceState,
     UnloadModel,
 )
 from transports.schemas.link import Failure
+from transports.schemas.operations import ModelPinned, PinModel, PlanLoad
 
 ENTRY = CatalogueEntry(id="m", source="file:///m.gguf")
 DONE = Completed(ModelLoaded("m", 1.0))
@@ -61,15 +61,23 @@ REFUSED = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
 class Scene:
     """A Placement actor in a fleet whose connections, router and publisher are recorders."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, *neurons: str) -> None:
         self.start = start
         self.clock = ManualClock()
         self.board: StateBoard[tuple[NeuronState, ...]] = StateBoard((neuron_state("old"),))
         self.actors: dict[str, Audience] = {}
         self.publisher, self.router = self.actor("publisher"), self.actor("router")
         catalogue = Catalogue(models=(ENTRY,), aliases={"alias": ("m",)})
+        self.notes = StateBoard(PlacementNotes())
         self.placement = start(
-            Placement, catalogue, self.board, self.publisher.ref, self._find, self.clock
+            Placement,
+            catalogue,
+            self.board,
+            self.publisher.ref,
+            self._find,
+            self.clock,
+            notes=self.notes,
+            settings=PlacementSettings(neurons),
         )
 
     def actor(self, name: str) -> Audience:
@@ -165,10 +173,23 @@ def test_a_lost_neuron_is_down_with_nothing_on_it(scene: Scene) -> None:
     assert (neuron.state, neuron.models) == ("down", ())
 
 
-def test_a_neuron_that_never_answered_is_not_shown(scene: Scene) -> None:
+def test_a_configured_neuron_that_never_answered_is_down_since_the_gateway_began(
+    start: Start,
+) -> None:
+    scene = Scene(start, "n1", "n2")
+    settle(scene.placement)
+    began = scene.clock.now()
+    scene.clock.advance(4.0)
     scene.lose(scene.actor("neuron/n1"))
+    scene.join("n2")
 
-    assert scene.board.read() == ()
+    waiting, there = scene.board.read()
+    assert (waiting.name, waiting.state, waiting.boot) == ("n1", "down", 0)
+    assert there == neuron_state("n2")
+    assert scene.notes.read().heard == {"n1": began, "n2": began + 4.0}
+    assert scene.load().answers == []
+    verdict = health(ServiceState("cortexd", "1", True, "", 1.0, scene.board.read()))
+    assert verdict["nodes"] == {"healthy": 1, "total": 2}
 
 
 def test_one_load_serves_all_who_ask(scene: Scene) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from cortex_actors.gateway.placement_policy import Assessment, Verdict, Wanted, assess, best
+from cortex_actors.gateway.placement_policy import (
+    Assessment,
+    Verdict,
+    Wanted,
+    assess,
+    best,
+    obstacle,
+)
 from cortex_actors.gateway.room import Resident, Room
 from cortex_actors.gateway.victims import Strategy
 from transports.schemas.fleet import DeviceState, ModelSpec
@@ -124,6 +132,30 @@ def test_what_could_and_is_not_up_is_told_from_what_never_can() -> None:
     assert assess(wanted(), room("a", up=False), "cost").verdict is Verdict.DOWN
     assert assess(wanted(5000), room("a", up=False), "cost").verdict is Verdict.NEVER
     assert best([assess(wanted(), room("a", up=False), "cost")]) is None
+
+
+def test_of_a_neuron_that_never_answered_everything_is_possible_but_what_is_pinned_elsewhere() -> (
+    None
+):
+    unknown = Room("a", False, (), known=False)
+    assert assess(wanted(5000, 8), unknown, "cost").verdict is Verdict.DOWN
+    assert assess(wanted(pinned_on=("b",)), unknown, "cost").verdict is Verdict.NEVER
+
+
+def test_a_neuron_without_the_models_harness_never_runs_it_unless_it_does_not_say_what_it_has() -> (
+    None
+):
+    want = wanted(harness="torch")
+    for has, verdict in (
+        (("torch",), Verdict.FREE),
+        (None, Verdict.FREE),
+        (("other",), Verdict.NEVER),
+        ((), Verdict.NEVER),
+    ):
+        there = replace(room("a"), harnesses=has)
+        found = assess(want, there, "cost")
+        assert (found.verdict, obstacle(want, there) == "") == (verdict, verdict is Verdict.FREE)
+    assert "it needs the harness torch; there are: none" in found.why
 
 
 # -- who goes -------------------------------------------------------------------------------------

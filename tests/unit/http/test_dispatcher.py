@@ -24,7 +24,7 @@ from tests.http.scripted_fleet import (
 from tests.http.server_process import short_folder
 from transports.link import IncomingRequest
 from transports.schemas import fleet as bodies
-from transports.schemas.generate import Generate, GenerateDone, StillRunning, TextDelta
+from transports.schemas.generate import Embed, Generate, GenerateDone, StillRunning, TextDelta
 from transports.schemas.link import Failure
 
 QUESTION = Generate("req-1", "tiny", [{"role": "user", "content": "Hi"}])
@@ -67,6 +67,24 @@ def read_late(generation: Generation) -> list[GenerationEvent]:
     eventually(at_the_end)
     generation.close()
     return events
+
+
+@pytest.mark.parametrize(
+    ("question", "task"), [(QUESTION, "generate"), (Embed("req-1", "tiny", ("Hi",)), "embed")]
+)
+def test_the_daemon_is_told_what_the_model_must_do(
+    fleet: ScriptedFleet, dispatcher: Dispatcher, question: Generate | Embed, task: str
+) -> None:
+    asked: queue.SimpleQueue[bodies.LeaseRequest] = queue.SimpleQueue()
+
+    def refuse(request: IncomingRequest) -> None:
+        assert isinstance(request.body, bodies.LeaseRequest)
+        asked.put(request.body)
+        request.fail(Failure("invalid_request", "no"))
+
+    fleet.daemon.on_lease = refuse
+    read(dispatcher.generate(question))
+    assert asked.get(timeout=5.0).task == task
 
 
 def text(events: list[GenerationEvent]) -> str:

@@ -7,7 +7,7 @@ from falcon import testing
 
 from cortex_actors.http.app import create_gateway_app
 from tests.unit.http.doubles import ScriptedBackend
-from transports.schemas import fleet
+from transports.schemas import operations
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def gateway(backend: ScriptedBackend) -> testing.TestClient:
 def test_a_plan_has_every_field_those_with_defaults_too(
     backend: ScriptedBackend, gateway: testing.TestClient
 ) -> None:
-    victim = fleet.VictimPlan("old", 600, 1.5)
-    row = fleet.NeuronPlan("n1", "evict", "it fits without old", victims=(victim,))
-    backend.answers[fleet.PlanLoad] = fleet.LoadPlan("m", 800, "n1", (row,))
+    victim = operations.VictimPlan("old", 600, 1.5)
+    row = operations.NeuronPlan("n1", "evict", "it fits without old", victims=(victim,))
+    backend.answers[operations.PlanLoad] = operations.LoadPlan("m", 800, "n1", (row,))
 
     found = gateway.simulate_post("/admin/plan", json={"model": "m"}).json
-    assert backend.questions == [fleet.PlanLoad("m")]
+    assert backend.questions == [operations.PlanLoad("m")]
     assert (found["chosen"], found["memory_mb"], found["loaded_on"]) == ("n1", 800, [])
     assert found["neurons"][0] == {
         "neuron": "n1",
@@ -46,10 +46,10 @@ def test_a_plan_has_every_field_those_with_defaults_too(
 def test_a_model_is_pinned_unless_told_otherwise(
     backend: ScriptedBackend, gateway: testing.TestClient, body: dict[str, object], pinned: bool
 ) -> None:
-    backend.answers[fleet.PinModel] = fleet.ModelPinned("m", pinned)
+    backend.answers[operations.PinModel] = operations.ModelPinned("m", pinned)
 
     result = gateway.simulate_post("/admin/pin", json={"model": "m", **body})
-    assert backend.questions == [fleet.PinModel("m", pinned)]
+    assert backend.questions == [operations.PinModel("m", pinned)]
     assert result.json == {"model": "m", "pinned": pinned}
 
 
@@ -66,8 +66,8 @@ def test_a_bad_pin_is_refused_by_field(
 def test_a_reload_answers_with_what_changed(
     backend: ScriptedBackend, gateway: testing.TestClient
 ) -> None:
-    change = fleet.FieldChange("m", "vram_mb", "1", "2")
-    backend.answers[fleet.ReloadCatalogue] = fleet.CatalogueReloaded(changed=(change,))
+    change = operations.FieldChange("m", "vram_mb", "1", "2")
+    backend.answers[operations.ReloadCatalogue] = operations.CatalogueReloaded(changed=(change,))
 
     assert gateway.simulate_post("/admin/reload").json == {
         "added": [],
@@ -80,7 +80,9 @@ def test_a_reload_answers_with_what_changed(
 def test_a_reload_of_a_bad_file_is_400_with_every_problem(
     backend: ScriptedBackend, gateway: testing.TestClient
 ) -> None:
-    backend.answers[fleet.ReloadCatalogue] = fleet.CatalogueReloaded(problems=("one", "two"))
+    backend.answers[operations.ReloadCatalogue] = operations.CatalogueReloaded(
+        problems=("one", "two")
+    )
 
     result = gateway.simulate_post("/admin/reload")
     assert (result.status_code, result.json["error"]["code"]) == (400, "invalid_catalogue")

@@ -11,7 +11,12 @@ import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.config.devices import DeviceChoice
-from cortex_actors.config.gateway_config import EvictionSettings, GatewayConfig, GatewaySettings
+from cortex_actors.config.gateway_config import (
+    EvictionSettings,
+    GatewayConfig,
+    GatewaySettings,
+    NeuronEntry,
+)
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.gateway.tree import GatewayTree
@@ -57,11 +62,20 @@ def reactor() -> Iterator[Reactor]:
 
 @pytest.fixture
 def gateway(reactor: Reactor, launcher: StubLauncher, directory: Path) -> GatewayTree:
+    return gateway_of(Ground(reactor, launcher.source(), directory))
+
+
+def gateway_of(ground: Ground, *neurons: NeuronEntry) -> GatewayTree:
     settings = GatewaySettings(drain_s=0.1)
     config = GatewayConfig(
-        Path("cortex.yaml"), settings, EvictionSettings(), (), CATALOGUE, Path("models.yaml")
+        Path("cortex.yaml"),
+        settings,
+        EvictionSettings(),
+        neurons,
+        CATALOGUE,
+        Path("models.yaml"),
     )
-    return GatewayTree(config, Ground(reactor, launcher.source(), directory))
+    return GatewayTree(config, ground)
 
 
 @pytest.fixture
@@ -131,14 +145,19 @@ def test_a_router_that_crashes_takes_along_what_refers_to_it(
     )
 
 
-def test_a_gateway_without_a_neuron_says_so(
-    gateway: GatewayTree, reactor: Reactor, directory: Path
+def test_a_gateway_whose_neuron_does_not_answer_says_so(
+    reactor: Reactor, launcher: StubLauncher, directory: Path
 ) -> None:
+    away = NeuronEntry.model_validate({"name": "away", "endpoint": f"ipc://{directory}/away"})
+    gateway = gateway_of(Ground(reactor, launcher.source(), directory), away)
     root = gateway.start()
     assert root.ready.wait(WAIT_S)
     front_end = FrontEnd(reactor, directory)
 
-    assert not front_end.await_state("no neuron is connected").ready
+    state = front_end.await_state("no neuron is connected")
+    assert not state.ready
+    assert [(each.name, each.state) for each in state.neurons] == [("away", "down")]
+    eventually(lambda: gateway.neuron_states()[0].age_s > state.neurons[0].age_s, WAIT_S)
     for question in (LeaseRequest("id", "gone"), LoadModelById("gone")):
         assert code(front_end.ask(question)) == FailureCode.MODEL_UNAVAILABLE
     assert code(front_end.ask(UnloadModel("gone"))) == FailureCode.MODEL_NOT_FOUND

@@ -119,6 +119,12 @@ def test_cached_files_are_started_from_at_once(scene: Scene) -> None:
     assert (ready.progress, ready.restarts, ready.neuron) == (1.0, 0, "local")
 
 
+def test_a_model_can_do_what_its_engine_says(scene: Scene) -> None:
+    assert scene.tell(EngineUp(ENGINE, ("embeddings",)), READY).state.capabilities == (
+        "embeddings",
+    )
+
+
 def test_what_a_model_takes_is_what_its_ranks_have_measured(scene: Scene) -> None:
     assert scene.tell(EngineUp(ENGINE)).state.memory_mb == 70
 

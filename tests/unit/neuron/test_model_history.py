@@ -41,6 +41,17 @@ def test_a_load_is_timed_from_the_start_of_its_processes() -> None:
     assert history.records == (ModelRecord("m", cold_load_s=4.0, memory_mb=300),)
 
 
+def test_a_record_says_what_the_model_can_do_and_what_it_was_loaded_from(tmp_path: Path) -> None:
+    history, file = ModelHistory(), RecordFile(tmp_path / "records.json")
+    able = ModelState("m", "ready", capabilities=("chat", "tools"))
+    history.observe([model("starting")], 0.0)
+    history.observe([able], 4.0, sources={"m": "file:///m.gguf"})
+    file.write(history.records)
+
+    (record,) = file.read()
+    assert (record.source, record.capabilities) == ("file:///m.gguf", ("chat", "tools"))
+
+
 @pytest.mark.parametrize("end", ["failed", "unloading", "recovering"])
 def test_a_load_that_does_not_succeed_is_no_measurement(end: str) -> None:
     history = ModelHistory()

@@ -256,10 +256,15 @@ def test_an_engine_that_never_connects_is_replaced(
 def test_what_the_engine_reports_reaches_the_model(scene: Scene) -> None:
     scene.group_start(scene.connect(), 1)
     load = EngineLoad(1, 2, 3, 4)
-    for body in (EngineReady("tcp://e"), GroupReady(1, 0.5, 9), GroupReady(7, 0.5, 9), load):
+    for body in (
+        EngineReady("tcp://e", ("chat",)),
+        GroupReady(1, 0.5, 9),
+        GroupReady(7, 0.5, 9),
+        load,
+    ):
         scene.say(body)
 
-    assert scene.model.next(EngineUp).endpoint == "tcp://e"
+    assert scene.model.next(EngineUp) == EngineUp("tcp://e", ("chat",))
     assert scene.model.next(EngineLoad) == load
     assert scene.model.next(EpochReady).ready.epoch == 1
     assert scene.model.heard(EpochReady) == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from cortex_actors.config.devices import DeviceError
 from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.device_monitor import DeviceMonitor
 from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.model_history import Timeline
 from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.serving.messages import EnsureLoaded, FleetChanged, LoadFinished, Tick
 from cortex_actors.serving.state_board import StateBoard
@@ -19,6 +22,7 @@ from tests.unit.serving.doubles import (
     neuron_state,
     settle,
 )
+from transports.clock import ManualClock
 from transports.failures import FailureCode
 from transports.schemas.fleet import DeviceState, ModelState
 from transports.schemas.link import Failure
@@ -98,7 +102,11 @@ class Meter:
         self.known = tuple(DeviceState(id_, "cuda", "gpu", 1000, 900) for id_ in "ab")
         self.told: list[str] = []
         self.finds = first
-        self.monitor = start(DeviceMonitor, self.known, self._measure, self._on_measured)
+        self.clock = ManualClock(100.0)
+        self.measured_at: Mapping[str, float] = {}
+        self.monitor = start(
+            DeviceMonitor, self.known, self._measure, self._on_measured, self.clock
+        )
         settle(self.monitor)
 
     def measure(self, *answers: str | None) -> list[str]:
@@ -112,8 +120,9 @@ class Meter:
             raise DeviceError("nvidia-smi hangs")
         return tuple(device for device in self.known if device.id in self.finds)
 
-    def _on_measured(self, devices: tuple[DeviceState, ...]) -> None:
-        self.told.append("".join(device.id for device in devices))
+    def _on_measured(self, measured: DevicesMeasured) -> None:
+        self.told.append("".join(device.id for device in measured.devices))
+        self.measured_at = measured.measured_at
 
 
 def test_devices_are_measured_at_the_start(start: Start) -> None:
@@ -122,6 +131,30 @@ def test_devices_are_measured_at_the_start(start: Start) -> None:
 
 def test_a_measurement_that_fails_says_nothing_about_the_devices(start: Start) -> None:
     assert Meter(start, None).measure(None, None, None, "ab") == ["ab"] * 5
+
+
+def test_a_measurement_that_lacks_a_device_or_fails_leaves_its_figures_as_old_as_they_are(
+    start: Start,
+) -> None:
+    meter = Meter(start)
+    assert meter.measured_at == {"a": 100.0, "b": 100.0}
+    meter.clock.advance(5.0)
+    meter.measure("a")
+    assert meter.measured_at == {"a": 105.0, "b": 100.0}
+    meter.clock.advance(5.0)
+    meter.measure(None)
+    assert meter.measured_at == {"a": 105.0, "b": 100.0}
+
+
+def test_devices_are_as_old_as_their_measurement_whatever_happens_since(start: Start) -> None:
+    board, timeline = StateBoard(first_state("n1", 7)), StateBoard(Timeline())
+    reporter = start(Reporter, board, (), {}.get, timeline=timeline)
+    reporter.notify(DevicesMeasured(DEVICES, {"cpu:0": 100.0}))
+    reporter.notify(ModelsChanged((model_state("m"),)))
+    settle(reporter)
+
+    (device,) = timeline.read().devices_at(board.read().devices, 104.5)
+    assert device.age_s == 4.5
 
 
 def test_a_device_is_gone_when_it_is_missed_twice_in_a_row(start: Start) -> None:

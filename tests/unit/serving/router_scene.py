@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from cortex_actors.serving.abilities import GENERATE, mismatch
 from cortex_actors.serving.messages import (
     EnsureLoaded,
     FleetChanged,
@@ -27,6 +28,7 @@ from transports.schemas.fleet import (
     ModelState,
     NeuronState,
 )
+from transports.schemas.link import Failure
 
 
 class Scene:
@@ -38,6 +40,7 @@ class Scene:
         self.metrics = CollectorRegistry()
         self.loader = Audience(start(Recorder, name="loader"))
         names = {"m": ("m",), "alias": ("m",), "other": ("other",), "chain": ("m", "other")}
+        names |= {"vectors": ("vectors",), "mixed": ("vectors", "m")}
         request_metrics = RequestMetrics(self.metrics)
         self.router = start(
             Router,
@@ -47,16 +50,26 @@ class Scene:
             self.board.read,
             {"n1": "key of n1"},
             self.clock,
+            self._unfit,
         )
+        self.embeds = {"vectors"}
+        """Models that are known to make embeddings alone."""
+
+    def _unfit(self, model: str, task: str) -> Failure | None:
+        return mismatch(model, task, ("embeddings",) if model in self.embeds else ())
 
     def show(self, *models: ModelState) -> None:
         self.board.write((neuron_state("n1", *models),))
         self.router.notify(FleetChanged())
 
     def ask(
-        self, model: str = "m", link: FakeLink | None = None, deadline: float | None = None
+        self,
+        model: str = "m",
+        link: FakeLink | None = None,
+        deadline: float | None = None,
+        task: str = GENERATE,
     ) -> FakeRequest:
-        wanted = LeaseRequest("id", model)
+        wanted = LeaseRequest("id", model, task=task)
         request = FakeRequest(wanted, link, deadline)
         self.router.tell(LeaseAsked(request, wanted))
         return request

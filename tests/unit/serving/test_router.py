@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cortex_actors.serving import router as router_module
+from cortex_actors.serving.abilities import EMBED
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     DrainStarted,
@@ -52,7 +53,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(scene: Scene) -> None:
     assert failure.code == FailureCode.MODEL_NOT_FOUND
     assert failure.param == "model"
     assert "'gpt-4'" in failure.message
-    assert "alias, chain, m, other" in failure.message
+    assert "alias, chain, m, mixed, other, vectors" in failure.message
 
 
 def test_waiters_are_told_of_a_load_once_until_something_about_it_changes(scene: Scene) -> None:
@@ -81,6 +82,23 @@ def test_a_cold_model_is_loaded_and_its_waiters_served(scene: Scene) -> None:
 
     assert {type(request.answer()) for request in waiting} == {Lease}
     assert scene.summary == "leases=2 parked=0"
+
+
+def test_a_task_that_the_model_is_known_not_to_do_loads_nothing(scene: Scene) -> None:
+    failure = scene.ask("vectors").failure()
+    assert (failure.code, failure.param) == (FailureCode.INVALID_REQUEST, "model")
+    assert scene.summary == "leases=0 parked=0"
+    assert scene.loader.heard(EnsureLoaded) == []
+
+    scene.ask("vectors", task=EMBED)
+    assert scene.loader.next(EnsureLoaded).model == "vectors"
+
+
+def test_of_a_chain_the_first_that_can_do_the_task_is_loaded(scene: Scene) -> None:
+    scene.ask("mixed")
+    assert scene.loader.next(EnsureLoaded).model == "m"
+    scene.ask("mixed", task=EMBED)
+    assert scene.loader.next(EnsureLoaded).model == "vectors"
 
 
 def test_the_loaders_word_that_it_is_done_serves_too(scene: Scene) -> None:
