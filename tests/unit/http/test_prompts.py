@@ -6,98 +6,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from falcon import testing
 
-from cortex_actors.http.app import create_gateway_app
-from cortex_actors.http.response_store import ResponseStore, StoreLimits
-from tests.unit.engine.realistic_templates import template
-from tests.unit.engine.tiny_model import FAKE_WORDS, make_model_dir
-from tests.unit.http.engine_backend import EngineBackend
+from tests.unit.http.served_engine import Served, user
 
-SHOWN = (
-    "{% for message in messages %}{{ message | tojson }}\n{% endfor %}"
-    "{% if tools %}tools {{ tools | tojson }}\n{% endif %}"
-    "{% if add_generation_prompt %}answer{% endif %}"
-)
 # What careless handling strips, folds or escapes.
 AWKWARD = ' \té\u0065\u0301\r\n<b>&amp;</b> {{ x }} "\\"\n '
 BOTH = (" one ", "\n\ntwo\n")
 CALL = {"city": "Paris", "days": [1, 2.5]}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
-
-
-class Served:
-    """An engine behind the HTTP routes."""
-
-    def __init__(self, model_dir: Path, store: ResponseStore) -> None:
-        self.backend = EngineBackend(model_dir)
-        app = create_gateway_app(self.backend, body_limit=1 << 20, store=store)
-        self._client = testing.TestClient(app)
-
-    def post(self, path: str, **body: Any) -> testing.Result:
-        return self._client.simulate_post(path, json={"model": "m", **body})
-
-    def prompt(self, path: str, **body: Any) -> str:
-        """Return the one text that the tokenizer got for a request that was served."""
-        del self.backend.texts[:]
-        result = self.post(path, **body)
-        assert result.status_code == 200, result.text
-        (text,) = self.backend.texts
-        return text
-
-    def shown(self, path: str, **body: Any) -> list[dict[str, Any]]:
-        """Return the messages that the template was given, and last its tools."""
-        text = self.prompt(path, **body)
-        *lines, end = text.split("\n")
-        assert end == "answer"
-        return [json.loads(line.removeprefix("tools ")) for line in lines]
-
-    def refused(self, path: str, **body: Any) -> dict[str, Any]:
-        """Return the error of a request of which the tokenizer got nothing."""
-        del self.backend.texts[:]
-        result = self.post(path, **body)
-        assert result.status_code == 400
-        assert self.backend.texts == []
-        error: dict[str, Any] = result.json["error"]
-        return error
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ResponseStore]:
-    store = ResponseStore(tmp_path / "responses.sqlite", StoreLimits())
-    yield store
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def transparent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("transparent")
-    return make_model_dir(folder, words=FAKE_WORDS, template=SHOWN)
-
-
-@pytest.fixture
-def served(transparent: Path, store: ResponseStore) -> Served:
-    return Served(transparent, store)
-
-
-@pytest.fixture(scope="module")
-def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("qwen")
-    return make_model_dir(folder, words=FAKE_WORDS, template=template("qwen"))
-
-
-@pytest.fixture
-def qwen(qwen_dir: Path, store: ResponseStore) -> Served:
-    return Served(qwen_dir, store)
-
-
-def user(text: str = "Hi") -> dict[str, Any]:
-    return {"role": "user", "content": text}
 
 
 def chat(served: Served, *messages: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
@@ -348,113 +267,3 @@ def test_tokens_are_counted_of_the_very_prompt(served: Served) -> None:
     asked = {"messages": turns(), "system": AWKWARD}
     prompt = served.prompt("/v1/messages", max_tokens=4, **asked)
     assert served.prompt("/v1/messages/count_tokens", **asked) == prompt
-
-
-# -- a model's own template -------------------------------------------------------------------
-
-CONVERSATION = """<|im_start|>system
-Be brief.
-
-# Tools
-
-You may call these functions:
-<tools>
-{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-</tools>
-
-Call one with a JSON object in <tool_call></tool_call> tags:
-<tool_call>
-{"name": <name>, "arguments": <object>}
-</tool_call><|im_end|>
-<|im_start|>user
-Will it rain?<|im_end|>
-<|im_start|>assistant
-<think>
-I must look.
-</think>
-
-Let me see.
-<tool_call>
-{"name": "weather", "arguments": {"city": "Paris"}}
-</tool_call><|im_end|>
-<|im_start|>user
-<tool_response>
-Sunny
-</tool_response><|im_end|>
-<|im_start|>assistant
-"""
-PLAIN = {"type": "object"}
-FUNCTION = {"name": "weather", "parameters": PLAIN}
-ARGUMENTS = '{"city": "Paris"}'
-THE_SAME: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {
-        "max_tokens": 4,
-        "tools": [{"type": "function", "function": FUNCTION}],
-        "messages": [
-            {"role": "system", "content": "Be brief."},
-            user("Will it rain?"),
-            {
-                "role": "assistant",
-                "content": "Let me see.",
-                "reasoning_content": "I must look.",
-                "tool_calls": [
-                    {
-                        "id": "c1",
-                        "type": "function",
-                        "function": {"name": "weather", "arguments": ARGUMENTS},
-                    }
-                ],
-            },
-            {"role": "tool", "tool_call_id": "c1", "content": "Sunny"},
-        ],
-    },
-    "/v1/responses": {
-        "max_output_tokens": 4,
-        "instructions": "Be brief.",
-        "tools": [{"type": "function", **FUNCTION}],
-        "input": [
-            user("Will it rain?"),
-            {
-                "type": "reasoning",
-                "content": [{"type": "reasoning_text", "text": "I must look."}],
-            },
-            {"type": "message", "role": "assistant", "content": "Let me see."},
-            {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": ARGUMENTS},
-            {"type": "function_call_output", "call_id": "c1", "output": "Sunny"},
-        ],
-    },
-    "/v1/messages": {
-        "max_tokens": 4,
-        "system": "Be brief.",
-        "thinking": {"type": "adaptive"},
-        "tools": [{"name": "weather", "input_schema": PLAIN}],
-        "messages": [
-            user("Will it rain?"),
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "thinking", "thinking": "I must look.", "signature": "s"},
-                    {"type": "text", "text": "Let me see."},
-                    {
-                        "type": "tool_use",
-                        "id": "c1",
-                        "name": "weather",
-                        "input": {"city": "Paris"},
-                    },
-                ],
-            },
-            {
-                "role": "user",
-                "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "Sunny"}],
-            },
-        ],
-    },
-}
-
-
-@pytest.mark.parametrize("path", THE_SAME)
-@pytest.mark.parametrize("streamed", [False, True])
-def test_one_conversation_is_one_prompt_in_every_dialect(
-    qwen: Served, path: str, streamed: bool
-) -> None:
-    assert qwen.prompt(path, stream=streamed, **THE_SAME[path]) == CONVERSATION
