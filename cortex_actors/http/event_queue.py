@@ -1,8 +1,7 @@
 """Events on their way from the reactor to the one thread that serves a request.
 
-Bounded: when the reader lags, neighbouring text is merged, so a slow client costs no more memory
-than the text it has not read. The descriptor lets the reader wait for events and for its client
-to leave in a single poll.
+What waits is bounded by its text (``EventBuffer``). The descriptor lets the reader wait for events
+and for its client to leave in a single poll.
 
 Waking the reader costs more than all else that is done for an event, so it is a step of its own:
 the reactor puts everything that it has got in one turn and wakes once.
@@ -16,12 +15,8 @@ from collections import deque
 from typing import Final, final
 
 from cortex_actors.dialects.events import Answer, GenerationEvent, Started
-from cortex_actors.http.text_run import are_one_piece, join
-from transports.schemas.fleet import ModelState
-from transports.schemas.generate import TextDelta
+from cortex_actors.http.event_buffer import EventBuffer
 from transports.schemas.link import Failure
-
-LIMIT: Final = 64
 
 _MOST_SPARE: Final = 256
 
@@ -39,7 +34,7 @@ class EventQueue:
 
     def __init__(self, *, streamed: bool = True) -> None:
         self._streamed = streamed
-        self._events: deque[GenerationEvent] = deque()
+        self._events = EventBuffer()
         self._fd = _descriptor()
         self._due = False
         self._signalled = False
@@ -60,7 +55,7 @@ class EventQueue:
         with self._lock:
             if self._fd < 0:
                 return False
-            self._store(event)
+            self._events.put(event)
             if self._due or not self._is_acted_on(event):
                 return False
             self._due = True
@@ -80,9 +75,7 @@ class EventQueue:
             if self._signalled:
                 self._signalled = False
                 os.eventfd_read(self._fd)
-            events = tuple(self._events)
-            self._events.clear()
-            return events
+            return self._events.take()
 
     def close(self) -> None:
         """Drop what is left; idempotent."""
@@ -101,20 +94,6 @@ class EventQueue:
         if self._streamed:
             return not isinstance(event, Started)
         return isinstance(event, Answer | Failure)
-
-    def _store(self, event: GenerationEvent) -> None:
-        last = self._events[-1] if self._events else None
-        if isinstance(event, ModelState) and isinstance(last, ModelState):
-            self._events[-1] = event
-        elif (
-            len(self._events) >= LIMIT
-            and isinstance(event, TextDelta)
-            and isinstance(last, TextDelta)
-            and are_one_piece(last, event)
-        ):
-            self._events[-1] = join((last, event))
-        else:
-            self._events.append(event)
 
 
 def _descriptor() -> int:

@@ -7,17 +7,24 @@ that lags costs less for each token (as vLLM's output collector does).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, groupby
 
 import msgspec
 
 from cortex_actors.dialects.events import GenerationEvent
-from transports.schemas.generate import TextDelta
+from transports.schemas.generate import TextDelta, ToolCallDelta
 
 
 def are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
-    """Say whether the two can be joined; of mixed kinds the order would be lost."""
-    kinds = _kinds(delta)
-    return delta.choice == later.choice and kinds == _kinds(later) and sum(kinds) <= 1
+    """Say whether the two can be joined; of mixed kinds the order would be lost.
+
+    ``delta`` may be the first of several that are one. What tells of tokens alone, of which nothing
+    can be seen, is one with whatever went before.
+    """
+    if delta.choice != later.choice:
+        return False
+    kinds, more = _kinds(delta), _kinds(later)
+    return (kinds == more and sum(kinds) <= 1) or not (any(more) or later.logprobs)
 
 
 def join(run: Sequence[TextDelta]) -> TextDelta:
@@ -28,10 +35,10 @@ def join(run: Sequence[TextDelta]) -> TextDelta:
     return msgspec.structs.replace(
         first,
         text="".join([each.text for each in run]),
-        tokens=sum([each.tokens for each in run], ()),
+        tokens=tuple(chain.from_iterable([each.tokens for each in run])),
         reasoning="".join([each.reasoning for each in run]),
-        tool_calls=sum([each.tool_calls for each in run], ()),
-        logprobs=sum([each.logprobs for each in run], ()),
+        tool_calls=_joined_calls(run),
+        logprobs=tuple(chain.from_iterable([each.logprobs for each in run])),
     )
 
 
@@ -41,7 +48,7 @@ def join_runs(events: Sequence[GenerationEvent]) -> list[GenerationEvent]:
     run: list[TextDelta] = []
     for event in events:
         text = event if isinstance(event, TextDelta) else None
-        if run and not (text and are_one_piece(run[-1], text)):
+        if run and not (text and are_one_piece(run[0], text)):
             joined.append(join(run))
             run = []
         if text:
@@ -49,6 +56,19 @@ def join_runs(events: Sequence[GenerationEvent]) -> list[GenerationEvent]:
         else:
             joined.append(event)
     return [*joined, join(run)] if run else joined
+
+
+def _joined_calls(run: Sequence[TextDelta]) -> tuple[ToolCallDelta, ...]:
+    """Return one piece for each call, by its index: calls come one after the other."""
+    pieces = chain.from_iterable([each.tool_calls for each in run])
+    return tuple([_joined_call(list(same)) for _, same in groupby(pieces, lambda call: call.index)])
+
+
+def _joined_call(pieces: Sequence[ToolCallDelta]) -> ToolCallDelta:
+    if len(pieces) == 1:
+        return pieces[0]
+    arguments = "".join([each.arguments for each in pieces])
+    return msgspec.structs.replace(pieces[0], arguments=arguments)
 
 
 def _kinds(delta: TextDelta) -> tuple[bool, bool, bool]:

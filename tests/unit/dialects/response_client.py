@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
+from tests.unit.dialects.stream_client import Frame
+
+_GOOD = {"response.completed", "response.incomplete"}
+TERMINAL = _GOOD | {"response.failed"}
 
 
 class ResponseClient:
     """Raises AssertionError at the first event that a stream must not have."""
 
     def __init__(self) -> None:
+        self.closed = False
+        self.signs: list[str] = []
+        self.error: dict[str, Any] | None = None
         self.items: list[dict[str, Any]] = []
         self.final: dict[str, Any] | None = None
-        self.terminals: list[str] = []
         self._open: set[int] = set()
         self._parts: set[int] = set()
         self._next = 0
 
-    def read(self, event: dict[str, Any]) -> None:
+    def read(self, frame: Frame) -> None:
         """Take the next event."""
+        assert frame.name == frame.data["type"]
+        self.take(frame.data)
+
+    def whole(self) -> dict[str, Any]:
+        """Return the last event's response with the output that the others add up to."""
+        assert self.final is not None
+        return {**self.final, "output": self.items}
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take the next event's object."""
         assert event["sequence_number"] == self._next
         self._next += 1
         assert self.final is None, "an event after the last"
@@ -27,9 +42,7 @@ class ResponseClient:
         if self._next <= 2:
             assert kind == ("response.created", "response.in_progress")[self._next - 1]
         if kind in TERMINAL:
-            assert not self._open, "an item is still open"
-            self.final = event["response"]
-            self.terminals.append(kind)
+            self._end(kind, event["response"])
         elif kind in {"response.created", "response.in_progress"}:
             assert event["response"]["status"] == "in_progress"
             assert not self.items, "an open response that has output denies it"
@@ -37,6 +50,15 @@ class ResponseClient:
             self._added(event)
         else:
             self._within(kind, event)
+
+    def _end(self, kind: str, response: dict[str, Any]) -> None:
+        assert not self._open, "an item is still open"
+        assert f"response.{response['status']}" == kind
+        assert response["output"] == self.items, "the last output is not what was streamed"
+        self.final, self.closed = response, kind in _GOOD
+        self.error = response["error"]
+        if self.closed:
+            self.signs.append(kind)
 
     def _added(self, event: dict[str, Any]) -> None:
         assert event["output_index"] == len(self.items)
@@ -63,6 +85,7 @@ class ResponseClient:
                 self._parts.add(index)
             case "response.content_part.done":
                 assert event["part"] == item["content"][-1]
+                assert index in self._parts, "a part ends that is not open"
                 self._parts.remove(index)
             case "response.output_text.delta" | "response.reasoning_text.delta":
                 self._text(event, index)

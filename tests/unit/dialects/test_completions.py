@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 from falcon import testing
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cortex_actors.dialects.api_error import ApiError
-from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.openai.completion_encoder import CompletionEncoder
 from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http.app import create_gateway_app
@@ -89,52 +86,6 @@ def test_a_missing_prompt_is_named() -> None:
 
 def encoder() -> CompletionEncoder:
     return CompletionEncoder("r", "alias", 1700000000, include_usage=True, choices=CHOICES)
-
-
-def joined(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join a stream the way a client does, knowing nothing of the encoder."""
-    choices = [
-        {"index": index, "text": "", "logprobs": None, "finish_reason": None}
-        for index in range(CHOICES)
-    ]
-    for each in objects:
-        for piece in each["choices"]:
-            choice = choices[piece["index"]]
-            choice["text"] += piece["text"]
-            choice["finish_reason"] = piece["finish_reason"] or choice["finish_reason"]
-            if piece["logprobs"]:
-                known = choice["logprobs"] or {key: [] for key in piece["logprobs"]}
-                choice["logprobs"] = {key: [*known[key], *piece["logprobs"][key]] for key in known}
-    return {**objects[-1], "choices": choices}
-
-
-short = st.text(max_size=3)
-logprobs = st.lists(
-    st.builds(
-        TokenLogprob,
-        short,
-        st.floats(-9, 0),
-        top=st.lists(st.builds(TopLogprob, short, st.floats(-9, 0)), max_size=2).map(tuple),
-    ),
-    max_size=2,
-).map(tuple)
-deltas = st.lists(
-    st.builds(TextDelta, short, st.just(0), choice=st.integers(0, CHOICES - 1), logprobs=logprobs),
-    max_size=8,
-)
-
-
-@given(deltas)
-def test_joining_the_stream_gives_the_whole_completion(pieces: list[TextDelta]) -> None:
-    done = GenerateDone("stop", 3, 4, finish_reasons=("stop", "length"))
-    events: list[GenerationEvent] = [Started("tiny", "local"), *pieces, done]
-    streaming, gathering = encoder(), encoder()
-    objects = [each for event in events for each in streaming.chunks(event)]
-    *_, whole = [gathering.gather(event) for event in events]
-    assert whole is not None
-    assert joined(objects) == whole
-    assert whole["object"] == "text_completion"
-    assert whole["model"] == "tiny"
 
 
 def test_log_probabilities_have_openais_older_shape() -> None:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortex_actors.dialects.events import GenerationEvent, Started
-from cortex_actors.http.event_queue import LIMIT, EventQueue
+from cortex_actors.http.event_buffer import LIMIT
+from cortex_actors.http.event_queue import EventQueue
 from transports.schemas.fleet import ModelState
-from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
+from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 
@@ -56,52 +57,6 @@ def test_only_the_latest_progress_is_kept() -> None:
         put(queue, ModelState("tiny", "preparing", progress=percent / 100))
     assert [getattr(event, "progress", None) for event in queue.take()] == [0.99]
     queue.close()
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.text(min_size=1, max_size=2))))
-def test_choices_reasoning_and_calls_stay_apart_however_far_the_reader_lags(
-    given: list[tuple[int, int, str]],
-) -> None:
-    queue = EventQueue()
-    for _ in range(LIMIT):
-        queue.put(ModelState("tiny", "preparing"))
-        queue.put(TextDelta("", 0))
-    for index, (choice, kind, text) in enumerate(given):
-        call = (ToolCallDelta(0, arguments=text),) if kind == 2 else ()
-        queue.put(
-            TextDelta(
-                text if kind == 0 else "",
-                index,
-                choice=choice,
-                reasoning=text if kind == 1 else "",
-                tool_calls=call,
-            )
-        )
-    taken = [event for event in queue.take() if isinstance(event, TextDelta)]
-    queue.close()
-
-    assert runs(joined(taken)) == runs(given)
-
-
-def joined(deltas: list[TextDelta]) -> list[tuple[int, int, str]]:
-    found = []
-    for delta in deltas:
-        calls = "".join(call.arguments for call in delta.tool_calls)
-        for kind, text in enumerate((delta.text, delta.reasoning, calls)):
-            if text:
-                found.append((delta.choice, kind, text))
-    return found
-
-
-def runs(pieces: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Join neighbours of one choice and kind."""
-    found: list[tuple[int, int, str]] = []
-    for choice, kind, text in pieces:
-        if found and found[-1][:2] == (choice, kind):
-            found[-1] = (choice, kind, found[-1][2] + text)
-        else:
-            found.append((choice, kind, text))
-    return found
 
 
 def test_the_reader_is_woken_once_for_all_that_came() -> None:
