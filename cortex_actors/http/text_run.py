@@ -32,6 +32,7 @@ def join(run: Sequence[TextDelta]) -> TextDelta:
         reasoning="".join([each.reasoning for each in run]),
         tool_calls=sum([each.tool_calls for each in run], ()),
         logprobs=sum([each.logprobs for each in run], ()),
+        reasoning_tokens=sum([each.reasoning_tokens for each in run]),
     )
 
 
