@@ -77,10 +77,11 @@ def test_other_clients_get_the_same_words(fleet: Fleet) -> None:
     said = ask(fleet, QUESTIONS[0]).choices[0].message.content
     options: dict[str, Any] = {"temperature": 0, "max_tokens": MAX_TOKENS, "max_retries": 0}
     messages: Any = [{"role": "user", "content": QUESTIONS[0]}]
+    greedy = {"temperature": 0}
     with (
         anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as client,
         client.messages.stream(
-            model=MODEL, max_tokens=MAX_TOKENS, messages=messages, temperature=0
+            model=MODEL, max_tokens=MAX_TOKENS, messages=messages, extra_body=greedy
         ) as stream,
     ):
         pieces = list(stream.text_stream)
