@@ -61,6 +61,7 @@ def _phases(settled: dict[str, Any], load_s: float) -> Table:
     table.add_row("write", f"{max(rest, 0.0):.3f}", "everything else: links, encoding, the client")
     table.add_row("total", f"{settled['duration_s']:.3f}", f"outcome: {settled['outcome']}")
     table.add_row("first token", f"{settled['first_token_s']:.3f}", "from the request's arrival")
-    tokens = f"{settled['prompt_tokens']} in ({settled['cached_tokens']} cached)"
-    table.add_row("tokens", f"{settled['completion_tokens']} out", tokens)
+    read = f"{settled['prompt_tokens']} in ({settled['cached_tokens']} cached)"
+    thought = f", {settled['reasoning_tokens']} of the output reasoning"
+    table.add_row("tokens", f"{settled['completion_tokens']} out", read + thought)
     return table

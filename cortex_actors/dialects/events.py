@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import CountTokens, Embed, Generate, GenerateDone, TextDelta
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, GenerationFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,16 @@ GenerationEvent = Started | ModelState | TextDelta | Answer | Failure
 
 Question = Generate | Embed | CountTokens
 """What an engine is asked through a lease."""
+
+
+def figures_of(done: GenerateDone) -> GenerationFigures:
+    """Return what a generation that ended well came to."""
+    return GenerationFigures(
+        prompt_tokens=done.prompt_tokens,
+        cached_tokens=done.cached_tokens,
+        completion_tokens=done.completion_tokens,
+        reasoning_tokens=done.reasoning_tokens,
+        queue_s=done.queue_s,
+        prefill_s=done.prefill_s,
+        decode_s=done.decode_s,
+    )

@@ -13,11 +13,15 @@ from transports.schemas.link import Failure
 
 @dataclass(frozen=True, slots=True)
 class GenerationTimes:
-    """Seconds from its start; 0 while it is not so far. ``loaded``: its model had to be, for it."""
+    """Seconds from its start; 0 while it is not so far. ``loaded``: its model had to be, for it.
+
+    ``decode_s`` is how long its text has been coming.
+    """
 
     lease_s: float = 0.0
     first_token_s: float = 0.0
     loaded: bool = False
+    decode_s: float = 0.0
 
 
 class Generation(Protocol):

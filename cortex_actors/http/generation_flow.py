@@ -19,13 +19,21 @@ from typing import Final, final
 
 import msgspec
 
-from cortex_actors.dialects.events import Answer, GenerationEvent, Started
+from cortex_actors.dialects.events import (
+    Answer,
+    Counted,
+    Embedded,
+    GenerationEvent,
+    Started,
+    figures_of,
+)
 from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.progress_watch import Deadlines, ProgressWatch
+from cortex_actors.http.text_progress import TextProgress
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, GenerationFigures
 
 DEADLINE: Final = "deadline"
 """The reason of ``transports.link.Lost`` when it was the call's own time that ran out."""
@@ -129,7 +137,7 @@ class GenerationFlow:
         self._next: Counter[int] = Counter()
         self._output: list[int] = []
         self._settled_tokens = 0
-        self._prompt_tokens = self._cached_tokens = 0
+        self._progress = TextProgress()
         self._asked = now
         self._leased_s = 0.0
         self._left_at: float | None = None
@@ -147,7 +155,8 @@ class GenerationFlow:
     @property
     def times(self) -> GenerationTimes:
         """When it got how far. Any thread."""
-        return GenerationTimes(self._leased_s, self._first_token_s, self._loading is not None)
+        loaded = self._loading is not None
+        return GenerationTimes(self._leased_s, self._first_token_s, loaded, self._progress.decode_s)
 
     def begin(self) -> Effects:
         """Ask for the first lease."""
@@ -177,11 +186,10 @@ class GenerationFlow:
         self.watch.progressed(now)
         if not self._first_token_s:
             self._first_token_s = now - self._began
-        if delta.prompt_tokens:
-            self._prompt_tokens, self._cached_tokens = delta.prompt_tokens, delta.cached_tokens
         if delta.index != self._next[delta.choice]:
             text = "the model's engine repeated output or left some out"
             return self.cancel(Failure(FailureCode.INTERNAL, text), now)
+        self._progress.piece(delta, now)
         self._next[delta.choice] += len(delta.tokens)
         if self._resumable:
             self._output += delta.tokens
@@ -199,7 +207,7 @@ class GenerationFlow:
         if self._phase is Phase.LEASING and self._refusal is not None:
             # Nobody else could take it: what the first one said is what helps the client.
             failure = self._refusal
-        return (*self._emit_last(failure), *self._end(failure.code, now))
+        return (*self._emit_last(failure), *self._end(failure.code, now, failure))
 
     def lost(self, reason: str, detail: str, now: float) -> Effects:
         """Take it that no answer will come: try another lease, or end with the right words."""
@@ -273,40 +281,46 @@ class GenerationFlow:
         self._told_the_end = True
         return last
 
-    def _end(self, outcome: str, now: float, done: Answer | None = None) -> Effects:
+    def _end(self, outcome: str, now: float, end: Answer | Failure | None = None) -> Effects:
         self._phase = Phase.ENDED
-        return self._settle("cancelled" if self._cancelled else outcome, now, done)
+        return self._settle("cancelled" if self._cancelled else outcome, now, end)
 
     def _settle(
-        self, outcome: str, now: float, done: Answer | None = None, *, last: bool = True
+        self, outcome: str, now: float, end: Answer | Failure | None = None, *, last: bool = True
     ) -> Effects:
         lease, self._lease = self._lease, None
         if lease is None:
             return ()
-        told = sum(self._next.values())
-        total = done.completion_tokens if done else told
+        figures = self._figures(end)
+        total = figures.completion_tokens
         tokens, self._settled_tokens = total - self._settled_tokens, total
-        generated = done if isinstance(done, GenerateDone) else _NOTHING
-        return (
-            Settle(
-                LeaseSettled(
-                    lease=lease.lease,
-                    outcome=str(outcome),
-                    prompt_tokens=done.prompt_tokens if done else self._prompt_tokens,
-                    completion_tokens=max(tokens, 0),
-                    first_token_s=self._first_token_s,
-                    duration_s=now - self._began,
-                    lease_s=self._leased_s,
-                    queue_s=generated.queue_s,
-                    prefill_s=generated.prefill_s,
-                    decode_s=generated.decode_s,
-                    cached_tokens=generated.cached_tokens or self._cached_tokens,
-                    reasoning_tokens=generated.reasoning_tokens,
-                    cancel_s=now - self._left_at if self._left_at is not None else 0.0,
-                    last=last,
-                )
-            ),
+        settled = LeaseSettled(
+            lease=lease.lease,
+            outcome=str(outcome),
+            prompt_tokens=figures.prompt_tokens,
+            completion_tokens=max(tokens, 0),
+            first_token_s=self._first_token_s,
+            duration_s=now - self._began,
+            lease_s=self._leased_s,
+            queue_s=figures.queue_s,
+            prefill_s=figures.prefill_s,
+            decode_s=figures.decode_s,
+            cached_tokens=figures.cached_tokens,
+            reasoning_tokens=figures.reasoning_tokens,
+            cancel_s=now - self._left_at if self._left_at is not None else 0.0,
+            last=last,
+            gaps=self._progress.take_gaps(),
         )
+        return (Settle(settled),)
 
-
-_NOTHING: Final = GenerateDone("", 0, 0)
+    def _figures(self, end: Answer | Failure | None) -> GenerationFigures:
+        """Return what the engine counted, or what is known where it could not tell."""
+        match end:
+            case GenerateDone():
+                return figures_of(end)
+            case Failure(figures=GenerationFigures() as figures):
+                return figures
+            case Embedded() | Counted():
+                return GenerationFigures(prompt_tokens=end.prompt_tokens)
+            case _:
+                return self._progress.figures()

@@ -144,6 +144,7 @@ def _line(request: FinishedRequest) -> str:
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
+        "reasoning_tokens": record.reasoning_tokens,
         "ttft_ms": record.first_token_s * 1e3 if record.first_token_s else None,
         "finish": record.finish,
         "error": record.error,

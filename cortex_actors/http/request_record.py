@@ -12,10 +12,11 @@ from cortex_actors.dialects.events import (
     GenerationEvent,
     Question,
     Started,
+    figures_of,
 )
 from cortex_actors.http.backend import GenerationTimes
 from transports.schemas.generate import GenerateDone, TextDelta
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, GenerationFigures
 
 RECORD: Final = "cortex.request_record"
 """Key of the request's record in the WSGI environ."""
@@ -31,9 +32,9 @@ class RequestRecord:
 
     ``route`` is the path's template, empty if there is none. ``model`` is the concrete one behind
     ``asked_model``. ``finish`` is why the text ended, ``error`` the code of what the client was
-    told instead. Tokens are those that the client got, also of a text that broke off. Times are in
-    seconds; ``first_token_s`` is from the start, and ``loaded`` says that the lease had to wait for
-    the model's load.
+    told instead. Tokens are the engine's count, or those that the client got if it left. Times are
+    in seconds; ``first_token_s`` is from the start, and ``loaded`` says that the lease had to wait
+    for the model's load.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class RequestRecord:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
     lease_s: float = 0.0
     loaded: bool = False
     queue_s: float = 0.0
@@ -73,6 +75,8 @@ class RequestRecord:
                     self.prompt_tokens = event.prompt_tokens
                     self._open = False
                 case Failure():
+                    if event.figures is not None:
+                        self._came_to(event.figures)
                     self.failed(event.code)
                 case _:
                     pass
@@ -81,6 +85,7 @@ class RequestRecord:
         """Take in when the generation got how far."""
         self.lease_s, self.loaded = times.lease_s, times.loaded
         self.first_token_s = times.first_token_s
+        self.decode_s = self.decode_s or times.decode_s
 
     def failed(self, code: str) -> None:
         """The client is told of an error."""
@@ -94,13 +99,20 @@ class RequestRecord:
 
     def _told(self, delta: TextDelta) -> None:
         self.completion_tokens = (self.completion_tokens or 0) + len(delta.tokens)
+        if delta.reasoning_tokens:
+            self.reasoning_tokens = (self.reasoning_tokens or 0) + delta.reasoning_tokens
         if delta.prompt_tokens:
             self.prompt_tokens, self.cached_tokens = delta.prompt_tokens, delta.cached_tokens
+            self.queue_s, self.prefill_s = delta.queue_s, delta.prefill_s
 
     def _ended(self, done: GenerateDone) -> None:
         self.finish = done.finish_reason
-        self.prompt_tokens, self.cached_tokens = done.prompt_tokens, done.cached_tokens
-        self.completion_tokens = done.completion_tokens
-        self.queue_s, self.prefill_s = done.queue_s, done.prefill_s
-        self.decode_s = done.decode_s
+        self._came_to(figures_of(done))
         self._open = False
+
+    def _came_to(self, figures: GenerationFigures) -> None:
+        self.prompt_tokens, self.cached_tokens = figures.prompt_tokens, figures.cached_tokens
+        self.completion_tokens = figures.completion_tokens
+        self.reasoning_tokens = figures.reasoning_tokens or None
+        self.queue_s, self.prefill_s = figures.queue_s, figures.prefill_s
+        self.decode_s = figures.decode_s

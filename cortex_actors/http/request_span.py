@@ -97,5 +97,6 @@ def _gen_ai(record: RequestRecord) -> dict[str, Attribute | None]:
         "gen_ai.usage.input_tokens": record.prompt_tokens,
         "gen_ai.usage.cache_read.input_tokens": record.cached_tokens,
         "gen_ai.usage.output_tokens": record.completion_tokens,
+        "gen_ai.usage.reasoning.output_tokens": record.reasoning_tokens,
         "cortex.neuron": record.neuron,
     }

@@ -39,6 +39,7 @@ def join(run: Sequence[TextDelta]) -> TextDelta:
         reasoning="".join([each.reasoning for each in run]),
         tool_calls=_joined_calls(run),
         logprobs=tuple(chain.from_iterable([each.logprobs for each in run])),
+        reasoning_tokens=sum([each.reasoning_tokens for each in run]),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from cortex_actors.serving.gap_metrics import GapMetrics
 from cortex_actors.serving.lease_table import Grant
 from transports.schemas.fleet import LeaseSettled
 
@@ -73,12 +74,16 @@ class RequestMetrics:
         self._tokens = Counter(
             "cortex_tokens", "Tokens by direction.", (*labels, "direction"), registry=registry
         )
+        self._gaps = GapMetrics()
+        registry.register(self._gaps)
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def settled(self, grant: Grant, settled: LeaseSettled) -> None:
         """Count one request whose holder told how it ended."""
         labels = grant.model, grant.neuron
         self._child(self._tokens, *labels, "output").inc(settled.completion_tokens)
+        if settled.gaps is not None:
+            self._gaps.add(*labels, settled.gaps)
         if not settled.last:
             self._child(self._moved, *labels, settled.outcome).inc()
             return

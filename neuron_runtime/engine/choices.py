@@ -10,6 +10,7 @@ import msgspec
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.sequence import FinishReason, Sequence
 from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
+from transports.schemas.link import GenerationFigures
 
 _TOOL_CALLS = "tool_calls"
 
@@ -104,26 +105,51 @@ class Choices:
         if delta is None or self._told_prompt:
             return delta
         self._told_prompt = True
+        arrived, started, first = self._milestones()
         return msgspec.structs.replace(
-            delta, prompt_tokens=self.prompt_tokens, cached_tokens=self._cached_tokens
+            delta,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            queue_s=started - arrived,
+            prefill_s=first - started,
+        )
+
+    def _milestones(self, now: float = 0.0) -> tuple[float, float, float]:
+        """Return when it arrived, took its first seat and drew its first token, else ``now``."""
+        sequences = [each.sequence for each in self._choices.values()]
+        arrived = sequences[0].arrived
+        now = max(now, arrived)
+        started = min((s.started for s in sequences if s.started is not None), default=now)
+        first = min((s.first_token for s in sequences if s.first_token is not None), default=now)
+        return arrived, started, max(started, first)
+
+    def figures(self, now: float) -> GenerationFigures:
+        """Return what the request has come to."""
+        arrived, started, first = self._milestones(now)
+        return GenerationFigures(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            completion_tokens=self.completion_tokens,
+            reasoning_tokens=sum(each.text.reasoning_tokens for each in self._choices.values()),
+            queue_s=started - arrived,
+            prefill_s=first - started,
+            decode_s=max(0.0, now - first),
         )
 
     def done(self, now: float) -> GenerateDone:
         """Return the answer of a request whose choices have all finished."""
         choices = list(self._choices.values())
-        sequences = [each.sequence for each in choices]
-        started = min((s.started for s in sequences if s.started is not None), default=now)
-        first = min((s.first_token for s in sequences if s.first_token is not None), default=now)
         reasons = tuple(each.finish_reason for each in choices)
+        figures = self.figures(now)
         return GenerateDone(
             finish_reason=reasons[0],
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            queue_s=started - sequences[0].arrived,
-            prefill_s=first - started,
-            decode_s=now - first,
-            cached_tokens=self._cached_tokens,
-            reasoning_tokens=sum(each.text.reasoning_tokens for each in choices),
+            prompt_tokens=figures.prompt_tokens,
+            completion_tokens=figures.completion_tokens,
+            queue_s=figures.queue_s,
+            prefill_s=figures.prefill_s,
+            decode_s=figures.decode_s,
+            cached_tokens=figures.cached_tokens,
+            reasoning_tokens=figures.reasoning_tokens,
             finish_reasons=reasons if len(reasons) > 1 else (),
             stop_sequence=choices[0].text.stop_sequence,
         )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import final
 
+import msgspec
+
 from neuron_runtime.engine.admission import Admission, Refused
 from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.epochs import Epochs
@@ -309,7 +311,8 @@ class Engine:
         if stream.answered:
             return
         stream.answered = True
-        self._publisher.answer(stream.request, failure)
+        told = msgspec.structs.replace(failure, figures=stream.choices.figures(self._loop.now()))
+        self._publisher.answer(stream.request, told)
         for each in stream.choices.unfinished():
             self._streams.pop(each, None)
             self._apply(self._scheduler.end(each, failure))

@@ -41,6 +41,7 @@ class OutputText:
         "_parser",
         "_second_call",
         "_stop",
+        "_told_reasoning",
         "_unshown",
         "reasoning_tokens",
     )
@@ -68,6 +69,7 @@ class OutputText:
         self._calls = 0
         self._second_call = False
         self.reasoning_tokens = 0
+        self._told_reasoning = 0
 
     @property
     def stopped(self) -> bool:
@@ -135,7 +137,9 @@ class OutputText:
             reasoning,
             calls,
             tuple(self._logprobs),
+            reasoning_tokens=self.reasoning_tokens - self._told_reasoning,
         )
+        self._told_reasoning = self.reasoning_tokens
         self._next += len(self._unshown)
         self._unshown.clear()
         self._logprobs.clear()

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ CONTEXT = 16384
 SLOTS = 14
 """How many generations the gateway's one front-end worker takes at once."""
 START_S, STOP_S = 60.0, 20.0
+
+NO_LIMITS = httpx.Limits(max_connections=None)
+ENDLESS: dict[str, Any] = {
+    "model": MODEL,
+    "stream": True,
+    "messages": [{"role": "user", "content": "Count"}],
+}
 
 
 class ScriptedStack:
@@ -80,29 +88,35 @@ class ScriptedStack:
 
     def start(self) -> None:
         """Start both and wait until the model is served."""
-        for name, command in self._commands.items():
-            with (self._directory / f"{name}.log").open("ab") as output:
-                self._running[name] = subprocess.Popen(
-                    (sys.executable, "-m", *command),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
-                )
+        for name in self._commands:
+            self._start(name)
         eventually(self._ready, START_S, "the scripted stack is ready")
+
+    def _start(self, name: str) -> None:
+        with self._log(name).open("ab") as output:
+            self._running[name] = subprocess.Popen(
+                (sys.executable, "-m", *self._commands[name]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
+            )
 
     def stop(self) -> None:
         for name in ("cortexd", "neurond"):
-            running = self._running.get(name)
-            if running is None:
-                continue
-            running.terminate()
-            try:
-                running.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                raise
+            self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        running = self._running.get(name)
+        if running is None:
+            return
+        running.terminate()
+        try:
+            running.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            raise
 
     def cancelled(self) -> int:
         """How many generations the engine has given up and said so."""
@@ -117,12 +131,68 @@ class ScriptedStack:
         yield
         eventually(lambda: self.cancelled() == before + 1, what="the engine gave it up")
 
+    @contextmanager
+    def full(self, *, until_refused: bool = False) -> Iterator[None]:
+        """Take every slot with streams that nobody reads, or until someone is refused for it.
+
+        When the context is left all is free again.
+        """
+        before = self.logged("status=429")
+        with ExitStack() as all_, ExitStack() as held:
+            all_.callback(self._await_idle)
+            client = all_.enter_context(
+                httpx.Client(timeout=30.0, trust_env=False, limits=NO_LIMITS)
+            )
+            for _ in range(SLOTS):
+                answer = client.stream("POST", f"{self.url}/v1/chat/completions", json=ENDLESS)
+                assert held.enter_context(answer).status_code == 200
+            if until_refused:
+                release = held.pop_all()
+
+                def wait() -> None:
+                    with release:
+                        self.await_logged("status=429", before + 1)
+
+                pool = all_.enter_context(ThreadPoolExecutor(1))
+                all_.callback(pool.submit(wait).result)
+            yield
+
+    @contextmanager
+    def without_neuron(self) -> Iterator[None]:
+        """Stop the neuron; start it again, and wait for it, when the context is left."""
+        self._stop("neurond")
+        eventually(lambda: not self._model_is_ready(), what="the gateway knows")
+        yield
+        self._start("neurond")
+        eventually(self._ready, START_S, "the neuron is back")
+
+    def logged(self, words: str) -> int:
+        """How many lines of the gateway's log have these words."""
+        return self._log("cortexd").read_text().count(words)
+
+    def await_logged(self, words: str, count: int) -> None:
+        """Wait until so many lines have them."""
+        eventually(lambda: self.logged(words) >= count, 30.0, f"{count} times {words}")
+
+    def _await_idle(self) -> None:
+        def idle() -> bool:
+            table = httpx.get(f"{self.url}/debug/actors", timeout=5.0, trust_env=False).text
+            return "leases=0 parked=0" in table
+
+        eventually(idle, 30.0, "every lease is given back")
+
+    def _log(self, name: str) -> Path:
+        return self._directory / f"{name}.log"
+
+    def _model_is_ready(self) -> bool:
+        return self._model().get("status") == "ready"
+
     def _ready(self) -> bool:
         for name, running in self._running.items():
             if running.poll() is not None:
-                log = (self._directory / f"{name}.log").read_text()
+                log = self._log(name).read_text()
                 raise AssertionError(f"{name} ended:\n{log[-3000:]}")
-        return self._model().get("status") == "ready"
+        return self._model_is_ready()
 
     def _model(self) -> dict[str, Any]:
         try:

@@ -49,6 +49,7 @@ RULES = {
     "<tool_response>": REPORT,
     "meaning of life": f"<think>{THOUGHT}</think>{ANSWER}",
     "as JSON": json.dumps(PERSON),
+    "as a call": call({"name": "Person", "arguments": PERSON}),
     "Count": NUMBERS,
     "Repeat: ": "naïve façade — 東京 🌍 Привет",
 }

@@ -6,17 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.clients.askers import JS, PACKAGES
 from tests.clients.fleet import MODEL, ScriptedStack
 from tests.clients.scripts import GREETING, PERSON, REPORT, WEATHER_CALL
-
-HERE = Path(__file__).parent / "js"
-PACKAGES = Path(sys.prefix) / "clients-js"
-"""Where the Makefile installs them, as ``js/package-lock.json`` has them."""
 
 pytestmark = [
     pytest.mark.process,
@@ -39,11 +34,11 @@ CASE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in HERE.glob("*.test.cjs")))
+@pytest.mark.parametrize("name", sorted(path.name for path in JS.glob("*.test.cjs")))
 def test_the_packages_own_tests_pass(stack: ScriptedStack, name: str) -> None:
     with stack.one_cancelled():
         answer = subprocess.run(
-            ["node", "--test", str(HERE / name)],
+            ["node", "--test", str(JS / name)],
             check=False,
             env={
                 **os.environ,

@@ -10,8 +10,8 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 
 from tests.clients.fleet import MODEL, ScriptedStack
-from tests.clients.questions import TIME_TOOL, WEATHER_TOOL
-from tests.clients.scripts import GREETING, REPORT, TIME_CALL, WEATHER_CALL
+from tests.clients.questions import PIXEL, TIME_TOOL, WEATHER_TOOL, Person
+from tests.clients.scripts import GREETING, PERSON, REPORT, TIME_CALL, WEATHER_CALL
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
@@ -55,3 +55,26 @@ def test_tools_round_trip(chat: Any, streamed: bool) -> None:
 def test_an_unknown_model_is_not_found(chat: Any) -> None:
     with pytest.raises(anthropic.NotFoundError, match="nobody"):
         chat.bind(model="nobody").invoke("Hi")
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_structured_output_is_an_object_of_the_asked_type(chat: Any, method: str) -> None:
+    question = {"json_schema": "Ada, as JSON", "function_calling": "Ada, as a call"}
+    structured = chat.with_structured_output(Person, method=method)
+
+    assert structured.invoke(question[method]) == Person.model_validate(PERSON)
+
+
+def test_an_image_is_refused(chat: Any) -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
+    image = {"type": "image", "source": source}
+
+    with pytest.raises(anthropic.BadRequestError, match="image"):
+        chat.invoke([HumanMessage([{"type": "text", "text": "What is this?"}, image])])
+
+
+def test_a_stream_that_nobody_reads_on_frees_the_engine(chat: Any, stack: ScriptedStack) -> None:
+    with stack.one_cancelled():
+        stream = chat.stream("Count")
+        next(stream)
+        stream.close()

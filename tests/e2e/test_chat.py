@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tests.e2e.fleet import MODEL, Fleet, read_stream
 
@@ -67,6 +71,32 @@ def test_an_answer_in_one_piece_is_the_streamed_one_joined(fleet: Fleet) -> None
     assert whole.choices[0].message.content == streamed
     assert whole.usage.completion_tokens > 1
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+
+
+def test_other_clients_get_the_same_words(fleet: Fleet) -> None:
+    said = ask(fleet, QUESTIONS[0]).choices[0].message.content
+    options: dict[str, Any] = {"temperature": 0, "max_tokens": MAX_TOKENS, "max_retries": 0}
+    messages: Any = [{"role": "user", "content": QUESTIONS[0]}]
+    greedy = {"temperature": 0}
+    with (
+        anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as client,
+        client.messages.stream(
+            model=MODEL, max_tokens=MAX_TOKENS, messages=messages, extra_body=greedy
+        ) as stream,
+    ):
+        pieces = list(stream.text_stream)
+        final: Any = stream.get_final_message()
+    through_openai = ChatOpenAI(
+        base_url=f"{fleet.url}/v1", api_key=SecretStr("none"), model=MODEL, **options
+    )
+    make: Any = ChatAnthropic
+    through_anthropic = make(base_url=fleet.url, api_key="none", model_name=MODEL, **options)
+
+    assert len(pieces) > 1
+    assert "".join(pieces) == final.content[0].text == said
+    assert final.usage.output_tokens > 1
+    assert through_openai.invoke(QUESTIONS[0]).content == said
+    assert "".join(each.text for each in through_anthropic.stream(QUESTIONS[0])) == said
 
 
 def test_the_neuron_alone_and_the_gateway_by_alias_answer_alike(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from transports.schemas.body import Body
+from transports.schemas.text_gaps import TextGaps
 
 
 class ModelSpec(Body, frozen=True):
@@ -189,7 +190,8 @@ class LeaseSettled(Body, frozen=True):
     Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
     to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
     leaving until the engine had let go of the request, 0 if it stayed. A request that goes on
-    elsewhere has several leases: figures of the whole request are those of the ``last``.
+    elsewhere has several leases: figures of the whole request are those of the ``last``, but for
+    ``completion_tokens`` and ``gaps``.
     """
 
     lease: int
@@ -206,6 +208,7 @@ class LeaseSettled(Body, frozen=True):
     reasoning_tokens: int = 0
     cancel_s: float = 0.0
     last: bool = True
+    gaps: TextGaps | None = None
 
 
 class HttpResponses(Body, frozen=True):

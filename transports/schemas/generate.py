@@ -93,8 +93,9 @@ class TopLogprob(Body, frozen=True):
 class TextDelta(Body, frozen=True):
     """Newly visible output of one choice: text, reasoning, or pieces of tool calls.
 
-    ``index`` and ``tokens`` say which output tokens of the choice it covers. A request's first one
-    tells how many tokens the prompt has, and how many of these were known already.
+    ``index`` and ``tokens`` say which output tokens of the choice it covers, ``reasoning_tokens``
+    how many of them are of reasoning. A request's first one tells how many tokens the prompt has,
+    how many of these were known already, and the seconds of the phases that are over.
     """
 
     text: str
@@ -106,6 +107,9 @@ class TextDelta(Body, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
 
 
 class GenerateDone(Body, frozen=True):

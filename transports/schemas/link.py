@@ -53,11 +53,28 @@ class Pong(Body, frozen=True):
     nonce: Unsigned
 
 
+class GenerationFigures(Body, frozen=True):
+    """What a generation came to: tokens, and seconds by phase.
+
+    ``completion_tokens`` are all that were drawn, for all choices; ``cached_tokens`` are part of
+    the prompt's, ``reasoning_tokens`` of the completion's.
+    """
+
+    prompt_tokens: Unsigned = 0
+    cached_tokens: Unsigned = 0
+    completion_tokens: Unsigned = 0
+    reasoning_tokens: Unsigned = 0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+
 class Failure(Body, frozen=True):
     """Body of every ERROR: one typed failure that a user may be shown.
 
     ``code`` is a stable word from ``transports.failures.FailureCode``; ``param`` names the
-    offending request field; ``detail`` carries facts for logs and error extras.
+    offending request field; ``detail`` carries facts for logs and error extras. ``figures`` are
+    there if it ends a generation that an engine had accepted.
     """
 
     code: str
@@ -65,6 +82,7 @@ class Failure(Body, frozen=True):
     param: str | None = None
     retry_after_s: float | None = None
     detail: dict[str, str] = msgspec.field(default_factory=dict)
+    figures: GenerationFigures | None = None
 
 
 class Cancel(Body, frozen=True):

@@ -5,6 +5,7 @@ const { test } = require("node:test");
 
 const packages = createRequire(process.env.CLIENTS_JS + "/");
 const Anthropic = packages("@anthropic-ai/sdk");
+const { jsonSchemaOutputFormat } = packages("@anthropic-ai/sdk/helpers/json-schema");
 
 const { model, script } = JSON.parse(process.env.CASE);
 const client = new Anthropic({ baseURL: process.env.CORTEX_URL, apiKey: "none", maxRetries: 0 });
@@ -49,6 +50,20 @@ test("tools round trip, streamed and whole", async () => {
     });
     assert.equal(last.content[0].text, script.report);
   }
+});
+
+test("parse gives the asked object", async () => {
+  const schema = {
+    type: "object",
+    properties: { name: { type: "string" }, age: { type: "integer" } },
+    required: ["name", "age"],
+    additionalProperties: false,
+  };
+  const answer = await client.messages.parse({
+    ...request("Ada, as JSON"),
+    output_config: { format: jsonSchemaOutputFormat(schema) },
+  });
+  assert.deepEqual(answer.parsed_output, script.person);
 });
 
 test("tokens are counted", async () => {

@@ -27,6 +27,7 @@ FOUND: dict[str, Any] = {
         "prompt_tokens": 10,
         "cached_tokens": 8,
         "completion_tokens": 5,
+        "reasoning_tokens": 2,
     },
 }
 

@@ -132,6 +132,42 @@ def test_a_cancelled_request_frees_its_slot_within_one_step(model_dir: Path) -> 
     assert second.text == bench.right_text(8, "b")
 
 
+def test_a_cancelled_request_ends_with_what_it_came_to(model_dir: Path) -> None:
+    bench = EngineBench(model_dir)
+    group = bench.start_group()
+    client, _ = bench.client()
+    group.hold = True
+    answer = bench.ask(client, "a", ENDLESS)
+    bench.network.advance(2.0)
+    for _ in range(3):
+        bench.step()
+    bench.network.advance(4.0)
+    assert answer.call is not None
+    answer.call.cancel("client_gone")
+    bench.settle()
+
+    figures = answer.failure.figures
+    assert figures is not None
+    prompt = len(bench.tokenizer.encode_chat([{"role": "user", "content": "a"}]))
+    assert (figures.prompt_tokens, figures.completion_tokens) == (prompt, 3)
+    assert (figures.queue_s, figures.prefill_s, figures.decode_s) == (0.0, 2.0, 4.0)
+
+
+def test_one_cancelled_before_its_first_token_had_a_prompt_and_waited(model_dir: Path) -> None:
+    bench = EngineBench(model_dir)
+    client, _ = bench.client()
+    answer = bench.ask(client, "a", ENDLESS)
+    bench.network.advance(2.0)
+    assert answer.call is not None
+    answer.call.cancel("client_gone")
+    bench.settle()
+
+    figures = answer.failure.figures
+    assert figures is not None
+    assert figures.prompt_tokens > 0
+    assert (figures.queue_s, figures.prefill_s, figures.decode_s) == (2.0, 0.0, 0.0)
+
+
 def test_a_queued_request_is_cancelled_at_once(model_dir: Path) -> None:
     bench = EngineBench(model_dir)
     client, _ = bench.client()

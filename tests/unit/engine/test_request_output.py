@@ -84,6 +84,7 @@ def test_reasoning_answer_and_call_are_told_apart_in_one_stream() -> None:
     assert output.called_tools
     assert {delta.choice for delta in deltas} == {2}
     assert output.reasoning_tokens == len(QWEN.encode("Hm.\n</think>"))
+    assert sum(delta.reasoning_tokens for delta in deltas) == output.reasoning_tokens
     covered = [token for delta in deltas for token in delta.tokens]
     assert covered == tokens[: len(covered)]
     assert [delta.index for delta in deltas] == [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 from hypothesis import Phase as Phase_
 from hypothesis import given, settings
@@ -28,7 +29,8 @@ from cortex_actors.http.generation_flow import (
 )
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, GenerationFigures
+from transports.schemas.text_gaps import TextGaps
 
 MOVES = (
     *("leased", "loading", "piece", "done", "failed", "lost", "deadline", "cancel", "drain"),
@@ -174,6 +176,7 @@ def test_a_good_run_settles_with_what_the_engine_counted() -> None:
             first_token_s=2.0,
             duration_s=4.0,
             lease_s=1.0,
+            gaps=TextGaps((*[0] * 9, 1, *[0] * 4), 1.0),
         )
     ]
 
@@ -264,6 +267,42 @@ def test_a_cancelled_generation_settles_when_its_engine_lets_go() -> None:
     assert driver.settled == []
     driver.move("failed")
     assert [(s.outcome, s.completion_tokens) for s in driver.settled] == [("cancelled", 1)]
+
+
+def test_what_the_engine_counted_of_a_cancelled_text_is_settled() -> None:
+    driver = Driver(GenerationFlow("tiny", 0.0))
+    for name in ["leased", "piece", "cancel"]:
+        driver.move(name)
+    figures = GenerationFigures(9, 8, 5, 2, 0.5, 0.25, 1.0)
+    driver.take(driver.flow.failed(Failure("cancelled", "gone", figures=figures), 7.0))
+    (settled,) = driver.settled
+    told = {name: getattr(settled, name) for name in figures.__struct_fields__}
+    assert told == msgspec.structs.asdict(figures)
+    assert (settled.outcome, settled.cancel_s) == ("cancelled", 4.0)
+
+
+def test_of_an_engine_that_dies_what_its_pieces_told_is_settled() -> None:
+    flow = GenerationFlow("tiny", 0.0)
+    driver = Driver(flow)
+    driver.move("leased")
+    first = TextDelta(
+        "", 0, (1, 2), reasoning="x", prompt_tokens=7, cached_tokens=4, reasoning_tokens=2,
+        queue_s=0.5, prefill_s=0.25,
+    )  # fmt: skip
+    driver.take(flow.piece(first, 2.0))
+    driver.take(flow.piece(TextDelta("y", 2, (3,)), 5.0))
+    assert flow.times.decode_s == 3.0
+    driver.take(flow.failed(Failure("worker_died", "gone"), 6.0))
+    (settled,) = driver.settled
+    assert (settled.prompt_tokens, settled.cached_tokens) == (7, 4)
+    assert (settled.completion_tokens, settled.reasoning_tokens) == (3, 2)
+    assert (settled.queue_s, settled.prefill_s, settled.decode_s) == (0.5, 0.25, 3.0)
+
+
+def test_gaps_are_told_with_the_lease_that_they_belong_to() -> None:
+    moves = ["leased", "piece", "piece", "lost", "leased", "piece", "done"]
+    driver = play(GenerationFlow("tiny", 0.0, resumable=True), moves)
+    assert [settled.gaps and settled.gaps.total_s for settled in driver.settled] == [1.0, 3.0]
 
 
 def test_a_drained_client_is_told_why() -> None:

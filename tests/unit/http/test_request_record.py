@@ -10,10 +10,11 @@ from falcon import testing
 
 from cortex_actors.dialects.events import Started
 from cortex_actors.http.app import create_neuron_app
+from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.request_record import RequestRecord
 from tests.unit.http.doubles import MODEL, ScriptedBackend
 from transports.schemas.generate import Generate, GenerateDone, TextDelta
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, GenerationFigures
 
 BODY = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
 STARTED = Started(MODEL, "local")
@@ -91,6 +92,28 @@ def test_a_text_that_has_not_ended_lost_its_client() -> None:
     record.saw((STARTED, HEL))
     record.closed()
     assert (record.error, record.completion_tokens) == ("client_gone", 2)
+
+
+def test_what_the_engine_counted_of_a_text_that_failed_is_told(
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = GenerationFigures(7, 4, 3, 2)
+    backend.events = (STARTED, HEL, Failure("step_failed", "no", figures=figures))
+    line = told(backend, caplog, "/v1/chat/completions", stream=True)
+    assert (line["completion_tokens"], line["reasoning_tokens"]) == ("3", "2")
+
+
+def test_of_a_text_whose_client_left_there_is_what_came() -> None:
+    record = RequestRecord("id")
+    record.asked(Generate("id", "small", []))
+    first = TextDelta(
+        "", 0, (1, 2), reasoning="x", prompt_tokens=7, cached_tokens=4, reasoning_tokens=2,
+        queue_s=0.5, prefill_s=0.25,
+    )  # fmt: skip
+    record.saw((STARTED, first))
+    record.timed(GenerationTimes(0.1, 0.2, decode_s=1.5))
+    assert (record.prompt_tokens, record.cached_tokens, record.reasoning_tokens) == (7, 4, 2)
+    assert (record.queue_s, record.prefill_s, record.decode_s) == (0.5, 0.25, 1.5)
 
 
 @pytest.mark.parametrize(

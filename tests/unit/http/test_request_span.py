@@ -21,6 +21,7 @@ def chat() -> RequestRecord:
         prompt_tokens=7,
         cached_tokens=0,
         completion_tokens=3,
+        reasoning_tokens=2,
         lease_s=0.5,
         queue_s=0.25,
         prefill_s=0.0,
@@ -48,6 +49,7 @@ def test_a_chat_has_genais_names() -> None:
         "gen_ai.usage.input_tokens": 7,
         "gen_ai.usage.cache_read.input_tokens": 0,
         "gen_ai.usage.output_tokens": 3,
+        "gen_ai.usage.reasoning.output_tokens": 2,
         "cortex.neuron": "blue",
     }
 

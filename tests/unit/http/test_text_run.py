@@ -24,6 +24,7 @@ def delta(choice: int, kind: int, text: str, token: int) -> TextDelta:
         reasoning=text if kind == 1 else "",
         tool_calls=calls,
         logprobs=(TokenLogprob(text, -1.0),),
+        reasoning_tokens=int(kind == 1),
     )
 
 
@@ -67,6 +68,7 @@ def test_joining_keeps_tokens_and_logprobs_of_each_choice(events: list[Generatio
         assert [p for each in after for p in each.logprobs] == [
             p for each in before for p in each.logprobs
         ]
+        assert sum(e.reasoning_tokens for e in after) == sum(b.reasoning_tokens for b in before)
 
 
 @given(EVENTS)

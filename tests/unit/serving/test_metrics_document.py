@@ -23,6 +23,7 @@ from tests.unit.serving.doubles import Recorder, model_state, neuron_state
 from transports.reactor import Reactor
 from transports.schemas.fleet import HttpResponses, LeaseSettled, ModelRecord
 from transports.schemas.link import LinkDrops
+from transports.schemas.text_gaps import TextGaps
 
 DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
 Described = tuple[str, frozenset[str]]
@@ -56,7 +57,15 @@ def registry(start: Start) -> Iterator[CollectorRegistry]:
     requests = RequestMetrics(registry)
     grant = Grant(1, (1, 1), "id", "m", "n1")
     whole = LeaseSettled(
-        1, "completed", 3, 3, first_token_s=1.0, duration_s=1.0, decode_s=1.0, cancel_s=1.0
+        1,
+        "completed",
+        3,
+        3,
+        first_token_s=1.0,
+        duration_s=1.0,
+        decode_s=1.0,
+        cancel_s=1.0,
+        gaps=TextGaps((0,) * 14, 0.0),
     )
     requests.settled(grant, whole)
     requests.settled(grant, LeaseSettled(2, "link_lost", last=False))

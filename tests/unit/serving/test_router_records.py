@@ -23,6 +23,7 @@ from transports.schemas.fleet import (
     QueryExplain,
     TrailStep,
 )
+from transports.schemas.text_gaps import TextGaps
 
 
 def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
@@ -61,6 +62,7 @@ def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
         queue_s=0.2,
         cancel_s=0.01,
         cached_tokens=3,
+        gaps=TextGaps((*[0] * 5, 3, 1, *[0] * 7), 0.2),
     )
     scene.router.tell(LeaseReturned(holder_of(link), settled))
     settle(scene.router)
@@ -74,6 +76,10 @@ def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
     assert value("cortex_request_phase_seconds_count", phase="prefill") is None
     assert value("cortex_disconnect_to_kv_free_seconds_sum") == pytest.approx(0.01)
     assert value("cortex_tokens_total", direction="cached") == 3
+    gaps = "cortex_inter_token_latency_seconds"
+    assert value(f"{gaps}_bucket", le="0.05") == 3
+    assert value(f"{gaps}_count") == value(f"{gaps}_bucket", le="+Inf") == 4
+    assert value(f"{gaps}_sum") == pytest.approx(0.2)
 
 
 def test_a_request_that_goes_on_elsewhere_is_counted_once(scene: Scene) -> None:
