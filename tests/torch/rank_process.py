@@ -1,20 +1,20 @@
-"""Ranks in processes of their own: each does the jobs it reads from stdin, reports on stdout."""
+"""Ranks in processes of their own: each does the jobs of a script and reports on them."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from neuron_runtime.backends.base import BackendError
+from tests.torch.copies import Copies, read_task
 from tests.torch.feeder import opening
 from transports.schemas.group import LoadShard, SampleParams, SequenceStep, Step
 
-STOP_WAIT_S = 5.0
+MODULE = "tests.torch.rank_process"
 
 
 class Job(msgspec.Struct):
@@ -75,28 +75,13 @@ def teacher_steps(prompt: Sequence[int], answer: Sequence[int]) -> tuple[Step, .
 
 
 def run_group(
-    world_size: int, jobs: Sequence[Job], *, timeout_s: float = 90.0
+    copies: Copies, world_size: int, jobs: Sequence[Job], place: Path, *, timeout_s: float = 90.0
 ) -> list[tuple[Report, ...]]:
     """Run every rank of a group on the CPU; return, by job, the ranks' reports."""
-    processes = [_start(RankScript(rank, world_size, tuple(jobs))) for rank in range(world_size)]
-    try:
-        outputs = [process.communicate(timeout=timeout_s)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait(STOP_WAIT_S)
+    scripts = [RankScript(rank, world_size, tuple(jobs)) for rank in range(world_size)]
+    outputs = copies.work(MODULE, scripts, place, timeout_s)
     by_rank = [msgspec.json.decode(output, type=tuple[Report, ...]) for output in outputs]
     return list(zip(*by_rank, strict=True))
-
-
-def _start(script: RankScript) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", __name__]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(script))
-    process.stdin.close()
-    process.stdin = None
-    return process
 
 
 def watch_logits(backend: Any, rows: list[Any]) -> None:
@@ -142,11 +127,12 @@ def _do(job: Job, rank: int, world_size: int) -> Report:
     return Report(tuple(tokens), tuple(step_s), loaded.weight_bytes)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one rank's jobs."""
-    script = msgspec.json.decode(sys.stdin.buffer.read(), type=RankScript)
+    script, report = read_task(argv, RankScript)
     reports = [_do(job, script.rank, script.world_size) for job in script.jobs]
-    sys.stdout.buffer.write(msgspec.json.encode(reports))
+    report.write_bytes(msgspec.json.encode(reports))
+    return 0
 
 
 if __name__ == "__main__":

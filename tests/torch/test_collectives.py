@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,29 +13,13 @@ import pytest
 torch = pytest.importorskip("torch")
 import torch.distributed as dist  # noqa: E402
 
-from neuron_runtime.torch_backend.collectives import Alone, Collectives, ProcessGroup  # noqa: E402
-from neuron_runtime.torch_backend.cpu_mesh import SLOT_BYTES, CpuMesh, MeshError  # noqa: E402
+from neuron_runtime.torch_backend.collectives import Alone  # noqa: E402
+from neuron_runtime.torch_backend.cpu_mesh import CpuMesh, MeshError  # noqa: E402
+from tests.torch import gloo_rank  # noqa: E402
+from tests.torch.copies import Copies  # noqa: E402
+from tests.torch.gloo_rank import GlooTask, exercise  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-def exercise(group: Collectives) -> None:
-    """Check one rank's view of every operation, with sizes around a slot's."""
-    rank, size = group.rank, group.world_size
-    for length in (1, 576, SLOT_BYTES // 4, SLOT_BYTES // 4 + 3):
-        for dtype in (torch.float32, torch.bfloat16):
-            part = torch.full((1, 1, length), float(rank + 1)).to(dtype)
-            total = group.add_up(part)
-            assert total.dtype == dtype
-            assert total.shape == (1, 1, length)
-            assert torch.equal(total, torch.full_like(total, size * (size + 1) / 2))
-    row = torch.arange(4.0).view(2, 2) + 10 * rank
-    expected = torch.cat([torch.arange(4.0).view(2, 2) + 10 * n for n in range(size)], dim=-1)
-    assert torch.equal(group.gather_everywhere(row), expected)
-    gathered = group.gather(row.t().contiguous().t())
-    assert (gathered is None) == (rank != 0)
-    if gathered is not None:
-        assert torch.equal(gathered, expected)
 
 
 def _in_threads(world_size: int, place: Path, work: Callable[[CpuMesh], None]) -> None:
@@ -60,15 +42,9 @@ def test_a_cpu_mesh_adds_up_and_gathers(tmp_path: Path, world_size: int) -> None
 
 
 @pytest.mark.process
-def test_a_gloo_process_group_adds_up_and_gathers(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", __name__, str(tmp_path / "meeting")]
-    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-    try:
-        assert [rank.wait(60.0) for rank in ranks] == [0, 0]
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait(5.0)
+def test_a_gloo_process_group_adds_up_and_gathers(copies: Copies, tmp_path: Path) -> None:
+    tasks = [GlooTask(str(tmp_path / "meeting"), rank) for rank in range(2)]
+    assert copies.work(gloo_rank.MODULE, tasks, tmp_path, 60.0) == [b"right", b"right"]
 
 
 def test_a_single_rank_needs_nobody() -> None:
@@ -110,17 +86,3 @@ def test_every_rank_gets_the_same_bits(tmp_path: Path) -> None:
     _in_threads(3, tmp_path, work)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[1], results[2])
-
-
-def _main(meeting: str, rank: int) -> None:
-    import os
-
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    store = dist.FileStore(meeting, 2)  # type: ignore[attr-defined]
-    group = ProcessGroup.join(store, rank, 2, "gloo")
-    exercise(group)
-    group.leave()
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1], int(sys.argv[2]))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.model_files import ModelFiles
 from tests.eventually import eventually
+from tests.torch.copies import Copies, Copy
 from transports.failures import FailureCode
 from transports.identity import process_identity
 from transports.link import IncomingRequest, Link
@@ -54,47 +52,40 @@ class Daemon:
 class Converters:
     """Starts converters as a daemon does and waits for them."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, copies: Copies, tmp_path: Path) -> None:
         self.daemon = Daemon()
         self.cache_dir = tmp_path / "cache"
         self.reactor = Reactor("test")
         self.reactor.start()
         self._endpoint = f"ipc://{tmp_path}/daemon"
         self.reactor.listen(self._endpoint, process_identity("daemon", "test"), self.daemon)
-        self._read_end, self.lifeline = os.pipe()
-        self.running: list[subprocess.Popen[bytes]] = []
+        self._copies = copies
+        self.running: list[Copy] = []
 
-    def start(self, source: str) -> subprocess.Popen[bytes]:
+    def start(self, source: str) -> Copy:
         number = len(self.running) + 1
         arguments = {
             "boot": 1,
-            "slot": number,
-            "inc": number,
             "parent": self._endpoint,
-            "death-fd": self._read_end,
-            "name": f"converter-{number}",
             "source": source,
             "cache-dir": self.cache_dir,
         }
-        command = [sys.executable, "-m", "neuron_runtime.converter_main"]
-        command += [f"--{key}={value}" for key, value in arguments.items()]
-        self.running.append(subprocess.Popen(command, pass_fds=(self._read_end,)))
+        args = [f"--{key}={value}" for key, value in arguments.items()]
+        name, module = f"converter-{number}", "neuron_runtime.converter_main"
+        self.running.append(self._copies.start(module, name, *args, number=number))
         return self.running[-1]
 
     def close(self) -> None:
         for process in self.running:
-            process.kill()
-            process.wait(5.0)
+            process.handle.kill()
+            assert process.handle.exited.wait(5.0)
         self.reactor.stop()
         assert self.reactor.join(5.0)
-        os.close(self._read_end)
-        if self.lifeline >= 0:
-            os.close(self.lifeline)
 
 
 @pytest.fixture
-def converters(tmp_path: Path) -> Iterator[Converters]:
-    converters = Converters(tmp_path)
+def converters(copies: Copies, tmp_path: Path) -> Iterator[Converters]:
+    converters = Converters(copies, tmp_path)
     yield converters
     converters.close()
 
@@ -141,8 +132,7 @@ def test_a_converter_dies_with_its_parent_and_its_half_is_never_used(
 ) -> None:
     process = converters.start(f"file://{smollm2_gguf.path}")
     assert converters.daemon.reading.wait(30.0)
-    os.close(converters.lifeline)
-    converters.lifeline = -1
+    process.handle.stop(grace_s=10.0)
     assert process.wait(10.0) == ExitCode.PARENT_LOST
     models = converters.cache_dir / "models"
     assert not models.exists() or not list(models.glob("[!.]*"))

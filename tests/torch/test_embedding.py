@@ -12,6 +12,7 @@ from neuron_runtime.engine.embedding_facts import EmbeddingFacts
 from neuron_runtime.engine.embedding_tokenizer import EmbeddingTokenizer
 from neuron_runtime.torch_backend.length_buckets import length_buckets
 from neuron_runtime.torch_backend.rank import TorchRank
+from tests.torch.copies import Copies
 from tests.torch.embedding_models import (
     CONTEXT,
     WIDTH,
@@ -226,7 +227,7 @@ def test_buckets_hold_each_sequence_once_and_waste_little() -> None:
 
 
 @pytest.mark.process
-def test_two_ranks_embed_as_one(tmp_path: Path) -> None:
+def test_two_ranks_embed_as_one(copies: Copies, tmp_path: Path) -> None:
     import torch
 
     at = save_random(tmp_path / "model", "LlamaModel", num_key_value_heads=2)
@@ -236,7 +237,7 @@ def test_two_ranks_embed_as_one(tmp_path: Path) -> None:
         EmbeddingJob(shard(at, rank=rank, world_size=2, rendezvous=meeting), step)
         for rank in range(2)
     ]
-    leader, follower = run_group(jobs)
+    leader, follower = run_group(copies, jobs, tmp_path)
 
     assert (leader.error, follower.error) == ("", "")
     rows = torch.frombuffer(bytearray(leader.row_bytes), dtype=torch.float32)

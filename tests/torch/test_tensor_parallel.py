@@ -11,6 +11,7 @@ import pytest
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.conftest import MakeModel
+from tests.torch.copies import Copies
 from tests.torch.rank_process import Job, Report, run_group, teacher_steps, watch_logits
 from tests.torch.test_backend import PROMPT, SMALL_PROMPT, reference, shard
 from transports.failures import FailureCode
@@ -63,46 +64,50 @@ class Comparison:
         return torch.stack(rows), loaded.weight_bytes
 
 
-def test_smollm2_on_three_ranks_is_smollm2_on_one(smollm2: Path, tmp_path: Path) -> None:
+def test_smollm2_on_three_ranks_is_smollm2_on_one(
+    copies: Copies, smollm2: Path, tmp_path: Path
+) -> None:
     comparisons = []
     for dtype in ("float32", "bfloat16"):
         place = tmp_path / dtype
         place.mkdir()
         comparisons.append(Comparison(smollm2, PROMPT, place, dtype=dtype))
-    reports = run_group(3, [comparison.job for comparison in comparisons])
+    reports = run_group(copies, 3, [comparison.job for comparison in comparisons], tmp_path)
     for comparison, report in zip(comparisons, reports, strict=True):
         comparison.check(report)
 
 
 def test_qwen3_is_divided_among_two_ranks_that_meet_over_tcp(
-    make_model: MakeModel, tmp_path: Path
+    copies: Copies, make_model: MakeModel, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         meeting = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
     model_dir = make_model("qwen3", attention_bias=True, vocab_size=201)
     comparison = Comparison(model_dir, SMALL_PROMPT, tmp_path, rendezvous=meeting)
-    comparison.check(run_group(2, [comparison.job])[0])
+    comparison.check(run_group(copies, 2, [comparison.job], tmp_path)[0])
 
 
-def test_ranks_that_have_slept_are_still_one_group(make_model: MakeModel, tmp_path: Path) -> None:
+def test_ranks_that_have_slept_are_still_one_group(
+    copies: Copies, make_model: MakeModel, tmp_path: Path
+) -> None:
     model_dir = make_model("qwen3")
     answer = reference(model_dir, SMALL_PROMPT, ANSWER_TOKENS)
     steps = teacher_steps(SMALL_PROMPT, answer)
     job = Job(str(model_dir), steps, (tmp_path / "meeting").as_uri(), sleeps=True)
-    reports = run_group(2, [job])[0]
+    reports = run_group(copies, 2, [job], tmp_path)[0]
 
     assert [report.message for report in reports] == ["", ""]
     assert list(reports[0].tokens) == [*answer, *answer]
 
 
 def test_four_ranks_share_two_key_value_heads_and_refuse_what_does_not_divide(
-    make_model: MakeModel, tmp_path: Path
+    copies: Copies, make_model: MakeModel, tmp_path: Path
 ) -> None:
     model_dir = make_model("qwen3", tie_word_embeddings=True)
     comparison = Comparison(model_dir, SMALL_PROMPT, tmp_path)
     odd = make_model(hidden_size=72, num_attention_heads=6, num_key_value_heads=3)
     refused = Job(str(odd), (), (tmp_path / "second-meeting").as_uri())
-    reports, refusals = run_group(4, [comparison.job, refused])
+    reports, refusals = run_group(copies, 4, [comparison.job, refused], tmp_path)
     comparison.check(reports)
     assert {refusal.code for refusal in refusals} == {FailureCode.LOAD_FAILED}
     assert len({refusal.message for refusal in refusals}) == 1
