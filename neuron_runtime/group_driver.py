@@ -98,6 +98,7 @@ class GroupDriver:
         self._on_drops = on_drops
         self._group = Group(start.epoch, [Member(m.rank, m.slot, m.inc) for m in start.members])
         self._links: dict[int, Link] = {}
+        self._faults: dict[int, InjectFault] = {}
         self._calls: dict[int, _RankCall] = {}
         self._operation: Callable[[Member], Body] = _no_operation
         self._raw: tuple[bytes, ...] = ()
@@ -171,11 +172,14 @@ class GroupDriver:
             self._perform(self._group.died(notice.slot, notice.inc, notice.reason))
 
     def inject(self, fault: InjectFault) -> None:
-        """Pass an operator's order to misbehave on to its rank, if that has a link."""
+        """Pass an operator's order to misbehave on to its rank.
+
+        One without a link gets it as soon as it has one, before its first operation.
+        """
         for member in self._start.members:
-            link = self._links.get(member.slot)
-            if member.rank == fault.rank and link:
-                link.note(fault)
+            if member.rank == fault.rank:
+                self._faults[member.slot] = fault
+                self._pass_fault_on(member.slot)
 
     def close(self) -> None:
         """Stop listening and say GOODBYE to all ranks, which makes them exit; idempotent.
@@ -195,6 +199,7 @@ class GroupDriver:
     def on_up(self, link: Link) -> None:
         """LinkHandler: a rank has come up."""
         self._links[link.peer.slot] = link
+        self._pass_fault_on(link.peer.slot)
         self._perform(self._group.linked(link.peer.slot))
 
     def on_down(self, link: Link, reason: str, detail: str) -> None:
@@ -234,6 +239,11 @@ class GroupDriver:
                 self._perform(group.lost(slot, inc, f"gave no answer: {reason} {detail}".rstrip()))
             case _:
                 _log.debug("progress rank=%d event=%s", member.rank, event)
+
+    def _pass_fault_on(self, slot: int) -> None:
+        link = self._links.get(slot)
+        if link and slot in self._faults:
+            link.note(self._faults.pop(slot))
 
     def _begin(
         self,

@@ -17,7 +17,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument("fault", choices=[kind.value for kind in FaultKind])
     parser.add_argument("--model", required=True)
     parser.add_argument("--rank", type=int, default=0)
-    parser.add_argument("--phase", choices=[phase.value for phase in Phase], default="before")
+    parser.add_argument(
+        "--phase",
+        choices=[phase.value for phase in Phase],
+        default="before",
+        help="when it strikes; starting: when the rank is next replaced (default: %(default)s)",
+    )
     parser.add_argument("--after", type=int, default=0, help="steps to let pass first")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="how slow slow is")

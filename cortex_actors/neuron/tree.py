@@ -297,6 +297,9 @@ class NeuronTree(DaemonTree):
         elif engine is None:
             text = f"model '{fault.model}' is not loaded here"
             request.fail(Failure(FailureCode.MODEL_NOT_FOUND, text, param="model"))
+        elif self._find(f"model/{model}/rank{fault.rank}") is None:
+            text = f"model '{model}' has no rank {fault.rank} now"
+            request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="rank"))
         else:
             engine.notify(fault)
             request.complete(FaultArmed(model, fault.rank))

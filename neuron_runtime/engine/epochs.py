@@ -12,6 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Protocol, final
 
+from neuron_runtime.faults import Phase
 from neuron_runtime.group import GroupState
 from neuron_runtime.group_driver import OnBroken, OnClosed, RequestKill
 from neuron_runtime.outcome import Ok, Outcome, RequestFailure
@@ -137,6 +138,7 @@ class Epochs:
         self._rest = _Rest.AWAKE
         self._open = False
         self._sleep_s = 0.0
+        self._for_next: dict[int, InjectFault] = {}
 
     @property
     def ready(self) -> bool:
@@ -157,6 +159,9 @@ class Epochs:
             self._tell(GroupBroken(start.epoch, FailureCode.INTERNAL, str(error)))
             return
         self._group = group
+        for fault in self._for_next.values():
+            group.inject(fault)
+        self._for_next.clear()
         began = self._loop.now()
         group.load(partial(self._shard, start), partial(self._on_loaded, group, began))
 
@@ -204,8 +209,10 @@ class Epochs:
             self._group.member_down(notice)
 
     def inject(self, fault: InjectFault) -> None:
-        """An operator wants a rank to misbehave."""
-        if self._group is not None:
+        """An operator wants a rank to misbehave: of the next epoch, if while it starts."""
+        if fault.phase == Phase.STARTING:
+            self._for_next[fault.rank] = fault
+        elif self._group is not None:
             self._group.inject(fault)
 
     def close(self) -> None:

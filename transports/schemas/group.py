@@ -161,7 +161,8 @@ class InjectFault(Body, frozen=True):
     """Operator to daemon, engine and rank: misbehave on purpose (``neurond chaos``).
 
     ``fault`` and ``phase`` are words of ``neuron_runtime.faults``. The first ``after`` occasions
-    pass undisturbed, the next ``times`` do not; ``seconds`` is how slow slow is.
+    pass undisturbed, the next ``times`` do not; ``seconds`` is how slow slow is. ``starting``
+    strikes the process that takes the rank's place next.
     """
 
     fault: str

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cortex_actors.cli import neurond
+from tests.unit.cli.fake_gateway import FakeGateway
 
 
 def test_devices_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,3 +46,31 @@ def test_serve_refuses_a_missing_file_without_a_traceback(
     error = capsys.readouterr().err
     assert "absent.yaml: no such file" in error
     assert "Traceback" not in error
+
+
+def test_chaos_orders_one_fault_in_one_rank(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["POST /chaos"] = (200, b'{"status": "armed", "model": "tiny", "rank": 1}')
+    options = ["--rank", "1", "--phase", "inside", "--after", "2", "--seconds", "0.5"]
+    assert neurond.main(["chaos", "oom", "--model", "tiny", *options, "--url", gateway.url]) == 0
+    order = {"fault": "oom", "model": "tiny", "rank": 1, "phase": "inside"}
+    assert gateway.asked == [("POST /chaos", {**order, "after": 2, "times": 1, "seconds": 0.5})]
+    assert capsys.readouterr().out == "oom is armed in rank 1 of tiny\n"
+
+
+def test_chaos_that_is_switched_off_is_one_line(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /chaos", 400, "faults are off here; set neuron.chaos: true")
+    assert neurond.main(["chaos", "oom", "--model", "tiny", "--url", gateway.url]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"neurond: {gateway.url} answered 400: faults are off here; set neuron.chaos: true\n",
+    )
+
+
+def test_chaos_offers_only_faults_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        neurond.main(["chaos", "explode", "--model", "tiny"])
+    assert "kill-rank" in capsys.readouterr().err

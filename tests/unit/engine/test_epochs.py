@@ -132,6 +132,22 @@ def test_a_kill_is_asked_of_the_daemon_and_a_death_told_to_the_group(bench: Engi
     assert group.faults == [fault]
 
 
+def test_a_fault_while_starting_is_kept_for_the_next_epoch_and_used_once(
+    bench: EngineBench,
+) -> None:
+    fault = InjectFault("kill-rank", "starting")
+    bench.order(InjectFault("oom", "starting"))
+    bench.order(fault)
+    bench.order(InjectFault("oom", "starting", rank=1))
+    first = bench.start_group()
+    bench.order(fault)
+    second = bench.start_group()
+
+    assert first.faults == [fault, InjectFault("oom", "starting", rank=1)]
+    assert second.faults == [fault]
+    assert bench.start_group().faults == []
+
+
 def test_what_a_daemon_may_not_ask_is_refused(bench: EngineBench) -> None:
     refused = bench.ask_body(bench.daemon, Ping(1)).failure
 

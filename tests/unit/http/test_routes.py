@@ -8,6 +8,7 @@ from falcon import testing
 from cortex_actors.http.app import create_gateway_app, create_metrics_app, create_neuron_app
 from tests.unit.http.doubles import MODEL, ScriptedBackend, service_state
 from transports.schemas import fleet
+from transports.schemas.group import FaultArmed, InjectFault
 from transports.schemas.link import Failure
 
 
@@ -208,6 +209,48 @@ def test_a_failed_load_has_its_status_and_reason(
 def test_a_command_without_a_model_is_refused(neuron: testing.TestClient, body: object) -> None:
     result = neuron.simulate_post("/models/load", json=body)
     assert (result.status_code, result.json["error"]["param"]) == (400, "model")
+
+
+def test_a_fault_is_passed_on_in_the_operators_words(
+    backend: ScriptedBackend, neuron: testing.TestClient
+) -> None:
+    backend.answers[InjectFault] = FaultArmed(MODEL, 1)
+    order = {"fault": "slow-step", "phase": "inside", "rank": 1, "model": MODEL, "seconds": 0.5}
+    result = neuron.simulate_post("/chaos", json=order)
+    assert result.json == {"status": "armed", "model": MODEL, "rank": 1}
+    assert backend.questions == [InjectFault("slow-step", "inside", 1, MODEL, seconds=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("order", "complaint"),
+    [
+        ({"fault": "explode", "phase": "idle"}, "there are: kill-rank"),
+        ({"fault": "oom", "phase": "lunch"}, "there are: starting"),
+        ({"fault": "oom", "phase": "idle", "rank": "first"}, "Expected `int`"),
+        ({"fault": "oom"}, "missing required field `phase`"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(
+    order: dict[str, object], complaint: str, backend: ScriptedBackend, neuron: testing.TestClient
+) -> None:
+    result = neuron.simulate_post("/chaos", json=order)
+    assert result.status_code == 400
+    assert complaint in result.json["error"]["message"]
+    assert backend.questions == []
+
+
+def test_a_daemon_where_faults_are_off_says_so(
+    backend: ScriptedBackend, neuron: testing.TestClient
+) -> None:
+    off = "faults are off here; set neuron.chaos: true"
+    backend.answers[InjectFault] = Failure("invalid_request", off)
+    result = neuron.simulate_post("/chaos", json={"fault": "oom", "phase": "idle", "model": MODEL})
+    assert (result.status_code, result.json["error"]["message"]) == (400, off)
+
+
+def test_only_neurons_take_faults(gateway: testing.TestClient) -> None:
+    order = {"fault": "oom", "phase": "idle", "model": MODEL}
+    assert gateway.simulate_post("/chaos", json=order).status_code == 404
 
 
 def test_metrics_are_passed_on(backend: ScriptedBackend, neuron: testing.TestClient) -> None:
