@@ -61,14 +61,16 @@ def decode_header(frames: Sequence[bytes]) -> Header:
     Raises:
         ProtocolError: With reason ``malformed`` or ``version``.
     """
-    count = len(frames)
-    if count < 2:
-        raise ProtocolError("malformed", f"{count} frames; a message has at least two")
-    header = unpack(frames[0])
-    if len(frames[1]) > BODY_BYTES:
-        raise ProtocolError("malformed", f"body of {len(frames[1])} bytes, limit {BODY_BYTES}")
-    if count > 2:
-        _check_raw(frames[2:], "malformed")
+    try:
+        first, body, *raw = frames
+    except ValueError:
+        detail = f"{len(frames)} frames; a message has at least two"
+        raise ProtocolError("malformed", detail) from None
+    header = unpack(first)
+    if len(body) > BODY_BYTES:
+        raise ProtocolError("malformed", f"body of {len(body)} bytes, limit {BODY_BYTES}")
+    if raw:
+        _check_raw(raw, "malformed")
     return header
 
 

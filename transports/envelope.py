@@ -19,6 +19,7 @@ _LAYOUT = struct.Struct("!4sBBHIIQQQQ")
 _START = struct.Struct("!4sBBH")
 _START_AND_REST = struct.Struct("!8sIIQQQQ")
 HEADER_BYTES = _LAYOUT.size
+_pack, _unpack_start_and_rest = _LAYOUT.pack, _START_AND_REST.unpack
 
 
 class Kind(IntEnum):
@@ -72,14 +73,14 @@ _STARTS: dict[bytes, tuple[int, Kind, int]] = {
 }
 
 
-def pack(header: tuple[int, ...]) -> bytes:
-    """Return the 48 bytes of ``header``: a ``Header``, or just its fields in order.
+def pack(*header: int) -> bytes:
+    """Return the 48 bytes of a header that has these fields, all of ``Header``'s and in its order.
 
     Raises:
         ProtocolError: A field does not fit its width (reason ``malformed``).
     """
     try:
-        return _LAYOUT.pack(MAGIC, *header)
+        return _pack(MAGIC, *header)
     except struct.error as ex:
         raise ProtocolError("malformed", f"{header} does not fit the envelope: {ex}") from ex
 
@@ -92,7 +93,7 @@ def unpack(frame: bytes) -> Header:
     """
     if len(frame) != HEADER_BYTES:
         raise ProtocolError("malformed", f"header of {len(frame)} bytes, not {HEADER_BYTES}")
-    start, src, inc, seq, corr, budget_us, trace = _START_AND_REST.unpack(frame)
+    start, src, inc, seq, corr, budget_us, trace = _unpack_start_and_rest(frame)
     known = _STARTS.get(start)
     if known is None:
         raise _fault(start)

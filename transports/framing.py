@@ -34,8 +34,8 @@ class Framer:
     ) -> list[bytes]:
         """Return the frames of the next message; ``payload`` is an encoded body."""
         self.last = seq = self.last + 1
-        header = pack((VERSION, kind, flags, self._src, self._inc, seq, corr, budget_us, trace))
-        return [header, payload, *raw]
+        header = pack(VERSION, kind, flags, self._src, self._inc, seq, corr, budget_us, trace)
+        return [header, payload, *raw] if raw else [header, payload]
 
     def control(self, kind: Kind, body: Body, corr: int = 0) -> Send:
         """Return the sending of a message of the link's own."""

@@ -50,7 +50,7 @@ class _Port:
 
     def send(self, frames: Sequence[bytes]) -> bool:
         self._unsure.add(self._fd)
-        return transmit(self._socket, [self._routing_id, *frames])
+        return transmit(self._socket, frames, self._routing_id)
 
     def close(self) -> None:
         pass

@@ -46,7 +46,8 @@ class Commands:
             if self.waiting:
                 self._run_waiting()
             command(*args)
-        elif not self._run_here(command, args):
+        elif self.waiting or not self._run_here(command, args):
+            # SAFETY: what waits goes first even while whoever posted it has not told the loop yet.
             self._post(command, args)
 
     def run_there(self, command: Callable[..., None], *args: Any) -> None:
@@ -57,8 +58,7 @@ class Commands:
             self._post(command, args)
 
     def _run_here(self, command: Callable[..., None], args: tuple[Any, ...]) -> bool:
-        # SAFETY: what waits must go first even while whoever posted it has not told the loop yet.
-        if self.waiting or not self._enter():
+        if not self._enter():
             return False
         try:
             if not self._is_plain():

@@ -24,16 +24,18 @@ _EVENTS = zmq.EVENTS
 class Poller:
     """Sources and who reads them. A reader takes one message, or all bytes, that are there."""
 
-    __slots__ = ("_epoll", "_fds", "_sockets", "readers", "unsure")
+    __slots__ = ("_epoll", "_fds", "_sockets", "readers", "unsure", "wait")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.wait = self._epoll.poll
+        """Wait so many seconds for descriptors, of this object touching nothing. Any thread."""
         self.readers: dict[int, Reader] = {}
         """Who reads which descriptor."""
         self._sockets: dict[int, zmq.Socket[bytes]] = {}
         self._fds: dict[zmq.Socket[bytes], int] = {}
         self.unsure: set[int] = set()
-        """Descriptors of sockets to look at before waiting. Whoever sends on one adds it."""
+        """Descriptors to look at before waiting. Whoever sends on or reads from one adds it."""
 
     def add(self, source: Source, reader: Reader) -> None:
         """Call for ``reader`` whenever ``source`` can be read."""
@@ -60,7 +62,7 @@ class Poller:
             self.unsure.discard(fd)
 
     def look(self) -> list[int]:
-        """Return which of the sockets used since can be read; the others wait for the kernel."""
+        """Return which of those in ``unsure`` can be read, and take out the others."""
         ready: list[int] = []
         unsure, sockets = self.unsure, self._sockets
         for fd in tuple(unsure):
@@ -69,27 +71,6 @@ class Poller:
                 ready.append(fd)
             else:
                 unsure.discard(fd)
-        return ready
-
-    def wait(self, timeout_s: float) -> list[tuple[int, int]]:
-        """Return what the kernel knows to be readable, after at most ``timeout_s`` if nothing is.
-
-        Nothing of this object is touched: others may use it meanwhile.
-        """
-        return self._epoll.poll(timeout_s)
-
-    def merge(self, found: list[int], woken: list[tuple[int, int]]) -> list[int]:
-        """Return which descriptors can be read: those that ``look`` and ``wait`` have found.
-
-        A descriptor may have lost its reader by the time its turn comes.
-        """
-        ready = list(found)
-        for fd, _ in woken:
-            if fd in self._sockets:
-                if fd in found:
-                    continue
-                self.unsure.add(fd)
-            ready.append(fd)
         return ready
 
     def close(self) -> None:

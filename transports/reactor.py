@@ -34,7 +34,6 @@ from transports.zmq_link import Dialer
 _CALL_S = 10.0
 _MAX_WAIT_S = 10.0
 _TERM_S = 2.0
-_NOTHING: list[int] = []
 _log = logging.getLogger("cortex.transports")
 _T = TypeVar("_T")
 
@@ -57,6 +56,8 @@ class Reactor:
         # because a signal handler may call stop() inside it.
         self._wake_lock = threading.RLock()
         self._turn = Turn(self._wake, self.poller.look)
+        self.enter, self.leave = self._turn.enter, self._turn.leave
+        """Become, while it only waits, the one who may act as the reactor; see ``Turn``."""
         self._ident: int | None = None
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
@@ -149,14 +150,6 @@ class Reactor:
         """Return whether the caller is the reactor's thread, or may act as it before it runs."""
         return self._ident is None or self._ident == get_ident()
 
-    def enter(self) -> bool:
-        """Return whether the caller, on another thread, may act as the reactor until it leaves."""
-        return self._turn.enter()
-
-    def leave(self) -> None:
-        """End what ``enter`` has begun."""
-        self._turn.leave()
-
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` on the reactor's thread, after what is due now. Any thread."""
         self._turn.post(fn)
@@ -217,11 +210,14 @@ class Reactor:
             self._run_timers(self.now())
         elif wait_s > _MAX_WAIT_S:
             wait_s = _MAX_WAIT_S
-        poller = self.poller
-        found = poller.look() if poller.unsure else _NOTHING
-        woken = self._turn.wait(poller.wait, 0 if found else wait_s)
-        readers = poller.readers
-        for fd in poller.merge(found, woken):
+        unsure, readers = self.poller.unsure, self.poller.readers
+        ready = self.poller.look() if unsure else []
+        for fd, _ in self._turn.wait(self.poller.wait, 0 if ready else wait_s):
+            if fd not in ready:
+                unsure.add(fd)
+                ready.append(fd)
+        for fd in ready:
+            # One that was read before it may have removed it.
             if fd in readers:
                 try:
                     readers[fd]()

@@ -102,16 +102,19 @@ def receive_authenticated(socket: zmq.Socket[bytes]) -> tuple[bytes, list[bytes]
     return routing_id.bytes, receive(socket), str(routing_id.get("User-Id"))
 
 
-def transmit(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> bool:
-    """Send one message whole; False if there is no room now.
+def transmit(socket: zmq.Socket[bytes], frames: Sequence[bytes], to: bytes = b"") -> bool:
+    """Send one message whole, ``to`` one peer of a ROUTER; False if there is no room now.
 
     Raises:
         LinkDown: The peer cannot be reached any more.
     """
     try:
-        for frame in frames[:-1]:
+        if to:
+            _send(socket, to, _MORE)
+        *first, last = frames
+        for frame in first:
             _send(socket, frame, _MORE)
-        _send(socket, frames[-1], _NOBLOCK)
+        _send(socket, last, _NOBLOCK)
     except zmq.Again:
         return False
     except zmq.ZMQError as ex:

@@ -35,7 +35,7 @@ class Fenced:
         self._session = Session(ME, LOCAL, self._now, peer)
         self._session.welcome(1)
         ready = Header(VERSION, Kind.READY, 0, SLOT, inc, 2, 0, 0, 0)
-        self._session.received([pack(ready), b""], self._now)
+        self._session.received([pack(*ready), b""], self._now)
         return ended
 
     def ask(self, number: int, deadline: float) -> int | None:

@@ -86,7 +86,7 @@ class CallMachine(RuleBasedStateMachine):
 
     def _message(self, kind: Kind, number: int, **fields: int) -> Frames:
         header = Header(VERSION, kind, 0, SLOT, self.inc, self.sent, 0, 0, 0)._asdict() | fields
-        return [pack(tuple(header.values())), encode_body(StepDone(number, rank=0))]
+        return [pack(*tuple(header.values())), encode_body(StepDone(number, rank=0))]
 
     # -- the asking end --------------------------------------------------------------------------
 

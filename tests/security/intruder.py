@@ -47,7 +47,7 @@ class Intruder:
         self.seq += 1
         header = Header(VERSION, kind, 0, SLOT, INC, self.seq, 0, 0, 0)._asdict() | fields
         body = payload if isinstance(payload, bytes) else encode_body(payload)
-        self.socket.send_multipart([pack(tuple(header.values())), body, *raw])
+        self.socket.send_multipart([pack(*tuple(header.values())), body, *raw])
 
     def say_hello(self, **fields: int) -> None:
         """Send a HELLO that is right but for ``fields``."""

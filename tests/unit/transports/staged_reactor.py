@@ -80,9 +80,8 @@ class PatientEpoll:
     def __init__(self, real: select.epoll, schedule: Interleaving) -> None:
         self._real = real
         self._schedule = schedule
-        self.register, self.unregister, self.close = real.register, real.unregister, real.close
 
-    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+    def wait(self, timeout_s: float) -> list[tuple[int, int]]:
         got = self._real.poll(0)
         while not got and timeout_s:
             # As in the kernel: what has woken us may be gone when we look.
@@ -102,7 +101,7 @@ class Stage:
         self.reactor = it = Reactor("staged")
         it._wake_lock = nullcontext()  # type: ignore[assignment]
         it._turn._lock = TurnsLock(schedule, held=True)  # type: ignore[assignment]
-        it.poller._epoll = PatientEpoll(it.poller._epoll, schedule)  # type: ignore[assignment]
+        it.poller.wait = PatientEpoll(it.poller._epoll, schedule).wait  # type: ignore[assignment]
         self.socket = SwallowingSocket(schedule)
         it.adopt(self.socket, self.socket.receive)
         self._fd = self.socket.fileno()

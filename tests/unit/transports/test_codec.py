@@ -85,7 +85,7 @@ def attempt(frames: list[bytes]) -> str:
 
 @given(headers)
 def test_header_survives_the_wire(header: Header) -> None:
-    assert unpack(pack(header)) == header
+    assert unpack(pack(*header)) == header
 
 
 @given(st.sampled_from(OPEN_KINDS), bodies)
@@ -101,7 +101,7 @@ def test_arbitrary_frames_give_nothing_but_a_protocol_error(frames: list[bytes])
 
 @given(headers, st.binary(max_size=300))
 def test_arbitrary_body_gives_a_body_or_a_protocol_error(header: Header, payload: bytes) -> None:
-    outcome = attempt([pack(header), payload])
+    outcome = attempt([pack(*header), payload])
     assert outcome in {"message", "malformed"}
 
 
@@ -111,16 +111,16 @@ def test_truncated_messages_are_refused(header: Header, body: Body, data: st.Dat
     payload = codec.encode_body(body)
     short = data.draw(st.integers(0, HEADER_BYTES - 1))
     with pytest.raises(ProtocolError):
-        take([pack(header)[:short], payload])
+        take([pack(*header)[:short], payload])
     with pytest.raises(ProtocolError):
-        take([pack(header), payload[: data.draw(st.integers(0, len(payload) - 1))]])
+        take([pack(*header), payload[: data.draw(st.integers(0, len(payload) - 1))]])
 
 
 @given(headers, bodies, st.data())
 def test_flipped_bits_give_a_message_or_a_protocol_error(
     header: Header, body: Body, data: st.DataObject
 ) -> None:
-    frames = [bytearray(pack(header)), bytearray(codec.encode_body(body))]
+    frames = [bytearray(pack(*header)), bytearray(codec.encode_body(body))]
     for _ in range(data.draw(st.integers(1, 8))):
         frame = frames[data.draw(st.integers(0, 1))]
         frame[data.draw(st.integers(0, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -129,7 +129,7 @@ def test_flipped_bits_give_a_message_or_a_protocol_error(
 
 
 def header_of(of: Kind, **fields: int) -> bytes:
-    return pack(tuple((Header(VERSION, of, 0, 0, 0, 1, 0, 0, 0)._asdict() | fields).values()))
+    return pack(*tuple((Header(VERSION, of, 0, 0, 0, 1, 0, 0, 0)._asdict() | fields).values()))
 
 
 @pytest.mark.parametrize(

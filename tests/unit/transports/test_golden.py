@@ -89,7 +89,7 @@ CASES: dict[str, Message] = {
 
 def _frames(message: Message) -> list[bytes]:
     header, body, raw = message
-    return [pack(header), b"" if body is None else codec.encode_body(body, raw), *raw]
+    return [pack(*header), b"" if body is None else codec.encode_body(body, raw), *raw]
 
 
 def _lines(frames: list[bytes]) -> str:

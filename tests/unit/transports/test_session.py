@@ -54,7 +54,7 @@ def frames_of(effects: Iterable[Effect]) -> list[list[bytes]]:
 
 def message(kind: Kind, body: Body | None, seq: int, **fields: int) -> list[bytes]:
     header = Header(VERSION, kind, 0, 0, DIALER.inc, seq, 0, 0, 0)._asdict() | fields
-    return [pack(tuple(header.values())), b"" if body is None else codec.encode_body(body)]
+    return [pack(*tuple(header.values())), b"" if body is None else codec.encode_body(body)]
 
 
 class Dialing:
