@@ -210,7 +210,7 @@ def _faults(
 ) -> tuple[Fault, ...]:
     names, weights = zip(*_KINDS, strict=True)
     faults: list[Fault] = []
-    for kind in rng.choices(names, weights, k=rng.randint(0, 3 + len(fleet))):
+    for kind in rng.choices(names, weights, k=rng.randint(0, 5 + len(fleet))):
         target = rng.choice(fleet).name
         if kind == "kill_front_end":
             target = f"f{rng.randrange(front_ends)}"
