@@ -18,7 +18,7 @@ help:
 	@echo 'make test     lint, types and all tests'
 	@echo 'make install  only create .venv with what make run needs'
 	@echo 'make bench    measure;  make bench-serve: beside other servers'
-	@echo 'make simulate 5,000 schedules of faults in virtual time;  make soak: ten minutes of real ones'
+	@echo 'make simulate 20,000 schedules of faults in virtual time;  make soak: ten minutes of real ones'
 	@echo 'make clean    remove .venv and all caches'
 
 # Each stamp names what was installed; it is older than its prerequisites when they change.
@@ -84,7 +84,7 @@ bench-serve: $(VENV)/tools
 	  $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
 
 simulate: $(VENV)/tools
-	@$(BIN)/python -m tests.simulation --count 5000
+	@$(BIN)/python -m tests.simulation --count 20000
 
 soak: $(VENV)/tools
 	@$(BIN)/python -m tests.soak

@@ -49,11 +49,13 @@ class SendRequest:
 class Broken:
     """The epoch must be replaced; emitted exactly once, after the open operation has closed.
 
-    A lost link leads here by way of the member's death, which is asked for.
+    A lost link leads here by way of the member's death, which is asked for. ``ordinary`` says that
+    the daemon has stopped the members and no failure has led here.
     """
 
     code: str
     message: str
+    ordinary: bool = False
 
 
 GroupEffect = StepEffect | SendRequest | Broken
@@ -72,6 +74,7 @@ class Group:
         self._send_to = {member.slot: SendRequest(member) for member in self.members}
         self._linked: set[int] = set()
         self._failed: dict[int, RankFailure] = {}
+        self._stopped: set[int] = set()
         self._open: StepCollector | None = None
         self._told_broken = False
 
@@ -154,8 +157,10 @@ class Group:
         """The member makes no progress on the open operation."""
         return self._after(self._open.stalled(slot, inc, detail)) if self._open else ()
 
-    def died(self, slot: int, inc: int, detail: str) -> tuple[GroupEffect, ...]:
-        """The member's process is gone for certain."""
+    def died(
+        self, slot: int, inc: int, detail: str, *, stopped: bool = False
+    ) -> tuple[GroupEffect, ...]:
+        """The member's process is gone for certain; ``stopped`` by the daemon in good order."""
         member = self._by_slot.get(slot)
         before = self._failed.get(slot)
         if member is None or member.inc != inc or (before and before.died):
@@ -163,6 +168,8 @@ class Group:
         self.state = GroupState.BROKEN
         message = f"{before.message if before else 'died'} ({detail})"
         self._failed[slot] = RankFailure(member, FailureCode.WORKER_DIED, message, died=True)
+        if stopped:
+            self._stopped.add(slot)
         return self._after(self._open.died(slot, inc, detail) if self._open else ())
 
     def cancel(self, now: float) -> tuple[GroupEffect, ...]:
@@ -199,7 +206,9 @@ class Group:
         if failure is None or self.busy or self._told_broken:
             return tuple(effects)
         self._told_broken = True
-        return (*effects, Broken(failure.code, failure.message))
+        died = {slot for slot, failed in self._failed.items() if failed.died}
+        ordinary = failure.code == FailureCode.WORKER_DIED and died <= self._stopped
+        return (*effects, Broken(failure.code, failure.message, ordinary))
 
     def _with_those_that_had_answered(self, failures: tuple[RankFailure, ...]) -> GroupFailure:
         """A member that answered and then failed is the cause too, though its answer stands."""

@@ -169,7 +169,9 @@ class GroupDriver:
     def member_down(self, notice: MemberDown) -> None:
         """The daemon has reaped a rank's process."""
         if notice.epoch == self.epoch and not self._closed:
-            self._perform(self._group.died(notice.slot, notice.inc, notice.reason))
+            self._perform(
+                self._group.died(notice.slot, notice.inc, notice.reason, stopped=notice.stopped)
+            )
 
     def inject(self, fault: InjectFault) -> None:
         """Pass an operator's order to misbehave on to its rank.
@@ -276,6 +278,9 @@ class GroupDriver:
                     self._request_kill(member.slot, member.inc, kind.value)
                 case Closed(outcome):
                     self._on_closed(outcome)
+                case Broken(_, message, ordinary=True):
+                    _log.info("group stopped epoch=%d: %s", self.epoch, message)
+                    self._on_broken(effect.code, message)
                 case Broken(code, message):
                     _log.error("group broken epoch=%d code=%s: %s", self.epoch, code, message)
                     self._on_broken(code, message)

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar, final
 import msgspec
 
 from transports.fence import DropReason
-from transports.link import CallEvent, Chunk, Lost
-from transports.schemas.generate import TextDelta
+from transports.link import CallEvent, Chunk, Completed, Lost
+from transports.schemas.generate import GenerateDone, TextDelta
 
 Owner = TypeVar("Owner")
 
@@ -91,14 +91,14 @@ class CallTable(Generic[Owner]):
         return self._deadlines[0][0] if self._deadlines else _NEVER
 
     def settle(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
-        """End a call with the peer's terminal event."""
+        """End a call with the peer's terminal event; a text of which pieces are missing is lost."""
         call = self._open.pop(corr, None)
         if call is None:
             return (Discard(DropReason.STALE_CORR),)
         self._answered[corr] = None
         if len(self._answered) > _MEMORY:
             self._answered.popitem(last=False)
-        return (Deliver(call.owner, event),)
+        return (Deliver(call.owner, _whole(event, call.next_index)),)
 
     def interim(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
         """Pass an event on that ends nothing."""
@@ -148,3 +148,12 @@ class CallTable(Generic[Owner]):
         self._open.clear()
         self._deadlines.clear()
         return tuple(Deliver(owner, Lost(reason, detail)) for owner in owners)
+
+
+def _whole(event: CallEvent, pieces: int) -> CallEvent:
+    """The end of a text of which so many pieces have come, or what to take it for."""
+    match event:
+        case Completed(GenerateDone(pieces=int(sent))) if sent != pieces:
+            return Lost("protocol", f"a text ended after {pieces} of {sent} pieces")
+        case _:
+            return event

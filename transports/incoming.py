@@ -14,7 +14,7 @@ from transports.envelope import Flags, Kind
 from transports.errors import ProtocolError
 from transports.failures import FailureCode
 from transports.schemas import Body
-from transports.schemas.generate import ChunkItem, TextDelta
+from transports.schemas.generate import ChunkItem, GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Incoming(msgspec.Struct, eq=False):
         self._answer(_CHUNK, body, (), 0)
 
     def complete(self, body: Body, raw: Sequence[bytes] = ()) -> None:
-        """Answer with a RESULT."""
+        """Answer with a RESULT; a text's says how many pieces of it were sent."""
+        if isinstance(body, GenerateDone):
+            body = msgspec.structs.replace(body, pieces=self._next_index)
         self._answer(_RESULT, body, raw, 0)
 
     def fail(self, failure: Failure) -> None:

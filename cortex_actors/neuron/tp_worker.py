@@ -60,7 +60,7 @@ class TpWorker(ProcessActor):
         fenced = self.pid != 0
         super().on_stop(reason)
         if fenced:
-            self._report(f"fenced: {reason}")
+            self._report(f"fenced: {reason}", stopped=not reason.abnormal)
 
     def process_ended(self, exit_: ProcessExit) -> None:
         """The kernel's word that this incarnation can do nothing more."""
@@ -75,8 +75,9 @@ class TpWorker(ProcessActor):
         _log.warning("kill name=%s inc=%d reason=%s", self.place, self.inc, message.reason)
         self.kill(_KILLS.get(message.reason, ExitKind.STALLED))
 
-    def _report(self, reason: str) -> None:
-        self._engine.notify(MemberEnded(MemberDown(self._epoch, self.slot, self.inc, reason)))
+    def _report(self, reason: str, *, stopped: bool = False) -> None:
+        down = MemberDown(self._epoch, self.slot, self.inc, reason, stopped)
+        self._engine.notify(MemberEnded(down))
 
 
 _KILLS = {kind.value: kind for kind in (ExitKind.STALLED, ExitKind.SILENT, ExitKind.PROTOCOL)}

@@ -110,7 +110,8 @@ class DaemonLink:
     def on_down(self, link: Link, reason: str, detail: str) -> None:  # noqa: ARG002
         """Leave."""
         up, self._reports.link = self._reports.link is not None, None
-        _log.warning("daemon link down reason=%s detail=%s", reason, detail)
+        level = logging.INFO if reason == "shutdown" else logging.WARNING
+        _log.log(level, "daemon link down reason=%s detail=%s", reason, detail)
         if up:
             self._leave(ExitCode.OK if reason == "shutdown" else ExitCode.LINK_LOST)
         else:

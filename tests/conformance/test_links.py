@@ -89,7 +89,7 @@ def test_stream_comes_whole_and_in_order(
     assert events.progress == [ANSWER]
     assert events.text == "streaming"
     assert events.indexes == list(range(9))
-    assert events.terminals == [Completed(GenerateDone("stop", 1, 9))]
+    assert events.terminals == [Completed(GenerateDone("stop", 1, 9, pieces=9))]
 
 
 def test_one_message_feeds_several_streams(

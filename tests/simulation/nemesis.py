@@ -114,4 +114,10 @@ class Nemesis:
         self._later(fault, lossless)
 
     def _replay(self, fault: Fault) -> None:
-        self._world.tell(f"{self._network.replay(fault.target)} old messages come again")
+        """What was sent over connections that break comes again over those that follow."""
+        self._network.break_all(fault.target)
+
+        def again() -> None:
+            self._world.tell(f"{self._network.replay(fault.target)} old messages come again")
+
+        self._later(fault, again)

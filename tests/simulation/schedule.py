@@ -17,7 +17,8 @@ _QUIET_S = (2.0, 2.5, 3.0, 3.0, 3.5, 4.0, 4.0, 5.0, 6.0, 20.0)
 _NEURONS = (2, 2, 2, 2, 2, 2, 3, 3, 4, 5)
 _MODELS = (2, 3, 4, 4, 5, 5, 6, 6)
 _LEAST_REQUESTS, _MOST_REQUESTS = 8, 18
-_LOAD_S = (0.2, 0.5, 1.0, 3.0)
+LONGEST_LOAD_S = 3.0
+_LOAD_S = (0.2, 0.5, 1.0, LONGEST_LOAD_S)
 _RELEASE_S = (0.0, 0.0, 0.1, 0.25)
 """A driver gives memory back before the next model has loaded; placement relies on that."""
 
@@ -209,7 +210,7 @@ def _faults(
 ) -> tuple[Fault, ...]:
     names, weights = zip(*_KINDS, strict=True)
     faults: list[Fault] = []
-    for kind in rng.choices(names, weights, k=rng.randint(0, 3 + len(fleet))):
+    for kind in rng.choices(names, weights, k=rng.randint(0, 5 + len(fleet))):
         target = rng.choice(fleet).name
         if kind == "kill_front_end":
             target = f"f{rng.randrange(front_ends)}"

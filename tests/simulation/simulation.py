@@ -11,10 +11,10 @@ from zlib import crc32
 from cortex_actors.kit.actor import SupervisedActor
 from tests.simulation.front_end import Client, FrontEnd
 from tests.simulation.gateway import Gateway
-from tests.simulation.nemesis import Nemesis
+from tests.simulation.nemesis import SLOWNESS, Nemesis
 from tests.simulation.network import Network
 from tests.simulation.neuron import Neuron
-from tests.simulation.schedule import RequestPlan, Schedule
+from tests.simulation.schedule import LONGEST_LOAD_S, RequestPlan, Schedule
 from tests.simulation.stage import staged
 from tests.simulation.watch import Watch
 from tests.simulation.world import Broken, Host, World
@@ -26,8 +26,8 @@ SERVED_WITHIN_S = 150.0
 behind others."""
 AGAIN_S = 1.0
 LAST = "last-"
-SETTLED_S = 10.0
-"""Longer than a load takes: one that another neuron has overtaken goes on."""
+SETTLED_S = SLOWNESS * LONGEST_LOAD_S + 2.0
+"""Longer than a load takes on a slow host: one that another neuron has overtaken goes on."""
 
 
 @dataclass(frozen=True, slots=True)

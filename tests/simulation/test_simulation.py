@@ -12,9 +12,9 @@ from tests.simulation.schedule import draw
 from tests.simulation.simulation import Simulation
 from tests.simulation.world import Broken
 
-BLOCKS = 4
-SEEDS = 50
-"""In each block; ``make simulate`` runs thousands."""
+BLOCKS = 20
+SEEDS = 100
+"""In each block; ``make simulate`` runs ten times as many."""
 
 
 def repeat(seed: int, *sizes: str) -> str:

@@ -72,12 +72,16 @@ class WakeGroup(Body, frozen=True):
 
 
 class MemberDown(Body, frozen=True):
-    """Daemon to engine: this incarnation is gone for certain."""
+    """Daemon to engine: this incarnation is gone for certain.
+
+    ``stopped`` says that the daemon ended it in good order and nothing has gone wrong.
+    """
 
     epoch: int
     slot: int
     inc: int
     reason: str
+    stopped: bool = False
 
 
 class KillMember(Body, frozen=True):

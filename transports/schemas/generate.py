@@ -116,7 +116,9 @@ class GenerateDone(Body, frozen=True):
     """The one terminal event of a successful generation.
 
     ``finish_reasons`` are those of all choices, in order, if there are several. ``stop_sequence``
-    is the stop string that ended the first.
+    is the stop string that ended the first. ``pieces`` is how many came before it, as the link
+    that sends it has counted them: without, a text whose last piece is lost would look complete.
+    None is not told, by an older engine.
     """
 
     finish_reason: str
@@ -130,6 +132,7 @@ class GenerateDone(Body, frozen=True):
     reasoning_tokens: int = 0
     finish_reasons: tuple[str, ...] = ()
     stop_sequence: str = ""
+    pieces: int | None = None
 
 
 class StillRunning(Body, frozen=True):

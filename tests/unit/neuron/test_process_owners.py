@@ -176,9 +176,10 @@ class Rank:
         self.handle = launcher.handles[-1]
         (self.member,) = roster.members
 
-    def told(self) -> list[str]:
+    def told(self, *, stopped: bool = False) -> list[str]:
         assert self.ref.exit.wait(REAP_S)
         ended = self.engine.heard(MemberEnded)
+        assert {end.down.stopped for end in ended} == {stopped}
         assert {(end.down.epoch, end.down.slot, end.down.inc) for end in ended} == {
             (1, self.member.slot, self.member.inc)
         }
@@ -199,15 +200,16 @@ def test_a_ranks_death_is_told_to_its_engine_once(rank: Rank) -> None:
 def test_a_fenced_rank_is_told_once_and_only_when_it_is_gone(rank: Rank) -> None:
     rank.ref.stop()
 
-    assert rank.told() == ["fenced: shutdown"]
+    assert rank.told(stopped=True) == ["fenced: shutdown"]
     assert process_state(rank.handle.pid) == ""
 
 
 def test_a_death_that_meets_a_stop_is_told_once(rank: Rank) -> None:
     os.kill(rank.handle.pid, signal.SIGKILL)
     rank.ref.stop()
+    assert rank.ref.exit.wait(REAP_S)
 
-    assert len(rank.told()) == 1
+    assert len(rank.engine.heard(MemberEnded)) == 1
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,32 @@ def test_a_death_between_operations_breaks_the_group_once() -> None:
     assert group.died(10, 100, "killed by SIGKILL") == ()
 
 
+def test_a_group_that_the_daemon_stops_is_not_broken_by_a_failure() -> None:
+    group = ready()
+    group.lost(10, 100, "lost its link")  # the engine may see that first
+
+    (broken,) = group.died(11, 101, "fenced: shutdown", stopped=True)
+
+    assert broken == Broken(
+        FailureCode.WORKER_DIED,
+        "rank 0 lost its link; rank 1 died (fenced: shutdown)",
+        ordinary=True,
+    )
+
+
+def test_a_group_in_which_one_member_died_and_the_others_were_stopped_has_failed() -> None:
+    group = ready()
+    group.begin(LIMITS)
+    group.sent(10, 2)
+    group.sent(11, 2)
+    group.died(11, 101, "killed by SIGKILL")
+
+    effects = group.died(10, 100, "fenced: shutdown", stopped=True)
+
+    assert isinstance(effects[-1], Broken)
+    assert not effects[-1].ordinary
+
+
 def test_a_lost_link_between_operations_has_the_member_killed() -> None:
     group = ready()
 

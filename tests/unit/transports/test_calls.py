@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from transports.calls import CallTable, Deliver, Discard, Revoke
 from transports.fence import DropReason
 from transports.link import Chunk, Completed, Lost, Progress
-from transports.schemas.generate import TextDelta
+from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.group import ClearCache
 
 DONE = Completed(ClearCache())
@@ -33,6 +35,25 @@ def test_pieces_must_follow_one_another() -> None:
     lost = Lost("protocol", "chunk 3 came where 2 was due")
     assert calls.chunk(1, 3, piece(3)) == (Revoke(1, "protocol"), Deliver("a", lost))
     assert calls.chunk(1, 2, piece(2)) == STALE
+
+
+def test_a_text_without_its_last_pieces_is_lost_and_not_complete() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    calls.chunk(1, 0, piece(0))
+    done = Completed(GenerateDone("stop", 1, 2, pieces=2))
+    lost = Lost("protocol", "a text ended after 1 of 2 pieces")
+    assert calls.settle(1, done) == (Deliver("a", lost),)
+    assert calls.settle(1, done) == STALE
+
+
+@pytest.mark.parametrize("pieces", [1, None])
+def test_a_text_ends_well_with_all_its_pieces_or_if_nobody_counted(pieces: int | None) -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    calls.chunk(1, 0, piece(0))
+    done = Completed(GenerateDone("stop", 1, 2, pieces=pieces))
+    assert calls.settle(1, done) == (Deliver("a", done),)
 
 
 def test_progress_ends_nothing() -> None:
