@@ -30,6 +30,7 @@ from cortex_actors.dialects.events import (
 from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.progress_watch import Deadlines, ProgressWatch
 from cortex_actors.http.text_progress import TextProgress
+from cortex_actors.serving.load_eta import still_loading
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
@@ -264,11 +265,7 @@ class GenerationFlow:
             to = "the model's engine" if self._phase is Phase.GENERATING else "the daemon"
             return Failure(FailureCode.LINK_LOST, f"the connection to {to} was lost", detail=facts)
         if self._phase is Phase.LEASING and self._loading is not None:
-            return Failure(
-                FailureCode.MODEL_LOADING,
-                f"model {self._model!r} is still loading ({self._loading.progress:.0%})",
-                param="model",
-            )
+            return still_loading(self._model, self._loading)
         return Failure(
             FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time", detail=facts
         )

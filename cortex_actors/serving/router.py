@@ -16,6 +16,7 @@ from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.lease_table import Grant, LeaseTable, holder_of
+from cortex_actors.serving.load_eta import RETRY_AFTER_S, still_loading
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
@@ -42,7 +43,6 @@ from transports.schemas.fleet import Lease, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 MAX_PARKED = 512
-RETRY_AFTER_S = 5.0
 LOOK_INTERVAL_S = 1.0
 AVOID_S = 2.0
 LATE_S = LOOK_INTERVAL_S + 0.5
@@ -194,7 +194,7 @@ class Router(SupervisedActor):
         for model, waiting in list(self._parked.items()):
             for asked in [asked for asked in waiting if _is_late(asked, now)]:
                 waiting.remove(asked)
-                asked.request.fail(_still_loading(model))
+                asked.request.fail(still_loading(model, self._progress(model)))
             if waiting:
                 # The loader may have been restarted since and have forgotten us.
                 self._loader.notify(EnsureLoaded(model, self.ref))
@@ -285,10 +285,9 @@ class Router(SupervisedActor):
                 asked.request.progress(progress)
 
     def _progress(self, model: str) -> ModelState | None:
-        return next(
-            (state for neuron in self._fleet() for state in neuron.models if state.id == model),
-            None,
-        )
+        states = [state for neuron in self._fleet() for state in neuron.models if state.id == model]
+        # One that has failed on another neuron says nothing of the load that is waited for.
+        return min(states, key=lambda state: state.state == "failed", default=None)
 
     def _parked_count(self) -> int:
         return sum(map(len, self._parked.values()))
@@ -308,11 +307,3 @@ def _is_late(asked: LeaseAsked, now: float) -> bool:
 
 def _shutting_down() -> Failure:
     return Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
-
-
-def _still_loading(model: str) -> Failure:
-    return Failure(
-        FailureCode.MODEL_LOADING,
-        f"model '{model}' is still loading",
-        retry_after_s=RETRY_AFTER_S,
-    )

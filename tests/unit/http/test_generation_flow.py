@@ -253,6 +253,15 @@ def test_a_deadline_during_a_cold_load_says_that_the_model_still_loads() -> None
     assert "50%" in last.message
 
 
+def test_a_deadline_during_a_cold_load_says_when_to_come_back() -> None:
+    flow = GenerationFlow("tiny", 0.0)
+    flow.begin()
+    flow.loading(ModelState("tiny", "starting", progress=0.25, eta_s=29.5))
+    (told,) = [each.event for each in flow.lost("deadline", "", 9.0) if isinstance(each, Emit)]
+    assert isinstance(told, Failure)
+    assert (told.code, told.retry_after_s) == ("model_loading", 30.0)
+
+
 def test_a_lease_that_comes_after_the_client_left_is_given_back() -> None:
     driver = play(GenerationFlow("tiny", 0.0), ["cancel", "leased"])
     assert [settled.outcome for settled in driver.settled] == ["cancelled"]

@@ -131,6 +131,18 @@ def test_a_waiter_is_told_that_the_model_still_loads_before_its_time_is_up(scene
     assert patient.answers == []
 
 
+def test_a_waiter_whose_time_is_up_comes_back_when_the_load_should_be_done(scene: Scene) -> None:
+    late = scene.park(deadline=110.0)
+    failed = neuron_state("n0", model_state("m", "failed", error="no room", neuron="n0"))
+    loading = neuron_state("n1", model_state("m", "starting", eta_s=61.5, progress=0.5))
+    scene.board.write((failed, loading))
+    scene.clock.advance(10.0 - LATE_S)
+    scene.router.notify(Tick())
+
+    assert late.failure().retry_after_s == 62.0
+    assert "about 62 s to go" in late.failure().message
+
+
 def test_while_somebody_waits_the_loader_is_reminded(scene: Scene) -> None:
     scene.park()
     scene.router.notify(Tick())
