@@ -225,6 +225,13 @@ class RenewAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivationPending:
+    """The default models that wait for their turn to be loaded."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CyclesCounted:
     """How many loads have begun since the fork server was last renewed."""
 

@@ -325,4 +325,5 @@ class NeuronTree(DaemonTree):
 
     def _activation(self, name: str) -> ActorRef:
         models = self.registry.find("models")
-        return Activation.start(self._config.default_models, models, name=name)
+        reporter = self.registry.find("reporter")
+        return Activation.start(self._config.default_models, models, reporter, name=name)

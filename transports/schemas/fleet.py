@@ -93,7 +93,8 @@ class NeuronState(Body, frozen=True):
     ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
     budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
     ``age_s`` is how long ago the neuron said all this, as whoever passes it on has counted;
-    ``harnesses`` are what it can run models with, None where it does not say.
+    ``harnesses`` are what it can run models with, None where it does not say; ``pending`` the
+    models that it will load by itself when their turn has come.
     ``boot`` is 0 of one that has never said anything, and then that is how long it was awaited.
     """
 
@@ -111,6 +112,7 @@ class NeuronState(Body, frozen=True):
     warm_mb: int = 0
     warm_used_mb: int = 0
     harnesses: tuple[str, ...] | None = None
+    pending: tuple[str, ...] = ()
 
 
 class ModelCard(Body, frozen=True):
