@@ -201,6 +201,8 @@ class Router(SupervisedActor):
             else:
                 del self._parked[model]
                 self._loader.notify(LoadUnwanted(model, self.ref))
+        parked = {model: len(waiting) for model, waiting in self._parked.items()}
+        self._metrics.load.see(parked, self._leases.by_replica())
 
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
