@@ -192,7 +192,11 @@ class NeuronTree(DaemonTree):
     def _fork_server(self, name: str) -> ActorRef:
         make_spec = partial(fork_server_spec, self._backend, self._settings.preload)
         return ForkServer.start(
-            make_spec, self._ground.source.launcher, self.registry.find("reporter"), name=name
+            make_spec,
+            self._ground.source.launcher,
+            self.registry.find("reporter"),
+            self._find,
+            name=name,
         )
 
     def _models(self, name: str) -> ActorRef:

@@ -277,7 +277,7 @@ class ModelUnloaded(Body, frozen=True):
 
 
 class RenewStandby(Body, frozen=True):
-    """Gateway to neuron: replace the processes that stand by, when nothing is loading."""
+    """Gateway to neuron: replace the processes that only wait, when nothing is loading."""
 
 
 class StandbyRenewed(Body, frozen=True):
