@@ -12,6 +12,9 @@ from transports.schemas.link import Failure
 RETRY_AFTER_S: Final = 5.0
 """Where nobody knows how long a load will take."""
 
+RETRY_RECOVERING_AFTER_S: Final = 2.0
+"""Its processes are being started again: that is done in a moment or not at all."""
+
 _LONGEST_S: Final = 3600.0
 
 
@@ -21,7 +24,9 @@ def still_loading(model: str, state: ModelState | None) -> Failure:
     A load that takes longer than expected says nothing of its end any more.
     """
     text, wait_s = f"model '{model}' is still loading", RETRY_AFTER_S
-    if state is not None:
+    if state is not None and state.state == "recovering":
+        text, wait_s = f"model '{model}' is recovering", RETRY_RECOVERING_AFTER_S
+    elif state is not None:
         text += f" ({state.progress:.0%})"
         if 0.0 < state.eta_s <= _LONGEST_S:
             wait_s = float(math.ceil(state.eta_s))

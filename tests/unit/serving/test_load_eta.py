@@ -22,6 +22,12 @@ def test_of_a_load_that_has_not_begun_nobody_knows() -> None:
     assert failure.message == "model 'm' is still loading"
 
 
+def test_a_model_that_recovers_is_there_again_soon() -> None:
+    """P07."""
+    failure = still_loading("m", ModelState("m", "recovering", progress=0.5, eta_s=90.0))
+    assert (failure.message, failure.retry_after_s) == ("model 'm' is recovering", 2.0)
+
+
 @pytest.mark.parametrize("eta_s", [0.0, -3.0, 1e9, float("inf"), float("nan")])
 def test_an_estimate_that_makes_no_sense_is_none(eta_s: float) -> None:
     failure = still_loading("m", ModelState("m", "starting", progress=0.99, eta_s=eta_s))
