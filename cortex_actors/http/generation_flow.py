@@ -252,7 +252,7 @@ class GenerationFlow:
             known = self._refusal.retry_after_s if self._refusal else None
             longest = max(failure.retry_after_s or 0.0, known or 0.0) or None
             self._refusal = msgspec.structs.replace(failure, retry_after_s=longest)
-        settled = self._settle(failure.code, now, last=False)
+        settled = self._settle(failure.code, now, last=False, retry_after_s=failure.retry_after_s)
         self._phase = Phase.LEASING
         self._asked = now
         self.watch.lease_asked(now)
@@ -280,10 +280,18 @@ class GenerationFlow:
 
     def _end(self, outcome: str, now: float, end: Answer | Failure | None = None) -> Effects:
         self._phase = Phase.ENDED
-        return self._settle("cancelled" if self._cancelled else outcome, now, end)
+        wait_s = end.retry_after_s if isinstance(end, Failure) else None
+        outcome = "cancelled" if self._cancelled else outcome
+        return self._settle(outcome, now, end, retry_after_s=wait_s)
 
     def _settle(
-        self, outcome: str, now: float, end: Answer | Failure | None = None, *, last: bool = True
+        self,
+        outcome: str,
+        now: float,
+        end: Answer | Failure | None = None,
+        *,
+        last: bool = True,
+        retry_after_s: float | None = None,
     ) -> Effects:
         lease, self._lease = self._lease, None
         if lease is None:
@@ -307,6 +315,7 @@ class GenerationFlow:
             cancel_s=now - self._left_at if self._left_at is not None else 0.0,
             last=last,
             gaps=self._progress.take_gaps(),
+            retry_after_s=retry_after_s or 0.0,
         )
         return (Settle(settled),)
 

@@ -15,6 +15,7 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.full_replicas import FullReplicas
 from cortex_actors.serving.lease_table import Grant, LeaseTable, holder_of
 from cortex_actors.serving.load_eta import RETRY_AFTER_S, still_loading
 from cortex_actors.serving.messages import (
@@ -33,13 +34,13 @@ from cortex_actors.serving.messages import (
     Tick,
     WaiterGone,
 )
-from cortex_actors.serving.replica_choice import ReplicaChoice
+from cortex_actors.serving.replica_choice import Chosen, ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.request_trail import LEASED, WAITS, RequestTrail
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
-from transports.schemas.fleet import Lease, ModelState, NeuronState
+from transports.schemas.fleet import Lease, LeaseRequest, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 MAX_PARKED = 512
@@ -80,6 +81,7 @@ class Router(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._leases = LeaseTable()
         self._replicas = ReplicaChoice(self._leases.tokens)
+        self._full = FullReplicas()
         self._fleet = fleet
         self._server_keys = dict(server_keys)
         self._trail = RequestTrail()
@@ -150,6 +152,9 @@ class Router(SupervisedActor):
             self._note(grant.request_id, grant.model, message.settled.outcome, grant.neuron)
             self._trail.settled(grant.request_id, message.settled)
             self._tell_use(grant, 0)
+            if message.settled.outcome == FailureCode.OVERLOADED:
+                endpoint = self._replicas.endpoint(grant.model, grant.neuron)
+                self._full.refused(endpoint, message.settled.retry_after_s, self._clock.now())
 
     @handles(HolderGone)
     def _holder_gone(self, message: HolderGone) -> None:
@@ -234,7 +239,7 @@ class Router(SupervisedActor):
         # What has failed it may be the only one there is, and well again.
         avoid = wanted.avoid if self._clock.now() - asked.since < AVOID_S else ()
         self._replicas.see(self._fleet())
-        chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
+        chosen = self._choose(model, wanted, avoid)
         if chosen is None:
             return False
         replica, holder = chosen.replica, holder_of(asked.request.link)
@@ -245,6 +250,16 @@ class Router(SupervisedActor):
         self._note(wanted.request_id, model, LEASED, replica.neuron, chosen.why)
         self._tell_use(grant, 1)
         return True
+
+    def _choose(self, model: str, wanted: LeaseRequest, avoid: tuple[str, ...]) -> Chosen | None:
+        full = self._full.endpoints(self._clock.now())
+        if not full:
+            return self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
+        chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, (*avoid, *full))
+        if chosen is not None or not wanted.wait:
+            return chosen
+        # All are full, as far as is known: an engine says better than we do for how long.
+        return self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
 
     def _tell_use(self, grant: Grant, boundary: int) -> None:
         """A replica's leases have changed; the loader hears of the first and the last."""

@@ -191,8 +191,9 @@ class LeaseSettled(Body, frozen=True):
 
     Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
     to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
-    leaving until the engine had let go of the request, 0 if it stayed. A request that goes on
-    elsewhere has several leases: figures of the whole request are those of the ``last``, but for
+    leaving until the engine had let go of the request, 0 if it stayed; ``retry_after_s`` for how
+    long an engine that was full wants to be left alone. A request that goes on elsewhere has
+    several leases: figures of the whole request are those of the ``last``, but for
     ``completion_tokens`` and ``gaps``.
     """
 
@@ -211,6 +212,7 @@ class LeaseSettled(Body, frozen=True):
     cancel_s: float = 0.0
     last: bool = True
     gaps: TextGaps | None = None
+    retry_after_s: float = 0.0
 
 
 class HttpResponses(Body, frozen=True):

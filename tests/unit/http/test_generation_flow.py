@@ -207,9 +207,19 @@ def test_a_replica_that_is_full_is_passed_over_and_others_are_not_waited_for() -
     full = Failure("overloaded", "full", retry_after_s=9.0)
     effects = flow.failed(full, 1.0)
     assert effects[-1] == AskLease(avoid=("tcp://x",), wait=False)
+    (settled,) = [each.settled for each in effects if isinstance(each, Settle)]
+    assert (settled.outcome, settled.last, settled.retry_after_s) == ("overloaded", False, 9.0)
 
     driver.take(flow.failed(Failure("model_unavailable", "no other"), 2.0))
     assert driver.emitted[-1] == full
+
+
+def test_the_daemon_hears_how_long_a_full_engine_wants_to_be_left_alone() -> None:
+    flow = GenerationFlow("tiny", 0.0, may_retry=lambda: False)
+    driver = Driver(flow)
+    driver.move("leased")
+    driver.take(flow.failed(Failure("overloaded", "full", retry_after_s=9.0), 1.0))
+    assert [(each.outcome, each.retry_after_s) for each in driver.settled] == [("overloaded", 9.0)]
 
 
 def test_a_stream_goes_on_elsewhere_after_the_tokens_that_the_client_has() -> None:
