@@ -92,7 +92,8 @@ class PlacementSettings:
 class Placement(SupervisedActor):
     """Single-flight loads on the neuron that the policy names.
 
-    ``board`` and ``notes`` are written here alone; the pins in ``notes`` outlive a restart.
+    ``board`` and ``notes`` are written here alone; the pins in ``notes``, at first the catalogue's,
+    outlive a restart of the actor.
     ``find`` looks an actor up by its registered name: connections and the router are started later
     and may be restarted at any time.
     """
@@ -110,7 +111,7 @@ class Placement(SupervisedActor):
     ) -> None:
         super().__init__()
         settings = settings or PlacementSettings()
-        self._notes = notes or StateBoard(PlacementNotes())
+        self._notes = notes or StateBoard(PlacementNotes(catalogue.pinned()))
         self._catalogue = catalogue
         self._machine = PlacementMachine(catalogue, settings.strategy, settings.defrag_after_cycles)
         self._machine.pins |= self._notes.read().pins
@@ -247,7 +248,11 @@ class Placement(SupervisedActor):
 
     @handles(CatalogueChanged)
     def _catalogue_changed(self, message: CatalogueChanged) -> None:
+        before, after = self._catalogue.pinned(), message.catalogue.pinned()
         self._catalogue = message.catalogue
+        # What operators have said of a pin holds until the file says something else.
+        self._machine.pins |= after - before
+        self._machine.pins -= before - after
         self._machine.pins &= set(message.catalogue.ids())
         self._carry_out(self._machine.reload(message.catalogue, self._clock.now()))
 

@@ -56,7 +56,7 @@ class GatewayTree(DaemonTree):
         self._clock = MonotonicClock()
         FleetMetrics(self.neuron_states, self.metrics_prefix).register(self._metrics)
         self._placement_metrics = PlacementMetrics(self._metrics)
-        self._notes = StateBoard(PlacementNotes())
+        self._notes = StateBoard(PlacementNotes(config.catalogue.pinned()))
         first = CatalogueInForce(config.catalogue)
         self._catalogue = StateBoard(first.followed_by(config.catalogue, self._written_at()))
 

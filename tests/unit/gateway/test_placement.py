@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.fleet_cards import PlacementNotes
 from cortex_actors.gateway.messages import (
+    CatalogueChanged,
     LoadEnded,
     LoadOn,
     NeuronLost,
@@ -358,6 +359,34 @@ def test_a_pin_is_noted_and_outlives_the_actor(start: Start, scene: Scene) -> No
     second.notify(Pin("m", False, request))
     settle(second)
     assert notes.read().pins == frozenset()
+
+
+def test_a_pin_of_the_catalogue_is_there_from_the_start_and_goes_when_the_catalogue_changes(
+    start: Start, scene: Scene
+) -> None:
+    def catalogue(*pinned: str) -> Catalogue:
+        entries = (
+            CatalogueEntry(id=each, source="file:///x", pinned=each in pinned) for each in "abc"
+        )
+        return Catalogue(models=tuple(entries))
+
+    first = catalogue("a", "b")
+    notes = StateBoard(PlacementNotes(first.pinned()))
+    board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+    ref = start(Placement, first, board, scene.publisher.ref, scene._find, notes=notes)
+
+    def after(*messages: object) -> set[str]:
+        for message in messages:
+            ref.notify(message)
+        settle(ref)
+        return set(notes.read().pins)
+
+    assert after() == {"a", "b"}
+    pins = (Pin("a", False, FakeRequest(PinModel("a"))), Pin("c", True, FakeRequest(PinModel("c"))))
+    assert after(*pins) == {"b", "c"}
+    assert after(CatalogueChanged(catalogue("a", "b"))) == {"b", "c"}
+    assert after(CatalogueChanged(catalogue("a"))) == {"c"}
+    assert after(CatalogueChanged(catalogue("a", "b"))) == {"b", "c"}
 
 
 def test_only_models_of_the_catalogue_are_pinned_or_planned(scene: Scene) -> None:
