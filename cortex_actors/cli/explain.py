@@ -12,13 +12,14 @@ from rich.table import Table
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.tables import make_table
 
-PHASES: Final = (
-    ("lease", "lease_s", "until a ready replica took it"),
-    ("load", "load_s", "until a replica of its model was ready"),
-    ("queue", "queue_s", "in the engine, until its first step"),
-    ("prefill", "prefill_s", "until its first token was drawn"),
-    ("decode", "decode_s", "from there to its last"),
-)
+PHASES: Final = {
+    "lease": "until a ready replica took it",
+    "load": "until a replica of its model was ready",
+    "queue": "in the engine, until its first step",
+    "prefill": "until its first token was drawn",
+    "decode": "from there to its last",
+    "write": "everything else: links, encoding, the client",
+}
 
 
 def add_command(commands: Any, client: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def _explain(args: argparse.Namespace) -> int:
     console.print(_steps(found["steps"]))
     if found["settled"] is not None:
         console.print("")
-        console.print(_phases(found["settled"], found["load_s"]))
+        console.print(_phases(found["settled"], found["phases"]))
     return 0
 
 
@@ -50,15 +51,10 @@ def _steps(steps: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _phases(settled: dict[str, Any], load_s: float) -> Table:
+def _phases(settled: dict[str, Any], phases: dict[str, float]) -> Table:
     table = make_table("PHASE", "SECONDS", "WHAT IT IS")
-    # The router times the load and the front end the lease: neither may come out below zero.
-    load_s = min(load_s, settled["lease_s"])
-    settled = {**settled, "load_s": load_s, "lease_s": settled["lease_s"] - load_s}
-    for name, key, meaning in PHASES:
-        table.add_row(name, f"{settled[key]:.3f}", meaning)
-    rest = settled["duration_s"] - sum(settled[key] for _, key, _ in PHASES)
-    table.add_row("write", f"{max(rest, 0.0):.3f}", "everything else: links, encoding, the client")
+    for name, seconds in phases.items():
+        table.add_row(name, f"{seconds:.3f}", PHASES.get(name, ""))
     table.add_row("total", f"{settled['duration_s']:.3f}", f"outcome: {settled['outcome']}")
     table.add_row("first token", f"{settled['first_token_s']:.3f}", "from the request's arrival")
     read = f"{settled['prompt_tokens']} in ({settled['cached_tokens']} cached)"

@@ -69,6 +69,8 @@ def replica_table(neurons: Iterable[Json]) -> Table:
                 _text(model, "waiting"),
                 _text(model, "restarts"),
             )
+        for model in neuron.get("pending", ()):
+            table.add_row(model, _text(neuron, "name"), "waits for its turn")
     return table
 
 
@@ -96,7 +98,8 @@ def describe_status(model: Json) -> str:
     if model.get("error"):
         return f"{status}: {model['error']}"
     if not 0 < progress < 1:
-        return status
+        waits = ", ".join(model.get("pending_on", ())) if status == "unloaded" else ""
+        return f"{status}, waits for its turn on {waits}" if waits else status
     eta = f", {model['eta_s']:.0f} s to go" if model.get("eta_s") else ""
     return f"{status} {progress:.0%}{eta}"
 

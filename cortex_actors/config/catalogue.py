@@ -57,8 +57,9 @@ class Limit(Section):
 class CatalogueEntry(Section):
     """One model: what to load, what it takes, what becomes of it, and what clients are told.
 
-    ``pinned_on`` names the only neurons that may hold it (none: any may). A model never makes room
-    for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
+    A ``pinned`` one is never unloaded to make room or for idleness, until an operator takes the pin
+    away. ``pinned_on`` names the only neurons that may hold it (none: any may). A model never makes
+    room for one of a lower ``residency_priority``. It is unloaded after ``keep_loaded_s`` without a
     request (None: never); ``keep_load`` finishes a load that nobody waits for any more. ``kv_mb``
     is for its keys and values, per device (None: as the neuron's configuration says).
     ``capabilities`` are what it is said to do until a neuron that has loaded it says so itself; a
@@ -75,6 +76,7 @@ class CatalogueEntry(Section):
     min_device_vram_mb: Annotated[int, Field(ge=0)] = 0
     kv_mb: Count | None = None
     min_compute_capability: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
+    pinned: bool = False
     pinned_on: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     residency_priority: Annotated[int, Field(ge=0)] = 100
     keep_loaded_s: Seconds | None = None
@@ -128,6 +130,10 @@ class Catalogue(Section):
                 seen.add(name)
                 pending += reversed(self.aliases[name])
         return tuple(found)
+
+    def pinned(self) -> frozenset[str]:
+        """Return the ids of the models that are pinned from the start."""
+        return frozenset(entry.id for entry in self.models if entry.pinned)
 
     def ids(self) -> tuple[str, ...]:
         """Return all model ids, in the file's order."""

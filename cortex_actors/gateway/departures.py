@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import final
 
 from cortex_actors.gateway.fleet_table import FleetTable
-from cortex_actors.gateway.placement_effects import Effects, StartUnload, Unloaded, Waiter
+from cortex_actors.gateway.placement_effects import (
+    Effects,
+    StartUnload,
+    Unloaded,
+    UnloadReason,
+    Waiter,
+)
 from cortex_actors.gateway.refusals import unknown
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
@@ -30,14 +36,14 @@ class Departures:
         self._neurons: dict[tuple[str, int], str] = {}
         self._wishes: dict[str, _Wish] = {}
 
-    def start(self, model: str, neuron: str, *, keep_warm: bool = False) -> Effects:
+    def start(self, model: str, neuron: str, why: UnloadReason) -> Effects:
         """Have one replica leave; nothing if it does already or its neuron is down."""
         connection = self._fleet.connection(neuron)
         if connection is None or (model, connection) in self._neurons:
             return []
         self._neurons[model, connection] = neuron
         self._fleet.leaves(neuron, model)
-        return [StartUnload(neuron, connection, model, keep_warm)]
+        return [StartUnload(neuron, connection, model, why)]
 
     def everywhere(self, model: str, waiter: Waiter) -> Effects:
         """Have every replica leave and tell ``waiter``."""
@@ -46,7 +52,8 @@ class Departures:
             wish.waiters.append(waiter)
             return []
         holders = self._fleet.holders(model)
-        effects = [each for neuron in holders for each in self.start(model, neuron)]
+        why = UnloadReason.OPERATOR
+        effects = [each for neuron in holders for each in self.start(model, neuron, why)]
         leaving = {connection for of, connection in self._neurons if of == model}
         if not leaving:
             return [Unloaded(waiter, model, unknown(model, "is not loaded on any neuron"))]

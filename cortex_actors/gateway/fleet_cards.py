@@ -11,6 +11,7 @@ import msgspec
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.placement_policy import Wanted, obstacle
 from cortex_actors.gateway.room import Room
+from cortex_actors.serving.abilities import Records, records_of
 from cortex_actors.serving.model_cards import card
 from transports.schemas.fleet import ModelCard, NeuronState
 
@@ -41,31 +42,29 @@ def fleet_cards(
     the model is pinned elsewhere.
     """
     known = sorted(neurons, key=lambda neuron: neuron.name)
-    return tuple(_card(entry, created, known, notes) for entry in catalogue.models)
+    records = records_of(known)
+    return tuple(_card(entry, created, known, records, notes) for entry in catalogue.models)
 
 
 def _card(
     entry: CatalogueEntry,
     created: Mapping[str, int],
     neurons: list[NeuronState],
+    records: Records,
     notes: PlacementNotes,
 ) -> ModelCard:
-    need = Wanted.of(entry, _measured_mb(entry.id, neurons))
+    measured_mb = max((each.memory_mb for each in records.get(entry.id, ())), default=0)
+    need = Wanted.of(entry, measured_mb)
     rooms = [
         Room(each.name, True, each.devices, known=each.boot != 0, harnesses=each.harnesses)
         for each in neurons
     ]
     why = {room.neuron: obstacle(need, room) for room in rooms}
     return msgspec.structs.replace(
-        card(entry, neurons),
+        card(entry, records),
         created=created.get(entry.id, 0),
         pinned=entry.id in notes.pins,
         feasible_on=tuple(room.neuron for room in rooms if room.known and not why[room.neuron]),
         infeasible={name: reason for name, reason in why.items() if reason},
         error=notes.given_up.get(entry.id, ""),
     )
-
-
-def _measured_mb(model: str, neurons: Iterable[NeuronState]) -> int:
-    records = (record for neuron in neurons for record in neuron.records)
-    return max((record.memory_mb for record in records if record.model == model), default=0)

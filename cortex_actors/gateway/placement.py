@@ -7,6 +7,7 @@ It also keeps the fleet's one snapshot, since every decision it makes is made on
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -42,7 +43,7 @@ from cortex_actors.gateway.placement_effects import (
     Unloaded,
     Waiter,
 )
-from cortex_actors.gateway.placement_machine import PlacementMachine
+from cortex_actors.gateway.placement_machine import Phase, PlacementMachine
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.gateway.refusals import RETRY_AFTER_S, unknown
 from cortex_actors.gateway.victims import Strategy
@@ -91,7 +92,8 @@ class PlacementSettings:
 class Placement(SupervisedActor):
     """Single-flight loads on the neuron that the policy names.
 
-    ``board`` and ``notes`` are written here alone; the pins in ``notes`` outlive a restart.
+    ``board`` and ``notes`` are written here alone; the pins in ``notes``, at first the catalogue's,
+    outlive a restart of the actor.
     ``find`` looks an actor up by its registered name: connections and the router are started later
     and may be restarted at any time.
     """
@@ -109,7 +111,7 @@ class Placement(SupervisedActor):
     ) -> None:
         super().__init__()
         settings = settings or PlacementSettings()
-        self._notes = notes or StateBoard(PlacementNotes())
+        self._notes = notes or StateBoard(PlacementNotes(catalogue.pinned()))
         self._catalogue = catalogue
         self._machine = PlacementMachine(catalogue, settings.strategy, settings.defrag_after_cycles)
         self._machine.pins |= self._notes.read().pins
@@ -246,7 +248,11 @@ class Placement(SupervisedActor):
 
     @handles(CatalogueChanged)
     def _catalogue_changed(self, message: CatalogueChanged) -> None:
+        before, after = self._catalogue.pinned(), message.catalogue.pinned()
         self._catalogue = message.catalogue
+        # What operators have said of a pin holds until the file says something else.
+        self._machine.pins |= after - before
+        self._machine.pins -= before - after
         self._machine.pins &= set(message.catalogue.ids())
         self._carry_out(self._machine.reload(message.catalogue, self._clock.now()))
 
@@ -274,10 +280,10 @@ class Placement(SupervisedActor):
             case CancelLoad(neuron, connection, model):
                 _log.info("cancel load model=%s neuron=%s", model, neuron)
                 self._tell(neuron, connection, CancelLoadOn(model))
-            case StartUnload(neuron, connection, model, keep_warm):
-                _log.info("unload model=%s neuron=%s", model, neuron)
-                self._metrics.unloads(model, neuron)
-                self._tell(neuron, connection, UnloadOn(model, keep_warm))
+            case StartUnload(neuron, connection, model, why):
+                _log.info("unload model=%s neuron=%s why=%s", model, neuron, why.value)
+                self._metrics.unloads(model, neuron, why.value)
+                self._tell(neuron, connection, UnloadOn(model, why.keep_warm))
             case RenewWorkers(neuron, connection):
                 _log.info("renew neuron=%s", neuron)
                 self._tell(neuron, connection, RenewOn())
@@ -306,6 +312,8 @@ class Placement(SupervisedActor):
                 heard=self._machine.fleet.heard,
             )
         )
+        counts = Counter(phase for phase, _ in self._machine.jobs().values())
+        self._metrics.jobs({phase.value: counts[phase] for phase in Phase})
         self._publisher.notify(Tick())
         router = self._find("router")
         if router is not None:

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from enum import Enum
 
 from transports.schemas.fleet import ModelSpec
 from transports.schemas.link import Failure
 
 Waiter = Hashable
 """Whoever waits, in the caller's own terms."""
+
+
+class UnloadReason(Enum):
+    """Why a model must leave its neuron."""
+
+    ROOM = "room"
+    IDLE = "idle"
+    OPERATOR = "operator"
+    OVERDUE = "overdue"
+    """Its load has taken too long."""
+
+    @property
+    def keep_warm(self) -> bool:
+        """Whether it may sleep instead: nobody wants it gone for good."""
+        return self in {UnloadReason.ROOM, UnloadReason.IDLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +48,12 @@ class CancelLoad:
 
 @dataclass(frozen=True, slots=True)
 class StartUnload:
-    """Have the neuron drain and unload this; ``unload_ended`` follows.
-
-    ``keep_warm`` unless somebody wants it gone for good.
-    """
+    """Have the neuron drain and unload this; ``unload_ended`` follows."""
 
     neuron: str
     connection: int
     model: str
-    keep_warm: bool = False
+    why: UnloadReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from cortex_actors.gateway.placement_effects import (
     Effects,
     Loaded,
     StartLoad,
+    UnloadReason,
     Waiter,
 )
 from cortex_actors.gateway.placement_policy import (
@@ -272,7 +273,7 @@ class PlacementMachine:
         return [
             each
             for victim in sorted(job.victims)
-            for each in self._start_unload(victim, chosen.neuron, keep_warm=True)
+            for each in self._start_unload(victim, chosen.neuron, UnloadReason.ROOM)
         ]
 
     def _stuck(self, job: _Job, untried: list[Assessment], now: float) -> Effects:
@@ -313,7 +314,7 @@ class PlacementMachine:
             job.phase = Phase.QUEUED
             return effects
         if failure.code == FailureCode.DEADLINE_EXCEEDED:
-            effects += self._start_unload(job.entry.id, job.neuron)
+            effects += self._start_unload(job.entry.id, job.neuron, UnloadReason.OVERDUE)
         if failure.code in _ELSEWHERE and len(job.tried) + 1 < MOST_TRIES:
             self._requeue(job, failure)
             return effects
@@ -336,9 +337,9 @@ class PlacementMachine:
         self.fleet.release(job.neuron, job.entry.id)
         del self._jobs[job.entry.id]
 
-    def _start_unload(self, model: str, neuron: str, *, keep_warm: bool = False) -> Effects:
+    def _start_unload(self, model: str, neuron: str, why: UnloadReason) -> Effects:
         self._upkeep.unloaded(model, neuron)
-        return self._departures.start(model, neuron, keep_warm=keep_warm)
+        return self._departures.start(model, neuron, why)
 
     def _unload_ended(
         self, model: str, connection: int, failure: Failure | None, now: float

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LOAD_BUCKETS_S = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1800)
 
@@ -23,8 +24,14 @@ class PlacementMetrics:
         )
         self._unloads = Counter(
             "cortex_model_unloads",
-            "Unloads by the gateway: to make room, for idleness, for an operator.",
-            ("gen_ai_request_model", "neuron"),
+            "Unloads by the gateway, by why.",
+            ("gen_ai_request_model", "neuron", "reason"),
+            registry=registry,
+        )
+        self._jobs = Gauge(
+            "cortex_placement_jobs",
+            "Models on their way, by how far they are.",
+            ("phase",),
             registry=registry,
         )
 
@@ -32,6 +39,11 @@ class PlacementMetrics:
         """A load has ended."""
         self._loads.labels(model, outcome).observe(seconds)
 
-    def unloads(self, model: str, neuron: str) -> None:
+    def unloads(self, model: str, neuron: str, reason: str) -> None:
         """A model is told to leave."""
-        self._unloads.labels(model, neuron).inc()
+        self._unloads.labels(model, neuron, reason).inc()
+
+    def jobs(self, counts: Mapping[str, int]) -> None:
+        """So many jobs are in each phase now; ``counts`` has all phases."""
+        for phase, count in counts.items():
+            self._jobs.labels(phase).set(count)

@@ -9,7 +9,7 @@ from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.gateway.departures import Departures
 from cortex_actors.gateway.fleet_table import FleetTable
 from cortex_actors.gateway.load_failures import EARLY_S, LoadFailures
-from cortex_actors.gateway.placement_effects import Effects, RenewWorkers
+from cortex_actors.gateway.placement_effects import Effects, RenewWorkers, UnloadReason
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
 
@@ -94,7 +94,7 @@ class ReplicaUpkeep:
             limit_s = entry.keep_loaded_s if entry and model not in pins else None
             if limit_s is not None and idle_s >= limit_s:
                 self.unloaded(model, neuron)
-                effects += self._departures.start(model, neuron, keep_warm=True)
+                effects += self._departures.start(model, neuron, UnloadReason.IDLE)
         return effects
 
     def _renew(self) -> Effects:

@@ -20,7 +20,7 @@ from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
-from cortex_actors.serving.abilities import abilities, mismatch
+from cortex_actors.serving.abilities import abilities, mismatch, records_of
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.operations import Commands, FleetCommands, Operations
@@ -56,7 +56,7 @@ class GatewayTree(DaemonTree):
         self._clock = MonotonicClock()
         FleetMetrics(self.neuron_states, self.metrics_prefix).register(self._metrics)
         self._placement_metrics = PlacementMetrics(self._metrics)
-        self._notes = StateBoard(PlacementNotes())
+        self._notes = StateBoard(PlacementNotes(config.catalogue.pinned()))
         first = CatalogueInForce(config.catalogue)
         self._catalogue = StateBoard(first.followed_by(config.catalogue, self._written_at()))
 
@@ -177,7 +177,7 @@ class GatewayTree(DaemonTree):
 
     def _unfit(self, model: str, task: str) -> Failure | None:
         entry = self._catalogue.read().catalogue.find(model)
-        known = abilities(entry, self._board.read()) if entry is not None else ()
+        known = abilities(entry, records_of(self._board.read())) if entry is not None else ()
         return mismatch(model, task, known)
 
     def _server_keys(self) -> dict[str, str]:

@@ -30,6 +30,7 @@ from cortex_actors.dialects.events import (
 from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.progress_watch import Deadlines, ProgressWatch
 from cortex_actors.http.text_progress import TextProgress
+from cortex_actors.serving.load_eta import still_loading
 from transports.failures import FailureCode
 from transports.schemas.fleet import Lease, LeaseSettled, ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
@@ -251,7 +252,7 @@ class GenerationFlow:
             known = self._refusal.retry_after_s if self._refusal else None
             longest = max(failure.retry_after_s or 0.0, known or 0.0) or None
             self._refusal = msgspec.structs.replace(failure, retry_after_s=longest)
-        settled = self._settle(failure.code, now, last=False)
+        settled = self._settle(failure.code, now, last=False, retry_after_s=failure.retry_after_s)
         self._phase = Phase.LEASING
         self._asked = now
         self.watch.lease_asked(now)
@@ -264,11 +265,7 @@ class GenerationFlow:
             to = "the model's engine" if self._phase is Phase.GENERATING else "the daemon"
             return Failure(FailureCode.LINK_LOST, f"the connection to {to} was lost", detail=facts)
         if self._phase is Phase.LEASING and self._loading is not None:
-            return Failure(
-                FailureCode.MODEL_LOADING,
-                f"model {self._model!r} is still loading ({self._loading.progress:.0%})",
-                param="model",
-            )
+            return still_loading(self._model, self._loading)
         return Failure(
             FailureCode.DEADLINE_EXCEEDED, "the request was not finished in time", detail=facts
         )
@@ -283,10 +280,18 @@ class GenerationFlow:
 
     def _end(self, outcome: str, now: float, end: Answer | Failure | None = None) -> Effects:
         self._phase = Phase.ENDED
-        return self._settle("cancelled" if self._cancelled else outcome, now, end)
+        wait_s = end.retry_after_s if isinstance(end, Failure) else None
+        outcome = "cancelled" if self._cancelled else outcome
+        return self._settle(outcome, now, end, retry_after_s=wait_s)
 
     def _settle(
-        self, outcome: str, now: float, end: Answer | Failure | None = None, *, last: bool = True
+        self,
+        outcome: str,
+        now: float,
+        end: Answer | Failure | None = None,
+        *,
+        last: bool = True,
+        retry_after_s: float | None = None,
     ) -> Effects:
         lease, self._lease = self._lease, None
         if lease is None:
@@ -310,6 +315,7 @@ class GenerationFlow:
             cancel_s=now - self._left_at if self._left_at is not None else 0.0,
             last=last,
             gaps=self._progress.take_gaps(),
+            retry_after_s=retry_after_s or 0.0,
         )
         return (Settle(settled),)
 

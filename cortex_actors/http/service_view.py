@@ -27,11 +27,15 @@ def models(state: ServiceState) -> list[dict[str, Any]]:
     the file's order. An alias shows the first model of its chain that is ready, else its first.
     """
     cards = {card.id: card for card in state.cards}
-    found = _replicas(state)
-    ids = dict.fromkeys((*cards, *(model.id for model in state.models), *sorted(found)))
-    warm = _warm_on(state)
+    found, warm, pending = _replicas(state), _warm_on(state), _pending_on(state)
+    strangers = sorted({*found, *pending})
+    ids = dict.fromkeys((*cards, *(model.id for model in state.models), *strangers))
     listed = {
-        id_: _model(cards.get(id_, ModelCard(id_)), found.get(id_, []), warm.get(id_, []))
+        id_: {
+            **_model(cards.get(id_, ModelCard(id_)), found.get(id_, [])),
+            **({"warm_on": warm[id_]} if id_ in warm else {}),
+            **({"pending_on": pending[id_]} if id_ in pending else {}),
+        }
         for id_ in ids
     }
     chains = {**{name: (target,) for name, target in state.aliases.items()}, **state.chains}
@@ -65,6 +69,7 @@ def neuron(state: NeuronState) -> dict[str, Any]:
             for device in state.devices
         ],
         "models": replicas(state.models),
+        "pending": list(state.pending),
         "harnesses": list(state.harnesses or ()),
         "warm": [
             {
@@ -109,6 +114,15 @@ def _warm_on(state: ServiceState) -> dict[str, list[str]]:
     return found
 
 
+def _pending_on(state: ServiceState) -> dict[str, list[str]]:
+    """The neurons that will load a model by themselves when its turn has come, by name."""
+    found: dict[str, list[str]] = {}
+    for neuron in sorted(state.neurons, key=lambda neuron: neuron.name):
+        for model in neuron.pending if neuron.state != "down" else ():
+            found.setdefault(model, []).append(neuron.name)
+    return found
+
+
 def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict[str, Any] | None:
     targets = [listed[target] for target in chain if target in listed]
     if not targets:
@@ -117,7 +131,7 @@ def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict
     return {**shown, "id": name, "alias_of": shown["id"], "chain": list(chain)}
 
 
-def _model(card: ModelCard, states: list[ModelState], warm_on: list[str]) -> dict[str, Any]:
+def _model(card: ModelCard, states: list[ModelState]) -> dict[str, Any]:
     best = min(states, key=_rank, default=ModelState(card.id, "unloaded"))
     given_up = card.error if best.state in {"unloaded", "failed"} else ""
     created = card.created or min((each.created for each in states if each.created), default=0)
@@ -141,7 +155,6 @@ def _model(card: ModelCard, states: list[ModelState], warm_on: list[str]) -> dic
         "eta_s": round(best.eta_s, 1),
         "error": given_up or best.error,
         "infeasible": card.infeasible,
-        "warm_on": warm_on,
         "quant": card.quant,
         "limit": limit,
         **{name: limit.get(kind) for name, kind in _FLAT_LIMITS.items()},

@@ -58,13 +58,19 @@ def fork_server_spec(backend: str, preload: bool, on_exit: OnExit) -> ForkServer
 class ForkServer(SupervisedActor):
     """Has the launcher start the process, again when it has ended, and anew when that is asked for.
 
-    Without it everything is started all the same, only more slowly.
+    Without it everything is started all the same, only more slowly. ``find`` looks the models up,
+    which are started later and have their own part in a renewal.
     """
 
     def __init__(
-        self, make_spec: MakeSpec, launcher: Launcher, reporter: ActorRef | None = None
+        self,
+        make_spec: MakeSpec,
+        launcher: Launcher,
+        reporter: ActorRef | None = None,
+        find: Callable[[str], ActorRef | None] = lambda _name: None,
     ) -> None:
         super().__init__()
+        self._find = find
         self._make_spec = make_spec
         self._launcher = launcher
         self._spec: ForkServerSpec | None = None
@@ -116,6 +122,7 @@ class ForkServer(SupervisedActor):
         if message.exit.pid in self._renewed:
             self._renewed.discard(message.exit.pid)
             self._start()
+            self._renew_models()
             return
         _log.warning("ended pid=%d: %s", message.exit.pid, message.exit.exit_reason)
         self.tell_later(RETRY_S, _Retry())
@@ -131,7 +138,14 @@ class ForkServer(SupervisedActor):
         if handle := self._launcher.fork_server:
             self._renewed.add(handle.pid)
             handle.kill(ExitKind.SHUTDOWN)
+        else:
+            self._renew_models()
         self._count(0)
+
+    def _renew_models(self) -> None:
+        models = self._find("models")
+        if models is not None:
+            models.notify(RenewAsked())
 
     def _count(self, cycles: int) -> None:
         self._cycles = cycles

@@ -183,6 +183,11 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Models to Model: start your processes anew, if nothing runs in them."""
+
+
+@dataclass(frozen=True, slots=True)
 class SleepOverdue:
     """By now the model should be asleep."""
 
@@ -221,7 +226,17 @@ class DevicesMeasured:
 
 @dataclass(frozen=True, slots=True)
 class RenewAsked:
-    """Replace the fork server as soon as no model is on its way."""
+    """Replace every process that only waits: the fork server, and those of idle models.
+
+    As soon as no model is on its way. The ForkServer passes it on to Models.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationPending:
+    """The default models that wait for their turn to be loaded."""
+
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from cortex_actors.neuron.messages import (
     ModelChanged,
     PreparationEnded,
     PreparationProgressed,
+    Renew,
     SleepOverdue,
     Unload,
     Wake,
@@ -97,6 +98,8 @@ class Model(SupervisedActor):
         self._engine_end = ""
         self._memory_mb = placement.spec.vram_mb
         self._capabilities: tuple[str, ...] = ()
+        self._model_dir = Path()
+        self._renewing = False
         # Wall clock: clients are shown it as OpenAI's "created".
         self._created = int(time.time())
 
@@ -225,8 +228,21 @@ class Model(SupervisedActor):
         if not drains:
             self._rest()
 
+    @handles(Renew)
+    def _renew(self, _: Renew) -> None:
+        load = self._engine_load
+        idle = self._life.phase is ModelPhase.READY and not load.running and not load.waiting
+        # A drain that is under way is the neuron's last.
+        if not idle or self._drain.under_way or not self._drains():
+            return
+        # From here on nothing is routed to it; what came at the last moment is drained.
+        self._renewing = True
+        self._life.group_gone()
+        self._announce()
+
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
+        self._renewing = False
         self._drains()
 
     @handles(Drained)
@@ -237,6 +253,8 @@ class Model(SupervisedActor):
             self._rest()
         elif self._stop_reason is not None:
             self.leave(self._stop_reason)
+        elif self._renewing:
+            self._start_anew()
 
     def _drains(self) -> bool:
         """Have the engine drain; returns whether a Drained is still to come."""
@@ -301,7 +319,17 @@ class Model(SupervisedActor):
         self._announce()
         self.leave(NORMAL)
 
+    def _start_anew(self) -> None:
+        self._renewing = False
+        self._life.engine_gone()
+        self._drain.forget()
+        _log.info("renewed model=%s", self._placement.spec.id)
+        self._tree = self._processes.start(self._model_dir, self.ref)
+        self.monitor(self._tree)
+        self._announce()
+
     def _start_processes(self, model_dir: Path) -> None:
+        self._model_dir = model_dir
         try:
             self._processes.check(model_dir)
         except (ModelFilesError, PlacementError) as error:

@@ -22,6 +22,8 @@ from cortex_actors.neuron.messages import (
     LoadCancelled,
     ModelChanged,
     ModelsChanged,
+    Renew,
+    RenewAsked,
     Unload,
     UnloadAsked,
     Wake,
@@ -163,6 +165,15 @@ class Models(SupervisedActor):
             resident.ref.notify(Unload(message.keep_warm and self._admit(resident)))
         elif resident.state.state == ModelPhase.FAILED:
             self._gone(message.model, "unloaded")
+
+    @handles(RenewAsked)
+    def _renew_asked(self, _: RenewAsked) -> None:
+        """Sleepers end; models that serve look themselves whether they are idle."""
+        for model, resident in self._residents.items():
+            if resident.state.state == ModelPhase.ASLEEP:
+                self._end_sleep(model)
+            elif resident.ref is not None:
+                resident.ref.notify(Renew())
 
     @handles(LoadUnwanted)
     def _load_unwanted(self, message: LoadUnwanted) -> None:

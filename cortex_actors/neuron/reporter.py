@@ -14,7 +14,12 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.memory_cap import capped, less_set_aside, less_used
-from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.messages import (
+    ActivationPending,
+    CyclesCounted,
+    DevicesMeasured,
+    ModelsChanged,
+)
 from cortex_actors.neuron.model_history import ModelHistory, Timeline
 from cortex_actors.neuron.model_lifecycle import holding
 from cortex_actors.neuron.record_file import RecordFile
@@ -114,6 +119,10 @@ class Reporter(SupervisedActor):
     @handles(CyclesCounted)
     def _cycles_counted(self, message: CyclesCounted) -> None:
         self._write(msgspec.structs.replace(self._board.read(), cycles=message.cycles))
+
+    @handles(ActivationPending)
+    def _activation_pending(self, message: ActivationPending) -> None:
+        self._write(msgspec.structs.replace(self._board.read(), pending=message.models))
 
     def _write_timeline(self) -> None:
         if self._timeline is not None:

@@ -32,7 +32,7 @@ from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesse
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
-from cortex_actors.serving.abilities import abilities, mismatch
+from cortex_actors.serving.abilities import abilities, mismatch, records_of
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.model_cards import cards
@@ -192,7 +192,11 @@ class NeuronTree(DaemonTree):
     def _fork_server(self, name: str) -> ActorRef:
         make_spec = partial(fork_server_spec, self._backend, self._settings.preload)
         return ForkServer.start(
-            make_spec, self._ground.source.launcher, self.registry.find("reporter"), name=name
+            make_spec,
+            self._ground.source.launcher,
+            self.registry.find("reporter"),
+            self._find,
+            name=name,
         )
 
     def _models(self, name: str) -> ActorRef:
@@ -260,7 +264,7 @@ class NeuronTree(DaemonTree):
 
     def _unfit(self, model: str, task: str) -> Failure | None:
         entry = self._config.catalogue.find(model)
-        known = abilities(entry, self.neuron_states()) if entry is not None else ()
+        known = abilities(entry, records_of(self.neuron_states())) if entry is not None else ()
         return mismatch(model, task, known)
 
     def neuron_states(self) -> tuple[NeuronState, ...]:
@@ -325,4 +329,5 @@ class NeuronTree(DaemonTree):
 
     def _activation(self, name: str) -> ActorRef:
         models = self.registry.find("models")
-        return Activation.start(self._config.default_models, models, name=name)
+        reporter = self.registry.find("reporter")
+        return Activation.start(self._config.default_models, models, reporter, name=name)

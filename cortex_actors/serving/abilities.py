@@ -6,13 +6,14 @@ anyway is refused before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from cortex_actors.config.catalogue import CatalogueEntry
 from neuron_runtime.model_kind import ModelKind
 from transports.failures import FailureCode
-from transports.schemas.fleet import NeuronState
+from transports.schemas.fleet import ModelRecord, NeuronState
 from transports.schemas.link import Failure
 
 GENERATE: Final = "generate"
@@ -23,16 +24,29 @@ _OF_TEXT: Final = frozenset({"completions", "chat", "tools", "reasoning"})
 _OF_OTHERS: Final = frozenset({_EMBEDDINGS, "image", "audio", "rerank"})
 
 
-def abilities(entry: CatalogueEntry, neurons: Iterable[NeuronState]) -> tuple[str, ...]:
+Records = Mapping[str, list[ModelRecord]]
+"""What all neurons have measured, by model."""
+
+
+def records_of(neurons: Iterable[NeuronState]) -> Records:
+    """Return every neuron's records."""
+    # PERF: once for all models; a fleet has many times more records than models.
+    found: defaultdict[str, list[ModelRecord]] = defaultdict(list)
+    for neuron in neurons:
+        for record in neuron.records:
+            found[record.model].append(record)
+    return found
+
+
+def abilities(entry: CatalogueEntry, records: Records) -> tuple[str, ...]:
     """Return what neurons that have the model, or had it, say; before any does, the catalogue.
 
     What was learned of another source does not count.
     """
     learned: dict[str, None] = {}
-    for neuron in neurons:
-        for record in neuron.records:
-            if record.model == entry.id and record.source == entry.source:
-                learned |= dict.fromkeys(record.capabilities)
+    for record in records.get(entry.id, ()):
+        if record.source == entry.source:
+            learned |= dict.fromkeys(record.capabilities)
     return tuple(learned) or entry.capabilities
 
 

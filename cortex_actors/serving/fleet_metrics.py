@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import final
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from transports.schemas.fleet import NeuronState
 
@@ -68,6 +68,11 @@ class FleetMetrics:
         running = self._gauge("model_running", "Requests that generate.", *labels)
         waiting = self._gauge("model_waiting", "Requests that wait in the engine.", *labels)
         memory = self._gauge("model_memory_bytes", "What a model takes, as measured.", *labels)
+        restarts = CounterMetricFamily(
+            f"{self._prefix}_model_restarts",
+            "Restarts of a model's processes since its load.",
+            labels=labels,
+        )
         for neuron in fleet:
             for model in neuron.models:
                 key = model.id, neuron.name
@@ -75,7 +80,8 @@ class FleetMetrics:
                 running.add_metric(key, model.running)
                 waiting.add_metric(key, model.waiting)
                 memory.add_metric(key, model.memory_mb * _MIB)
-        yield from (state, running, waiting, memory)
+                restarts.add_metric(key, model.restarts)
+        yield from (state, running, waiting, memory, restarts)
 
     def _warm_tier(self, fleet: tuple[NeuronState, ...]) -> Iterator[Metric]:
         budget = self._gauge("warm_budget_bytes", "Host memory for models that sleep.", "neuron")

@@ -7,6 +7,7 @@ and ends exactly once: settled by its holder, or released because the holder is 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import final
@@ -67,6 +68,10 @@ class LeaseTable:
     def tokens(self, model: str, neuron: str) -> int:
         """How many tokens the leases on ``model`` at ``neuron`` are expected to cost."""
         return self._tokens[model, neuron]
+
+    def by_replica(self) -> Mapping[tuple[str, str], int]:
+        """How many leases are in force, by model and neuron."""
+        return self._outstanding
 
     def __len__(self) -> int:
         return len(self._grants)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from cortex_actors.serving.abilities import abilities
+from cortex_actors.serving.abilities import Records, abilities, records_of
 from transports.schemas.fleet import ModelCard, NeuronState
 
 
 def cards(catalogue: Catalogue, neurons: Iterable[NeuronState]) -> tuple[ModelCard, ...]:
     """Return what is known of each model, in the catalogue's order."""
-    known = tuple(neurons)
-    return tuple(card(entry, known) for entry in catalogue.models)
+    records = records_of(neurons)
+    return tuple(card(entry, records) for entry in catalogue.models)
 
 
-def card(entry: CatalogueEntry, neurons: Iterable[NeuronState]) -> ModelCard:
+def card(entry: CatalogueEntry, records: Records) -> ModelCard:
     """Return what the catalogue says of one model, and what neurons have learned of it."""
     return ModelCard(
         id=entry.id,
@@ -23,5 +23,5 @@ def card(entry: CatalogueEntry, neurons: Iterable[NeuronState]) -> ModelCard:
         quant=entry.quant,
         cost={} if entry.cost is None else entry.cost.model_dump(exclude_none=True),
         limit={} if entry.limit is None else entry.limit.model_dump(exclude_none=True),
-        capabilities=abilities(entry, neurons),
+        capabilities=abilities(entry, records),
     )

@@ -103,6 +103,12 @@ class ReplicaChoice:
         if replicas is not None and state is not None:
             replicas.update(neuron, self._relative(state, neuron))
 
+    def endpoint(self, model: str, neuron: str) -> str:
+        """Return where this replica's engine listens now; empty if it cannot be routed to."""
+        replicas = self._models.get(model)
+        state = replicas.by_neuron.get(neuron) if replicas else None
+        return state.endpoint if state else ""
+
     def choose(
         self, model: str, tokens: int = 1, prefix: Sequence[int] = (), avoid: Collection[str] = ()
     ) -> Chosen | None:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cortex_actors.serving.gap_metrics import GapMetrics
 from cortex_actors.serving.lease_table import Grant
+from cortex_actors.serving.router_load import RouterLoad
 from transports.schemas.fleet import LeaseSettled
 
 _Metric = TypeVar("_Metric", Counter, Histogram)
@@ -23,7 +24,10 @@ _DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 18
 
 @final
 class RequestMetrics:
-    """Counters and histograms of settled leases. Safe to use from any thread."""
+    """Counters and histograms of settled leases. Safe to use from any thread.
+
+    ``load`` is for the router to tell what it has out.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("gen_ai_request_model", "neuron")
@@ -76,6 +80,8 @@ class RequestMetrics:
         )
         self._gaps = GapMetrics()
         registry.register(self._gaps)
+        self.load = RouterLoad()
+        registry.register(self.load)
         self._children: dict[tuple[Any, ...], Any] = {}
 
     def settled(self, grant: Grant, settled: LeaseSettled) -> None:

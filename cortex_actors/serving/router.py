@@ -15,7 +15,9 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.full_replicas import FullReplicas
 from cortex_actors.serving.lease_table import Grant, LeaseTable, holder_of
+from cortex_actors.serving.load_eta import RETRY_AFTER_S, still_loading
 from cortex_actors.serving.messages import (
     DrainStarted,
     EnsureLoaded,
@@ -32,17 +34,16 @@ from cortex_actors.serving.messages import (
     Tick,
     WaiterGone,
 )
-from cortex_actors.serving.replica_choice import ReplicaChoice
+from cortex_actors.serving.replica_choice import Chosen, ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.request_trail import LEASED, WAITS, RequestTrail
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
-from transports.schemas.fleet import Lease, ModelState, NeuronState
+from transports.schemas.fleet import Lease, LeaseRequest, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 MAX_PARKED = 512
-RETRY_AFTER_S = 5.0
 LOOK_INTERVAL_S = 1.0
 AVOID_S = 2.0
 LATE_S = LOOK_INTERVAL_S + 0.5
@@ -80,6 +81,7 @@ class Router(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._leases = LeaseTable()
         self._replicas = ReplicaChoice(self._leases.tokens)
+        self._full = FullReplicas()
         self._fleet = fleet
         self._server_keys = dict(server_keys)
         self._trail = RequestTrail()
@@ -150,6 +152,9 @@ class Router(SupervisedActor):
             self._note(grant.request_id, grant.model, message.settled.outcome, grant.neuron)
             self._trail.settled(grant.request_id, message.settled)
             self._tell_use(grant, 0)
+            if message.settled.outcome == FailureCode.OVERLOADED:
+                endpoint = self._replicas.endpoint(grant.model, grant.neuron)
+                self._full.refused(endpoint, message.settled.retry_after_s, self._clock.now())
 
     @handles(HolderGone)
     def _holder_gone(self, message: HolderGone) -> None:
@@ -194,13 +199,15 @@ class Router(SupervisedActor):
         for model, waiting in list(self._parked.items()):
             for asked in [asked for asked in waiting if _is_late(asked, now)]:
                 waiting.remove(asked)
-                asked.request.fail(_still_loading(model))
+                asked.request.fail(still_loading(model, self._progress(model)))
             if waiting:
                 # The loader may have been restarted since and have forgotten us.
                 self._loader.notify(EnsureLoaded(model, self.ref))
             else:
                 del self._parked[model]
                 self._loader.notify(LoadUnwanted(model, self.ref))
+        parked = {model: len(waiting) for model, waiting in self._parked.items()}
+        self._metrics.load.see(parked, self._leases.by_replica())
 
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
@@ -232,7 +239,7 @@ class Router(SupervisedActor):
         # What has failed it may be the only one there is, and well again.
         avoid = wanted.avoid if self._clock.now() - asked.since < AVOID_S else ()
         self._replicas.see(self._fleet())
-        chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
+        chosen = self._choose(model, wanted, avoid)
         if chosen is None:
             return False
         replica, holder = chosen.replica, holder_of(asked.request.link)
@@ -243,6 +250,16 @@ class Router(SupervisedActor):
         self._note(wanted.request_id, model, LEASED, replica.neuron, chosen.why)
         self._tell_use(grant, 1)
         return True
+
+    def _choose(self, model: str, wanted: LeaseRequest, avoid: tuple[str, ...]) -> Chosen | None:
+        full = self._full.endpoints(self._clock.now())
+        if not full:
+            return self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
+        chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, (*avoid, *full))
+        if chosen is not None or not wanted.wait:
+            return chosen
+        # All are full, as far as is known: an engine says better than we do for how long.
+        return self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
 
     def _tell_use(self, grant: Grant, boundary: int) -> None:
         """A replica's leases have changed; the loader hears of the first and the last."""
@@ -285,10 +302,9 @@ class Router(SupervisedActor):
                 asked.request.progress(progress)
 
     def _progress(self, model: str) -> ModelState | None:
-        return next(
-            (state for neuron in self._fleet() for state in neuron.models if state.id == model),
-            None,
-        )
+        states = [state for neuron in self._fleet() for state in neuron.models if state.id == model]
+        # One that has failed on another neuron says nothing of the load that is waited for.
+        return min(states, key=lambda state: state.state == "failed", default=None)
 
     def _parked_count(self) -> int:
         return sum(map(len, self._parked.values()))
@@ -308,11 +324,3 @@ def _is_late(asked: LeaseAsked, now: float) -> bool:
 
 def _shutting_down() -> Failure:
     return Failure(FailureCode.SHUTTING_DOWN, "the service is shutting down")
-
-
-def _still_loading(model: str) -> Failure:
-    return Failure(
-        FailureCode.MODEL_LOADING,
-        f"model '{model}' is still loading",
-        retry_after_s=RETRY_AFTER_S,
-    )

@@ -130,6 +130,24 @@ def test_a_model_for_embeddings_does_not_chat(fleet: Fleet) -> None:
     assert refused.value.param == "model"
 
 
+def test_a_cold_model_for_embeddings_is_not_even_loaded_for_a_chat(fleet: Fleet) -> None:
+    def listed() -> dict[str, Any]:
+        models: list[dict[str, Any]] = fleet.http.get("/v1/models").json()["data"]
+        return next(model for model in models if model["id"] == EMBEDDER)
+
+    embed(fleet, TEXTS[0])
+    assert fleet.http.post("/admin/unload", json={"model": EMBEDDER}).status_code == 200
+    eventually(lambda: listed()["status"] == "unloaded", 10.0, "it is unloaded")
+    assert listed()["capabilities"] == ["embeddings"]
+
+    with pytest.raises(openai.BadRequestError, match="makes embeddings"):
+        fleet.client().chat.completions.create(
+            model=EMBEDDER, messages=[{"role": "user", "content": "Hi"}]
+        )
+    assert listed()["status"] == "unloaded"
+    embed(fleet, TEXTS[0])
+
+
 def test_a_request_survives_kill_9_of_its_rank(fleet: Fleet) -> None:
     texts = [f"This is text number {number} of very many that are alike." for number in range(400)]
     answers: list[Any] = []

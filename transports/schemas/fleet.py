@@ -93,7 +93,8 @@ class NeuronState(Body, frozen=True):
     ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
     budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
     ``age_s`` is how long ago the neuron said all this, as whoever passes it on has counted;
-    ``harnesses`` are what it can run models with, None where it does not say.
+    ``harnesses`` are what it can run models with, None where it does not say; ``pending`` the
+    models that it will load by itself when their turn has come.
     ``boot`` is 0 of one that has never said anything, and then that is how long it was awaited.
     """
 
@@ -111,6 +112,7 @@ class NeuronState(Body, frozen=True):
     warm_mb: int = 0
     warm_used_mb: int = 0
     harnesses: tuple[str, ...] | None = None
+    pending: tuple[str, ...] = ()
 
 
 class ModelCard(Body, frozen=True):
@@ -189,8 +191,9 @@ class LeaseSettled(Body, frozen=True):
 
     Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
     to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
-    leaving until the engine had let go of the request, 0 if it stayed. A request that goes on
-    elsewhere has several leases: figures of the whole request are those of the ``last``, but for
+    leaving until the engine had let go of the request, 0 if it stayed; ``retry_after_s`` for how
+    long an engine that was full wants to be left alone. A request that goes on elsewhere has
+    several leases: figures of the whole request are those of the ``last``, but for
     ``completion_tokens`` and ``gaps``.
     """
 
@@ -209,6 +212,7 @@ class LeaseSettled(Body, frozen=True):
     cancel_s: float = 0.0
     last: bool = True
     gaps: TextGaps | None = None
+    retry_after_s: float = 0.0
 
 
 class HttpResponses(Body, frozen=True):
@@ -275,7 +279,7 @@ class ModelUnloaded(Body, frozen=True):
 
 
 class RenewStandby(Body, frozen=True):
-    """Gateway to neuron: replace the processes that stand by, when nothing is loading."""
+    """Gateway to neuron: replace the processes that only wait, when nothing is loading."""
 
 
 class StandbyRenewed(Body, frozen=True):

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.request_phases import request_phases
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json
 from transports.schemas.fleet import Explanation, QueryExplain
@@ -34,5 +35,6 @@ class Explain:
                 "steps": [msgspec.structs.asdict(step) for step in found.steps],
                 "load_s": found.load_s,
                 "settled": None if settled is None else msgspec.structs.asdict(settled),
+                "phases": None if settled is None else request_phases(settled, found.load_s),
             },
         )

@@ -30,6 +30,7 @@ def test_an_entry_says_what_a_model_takes_and_costs(folder: ConfigFolder) -> Non
         models:
           - id: a
             source: file:///a
+            pinned: true
             pinned_on: [left]
             residency_priority: 300
             keep_loaded_s: 60
@@ -44,6 +45,7 @@ def test_an_entry_says_what_a_model_takes_and_costs(folder: ConfigFolder) -> Non
     assert entry.limit is not None
     assert (entry.limit.context, entry.limit.output) == (4096, None)
     assert entry.capabilities == ("chat", "tools")
+    assert entry.pinned
 
 
 def test_an_alias_is_a_chain_of_models_and_aliases(folder: ConfigFolder) -> None:

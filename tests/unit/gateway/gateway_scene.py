@@ -140,10 +140,10 @@ class GatewayScene:
 
         eventually(heard, SOON_S, f"{states} is known")
 
-    def ask(self, model: str = "m") -> FakeRequest:
+    def ask(self, model: str = "m", deadline: float | None = None) -> FakeRequest:
         """Have a front end ask for a lease."""
         wanted = LeaseRequest("id", model)
-        request = FakeRequest(wanted)
+        request = FakeRequest(wanted, deadline=deadline)
         self.router.tell(LeaseAsked(request, wanted))
         settle(self.router)
         return request

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.fleet_cards import PlacementNotes
 from cortex_actors.gateway.messages import (
+    CatalogueChanged,
     LoadEnded,
     LoadOn,
     NeuronLost,
@@ -18,6 +20,7 @@ from cortex_actors.gateway.messages import (
     UnloadOn,
 )
 from cortex_actors.gateway.placement import Placement, PlacementSettings
+from cortex_actors.gateway.placement_metrics import PlacementMetrics
 from cortex_actors.http.health_view import health
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import (
@@ -69,6 +72,7 @@ class Scene:
         self.publisher, self.router = self.actor("publisher"), self.actor("router")
         catalogue = Catalogue(models=(ENTRY,), aliases={"alias": ("m",)})
         self.notes = StateBoard(PlacementNotes())
+        self.metrics = CollectorRegistry()
         self.placement = start(
             Placement,
             catalogue,
@@ -76,6 +80,7 @@ class Scene:
             self.publisher.ref,
             self._find,
             self.clock,
+            metrics=PlacementMetrics(self.metrics),
             notes=self.notes,
             settings=PlacementSettings(neurons),
         )
@@ -204,6 +209,23 @@ def test_one_load_serves_all_who_ask(scene: Scene) -> None:
     assert [request.answer() for request in asked] == [ModelLoaded("m", 4.0)] * 2
     assert scene.router.heard(LoadFinished) == [LoadFinished("m", None)]
     assert scene.placement.summary() == "neurons=1 jobs=none"
+
+
+def test_jobs_are_counted_by_how_far_they_are_and_unloads_by_why(scene: Scene) -> None:
+    def jobs() -> dict[str, float]:
+        (family,) = (each for each in scene.metrics.collect() if "jobs" in each.name)
+        return {sample.labels["phase"]: sample.value for sample in family.samples}
+
+    connection = scene.join("n1")
+    scene.load()
+    assert jobs() == {"queued": 0, "evicting": 0, "verifying": 0, "loading": 1}
+    scene.load_ends(connection, DONE)
+    assert set(jobs().values()) == {0}
+
+    scene.join("n1", model_state("m"))
+    scene.unload()
+    labels = {"gen_ai_request_model": "m", "neuron": "n1", "reason": "operator"}
+    assert scene.metrics.get_sample_value("cortex_model_unloads_total", labels) == 1
 
 
 def test_a_load_that_fails_is_told_as_it_was_answered(scene: Scene) -> None:
@@ -337,6 +359,34 @@ def test_a_pin_is_noted_and_outlives_the_actor(start: Start, scene: Scene) -> No
     second.notify(Pin("m", False, request))
     settle(second)
     assert notes.read().pins == frozenset()
+
+
+def test_a_pin_of_the_catalogue_is_there_from_the_start_and_goes_when_the_catalogue_changes(
+    start: Start, scene: Scene
+) -> None:
+    def catalogue(*pinned: str) -> Catalogue:
+        entries = (
+            CatalogueEntry(id=each, source="file:///x", pinned=each in pinned) for each in "abc"
+        )
+        return Catalogue(models=tuple(entries))
+
+    first = catalogue("a", "b")
+    notes = StateBoard(PlacementNotes(first.pinned()))
+    board: StateBoard[tuple[NeuronState, ...]] = StateBoard(())
+    ref = start(Placement, first, board, scene.publisher.ref, scene._find, notes=notes)
+
+    def after(*messages: object) -> set[str]:
+        for message in messages:
+            ref.notify(message)
+        settle(ref)
+        return set(notes.read().pins)
+
+    assert after() == {"a", "b"}
+    pins = (Pin("a", False, FakeRequest(PinModel("a"))), Pin("c", True, FakeRequest(PinModel("c"))))
+    assert after(*pins) == {"b", "c"}
+    assert after(CatalogueChanged(catalogue("a", "b"))) == {"b", "c"}
+    assert after(CatalogueChanged(catalogue("a"))) == {"c"}
+    assert after(CatalogueChanged(catalogue("a", "b"))) == {"b", "c"}
 
 
 def test_only_models_of_the_catalogue_are_pinned_or_planned(scene: Scene) -> None:

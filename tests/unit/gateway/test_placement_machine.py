@@ -18,6 +18,7 @@ from cortex_actors.gateway.placement_effects import (
     StartLoad,
     StartUnload,
     Unloaded,
+    UnloadReason,
 )
 from cortex_actors.gateway.placement_machine import VERIFY_S, PlacementMachine
 from tests.unit.serving.doubles import model_state, neuron_state
@@ -135,7 +136,7 @@ def test_a_load_that_never_ends_is_undone() -> None:
     late = Failure(FailureCode.DEADLINE_EXCEEDED, "too late")
     effects = machine.load_ended("m", 1, late, 600.0)
 
-    assert StartUnload("n1", 1, "m") in effects
+    assert StartUnload("n1", 1, "m", UnloadReason.OVERDUE) in effects
     assert failure_of(effects) == late
 
 
@@ -165,7 +166,7 @@ def test_a_cancelled_load_that_is_wanted_again_waits_until_the_neuron_shows_it_g
 def test_a_neuron_that_goes_on_listing_what_has_left_is_believed_in_the_end() -> None:
     machine = placement(entry("m", keep_loaded_s=5.0))
     machine.reported(neuron_state("n1", ready()), 1, 0.0)
-    assert machine.tick(10.0) == [StartUnload("n1", 1, "m", keep_warm=True)]
+    assert machine.tick(10.0) == [StartUnload("n1", 1, "m", UnloadReason.IDLE)]
     machine.unload_ended("m", 1, None, 11.0)
     machine.reported(neuron_state("n1", ready()), 1, 11.5)
     assert not machine.fleet.is_servable("m")
@@ -186,7 +187,7 @@ def crowded(**more: Any) -> PlacementMachine:
 def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loaded_again() -> None:
     machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
     machine.reported(neuron_state("n1", ready("old"), free_mb=(500,)), 1, 0.0)
-    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
+    assert machine.want("m", 1, 0.0) == [StartUnload("n1", 1, "old", UnloadReason.ROOM)]
     assert machine.fleet.states()[0].models[0].state == "unloading"
     assert machine.want("old", 2, 0.5) == []
 
@@ -197,7 +198,7 @@ def test_a_victim_is_not_routed_to_from_the_moment_it_is_chosen_and_can_be_loade
     assert told == [Loaded(1, "m", None, 2.0)]
     assert machine.load_ended("m", 1, None, 2.0) == []
     assert machine.tick(2.5) == []
-    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m", keep_warm=True)]
+    assert machine.tick(2.0 + FRESH_S) == [StartUnload("n1", 1, "m", UnloadReason.ROOM)]
 
 
 def test_memory_that_does_not_come_back_is_a_failure_that_says_so() -> None:
@@ -243,7 +244,7 @@ def test_a_busy_model_is_waited_for() -> None:
     assert machine.want("m", 1, 0.0) == []
 
     machine.fleet.in_use("old", "n1", 0, 5.0)
-    assert machine.idle(5.0) == [StartUnload("n1", 1, "old", keep_warm=True)]
+    assert machine.idle(5.0) == [StartUnload("n1", 1, "old", UnloadReason.ROOM)]
 
 
 def test_what_nobody_waits_for_is_cancelled_unless_the_catalogue_keeps_it() -> None:
@@ -274,7 +275,7 @@ def test_an_idle_model_is_unloaded_when_its_time_is_over() -> None:
     machine.pins.add("m")
     assert machine.tick(160.0) == []
     machine.pins.clear()
-    assert machine.tick(160.0) == [StartUnload("n1", 1, "m", keep_warm=True)]
+    assert machine.tick(160.0) == [StartUnload("n1", 1, "m", UnloadReason.IDLE)]
 
 
 def test_processes_are_renewed_once_after_so_many_cycles_and_when_idle() -> None:
@@ -314,7 +315,7 @@ def test_neurons_that_go_one_by_one_are_believed_to_be_gone() -> None:
     fleet_of_four(machine)
     for number in (1, 2, 3):
         machine.lost(f"n{number}", number, 100.0 * number)
-    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old", keep_warm=True)]
+    assert machine.want("m", 1, 301.0) == [StartUnload("n4", 4, "old", UnloadReason.ROOM)]
 
 
 def test_a_lying_neuron_changes_nothing_for_others() -> None:
@@ -361,5 +362,5 @@ def test_what_an_operator_unloads_is_ended_where_it_sleeps() -> None:
     machine = placement()
     machine.reported(warm_neuron("n1", warm=True), 1, 0.0)
 
-    assert machine.unload("m", "w") == [StartUnload("n1", 1, "m", keep_warm=False)]
+    assert machine.unload("m", "w") == [StartUnload("n1", 1, "m", UnloadReason.OPERATOR)]
     assert Unloaded("w", "m", None) in machine.unload_ended("m", 1, None, 1.0)

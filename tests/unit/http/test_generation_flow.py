@@ -207,9 +207,19 @@ def test_a_replica_that_is_full_is_passed_over_and_others_are_not_waited_for() -
     full = Failure("overloaded", "full", retry_after_s=9.0)
     effects = flow.failed(full, 1.0)
     assert effects[-1] == AskLease(avoid=("tcp://x",), wait=False)
+    (settled,) = [each.settled for each in effects if isinstance(each, Settle)]
+    assert (settled.outcome, settled.last, settled.retry_after_s) == ("overloaded", False, 9.0)
 
     driver.take(flow.failed(Failure("model_unavailable", "no other"), 2.0))
     assert driver.emitted[-1] == full
+
+
+def test_the_daemon_hears_how_long_a_full_engine_wants_to_be_left_alone() -> None:
+    flow = GenerationFlow("tiny", 0.0, may_retry=lambda: False)
+    driver = Driver(flow)
+    driver.move("leased")
+    driver.take(flow.failed(Failure("overloaded", "full", retry_after_s=9.0), 1.0))
+    assert [(each.outcome, each.retry_after_s) for each in driver.settled] == [("overloaded", 9.0)]
 
 
 def test_a_stream_goes_on_elsewhere_after_the_tokens_that_the_client_has() -> None:
@@ -251,6 +261,15 @@ def test_a_deadline_during_a_cold_load_says_that_the_model_still_loads() -> None
     assert isinstance(last, Failure)
     assert last.code == "model_loading"
     assert "50%" in last.message
+
+
+def test_a_deadline_during_a_cold_load_says_when_to_come_back() -> None:
+    flow = GenerationFlow("tiny", 0.0)
+    flow.begin()
+    flow.loading(ModelState("tiny", "starting", progress=0.25, eta_s=29.5))
+    (told,) = [each.event for each in flow.lost("deadline", "", 9.0) if isinstance(each, Emit)]
+    assert isinstance(told, Failure)
+    assert (told.code, told.retry_after_s) == ("model_loading", 30.0)
 
 
 def test_a_lease_that_comes_after_the_client_left_is_given_back() -> None:

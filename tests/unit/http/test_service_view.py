@@ -107,6 +107,19 @@ def test_an_alias_to_nothing_is_not_listed() -> None:
     assert "lost" not in listed(lost=("nowhere",))
 
 
+def test_a_model_that_waits_for_its_turn_to_be_loaded_is_listed_wherever_it_does() -> None:
+    """N06: also one that only the neuron knows of, and before anything is loaded."""
+    one, two = (
+        msgspec.structs.replace(neuron(name), pending=("cold", "stranger")) for name in ("n1", "n2")
+    )
+    gone = msgspec.structs.replace(neuron("n0", state="down"), pending=("cold",))
+    models = listed(two, one, gone)
+    assert models["cold"]["pending_on"] == models["stranger"]["pending_on"] == ["n1", "n2"]
+    assert models["stranger"]["status"] == "unloaded"
+    assert "pending_on" not in models["hot"]
+    assert service_view.neuron(one)["pending"] == ["cold", "stranger"]
+
+
 def test_a_model_shows_where_it_is_warm_and_a_neuron_what_sleeps_there() -> None:
     asleep = ModelRecord("cold", 9.0, 0.5123, 400, warm=True, weights_mb=300)
     awake = ModelRecord("hot", 9.0, 0.5)

@@ -74,8 +74,9 @@ def test_one_that_ended_by_itself_is_replaced(
 
 
 def test_renewal_replaces_it_when_no_model_is_on_its_way(start: Start, real: Launcher) -> None:
-    reporter = Audience(start(Recorder))
-    ref = start(ForkServer, stub_spec, real, reporter.ref, name="fork_server")
+    reporter, models = Audience(start(Recorder)), Audience(start(Recorder))
+    find = {"models": models.ref}.get
+    ref = start(ForkServer, stub_spec, real, reporter.ref, find, name="fork_server")
     eventually(lambda: pid(real) != 0, REAP_S)
     old = pid(real)
     ref.notify(changed(ModelPhase.PREPARING))
@@ -83,12 +84,28 @@ def test_renewal_replaces_it_when_no_model_is_on_its_way(start: Start, real: Lau
     ref.notify(RenewAsked())
     eventually(lambda: ref.handled == 3, REAP_S)
     assert pid(real) == old
+    assert models.heard(RenewAsked) == []
     assert reporter.next(CyclesCounted) == CyclesCounted(1)
 
     ref.notify(changed(ModelPhase.READY))
     assert reporter.next(CyclesCounted) == CyclesCounted(0)
     eventually(lambda: pid(real) not in (0, old), REAP_S)
     assert process_state(old) == ""
+    assert models.next(RenewAsked) == RenewAsked()
+
+
+def test_without_such_a_process_renewal_is_for_the_models_alone(
+    start: Start, real: Launcher
+) -> None:
+    reporter, models = Audience(start(Recorder)), Audience(start(Recorder))
+    find = {"models": models.ref}.get
+    ref = start(ForkServer, lambda _: None, real, reporter.ref, find, name="fork_server")
+    ref.notify(changed(ModelPhase.STARTING))
+    ref.notify(RenewAsked())
+    ref.notify(changed(ModelPhase.READY))
+
+    assert models.next(RenewAsked) == RenewAsked()
+    assert reporter.heard(CyclesCounted) == [CyclesCounted(1), CyclesCounted(0)]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from cortex_actors.neuron.messages import (
     DevicesMeasured,
     LoadAsked,
     ModelChanged,
+    Renew,
+    RenewAsked,
     Unload,
     UnloadAsked,
     Wake,
@@ -94,6 +96,18 @@ def test_the_next_load_wakes_it_for_all_who_wait(scene: Scene) -> None:
     assert (len(scene.placed), scene.warm) == (1, {})
     # Its memory is its own again.
     assert scene.load(OTHER).failure().code == FailureCode.INSUFFICIENT_DEVICES
+
+
+def test_a_renewal_ends_sleepers_and_has_those_that_serve_look_whether_they_are_idle(
+    scene: Scene,
+) -> None:
+    asleep, serves = sleep(scene), serve(scene, OTHER)
+    scene.models.notify(RenewAsked())
+    settle(scene.models)
+
+    assert asleep.next(Unload) == Unload()
+    assert asleep.heard(Renew) == []
+    assert serves.heard(Renew) == [Renew()]
 
 
 def test_what_cannot_wake_as_it_was_is_ended_and_loaded_anew(scene: Scene) -> None:

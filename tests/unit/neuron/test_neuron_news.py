@@ -9,7 +9,12 @@ import pytest
 from cortex_actors.config.devices import DeviceError
 from cortex_actors.neuron.activation import Activation
 from cortex_actors.neuron.device_monitor import DeviceMonitor
-from cortex_actors.neuron.messages import CyclesCounted, DevicesMeasured, ModelsChanged
+from cortex_actors.neuron.messages import (
+    ActivationPending,
+    CyclesCounted,
+    DevicesMeasured,
+    ModelsChanged,
+)
 from cortex_actors.neuron.model_history import Timeline
 from cortex_actors.neuron.reporter import Reporter, first_state
 from cortex_actors.serving.messages import EnsureLoaded, FleetChanged, LoadFinished, Tick
@@ -188,14 +193,31 @@ def test_all_devices_may_be_gone(start: Start) -> None:
     assert Meter(start).measure("", "")[-1] == ""
 
 
+def test_what_waits_to_be_activated_is_in_the_neurons_state(start: Start) -> None:
+    """N06: before anything is loaded."""
+    board = StateBoard(first_state("n1", 7))
+    publisher = Audience(start(Recorder))
+    reporter = start(Reporter, board, (publisher.ref,), {}.get)
+    reporter.notify(ActivationPending(("a", "b")))
+    settle(reporter)
+    assert (board.read().pending, board.read().models) == (("a", "b"), ())
+    assert publisher.heard(Tick) == [Tick()]
+
+    reporter.notify(DevicesMeasured(DEVICES))
+    reporter.notify(ActivationPending(()))
+    settle(reporter)
+    assert board.read().pending == ()
+
+
 @pytest.mark.parametrize("failure", [None, Failure(FailureCode.LOAD_FAILED, "no")])
 def test_default_models_are_loaded_one_after_the_other_whatever_becomes_of_them(
     start: Start, failure: Failure | None
 ) -> None:
-    models = Audience(start(Recorder))
-    activation = start(Activation, ("a", "b"), models.ref)
+    models, reporter = Audience(start(Recorder)), Audience(start(Recorder))
+    activation = start(Activation, ("a", "b"), models.ref, reporter.ref)
     assert models.next(EnsureLoaded).model == "a"
     assert models.heard(EnsureLoaded) == []
+    assert reporter.heard(ActivationPending) == [ActivationPending(("b",))]
     activation.notify(LoadFinished("a", failure))
     activation.notify(LoadFinished("a", failure))
 
@@ -203,4 +225,5 @@ def test_default_models_are_loaded_one_after_the_other_whatever_becomes_of_them(
     activation.notify(LoadFinished("b", failure))
     settle(activation)
     assert activation.summary() == "pending=none"
+    assert reporter.heard(ActivationPending) == [ActivationPending(())] * 2
     assert models.heard(EnsureLoaded) == []

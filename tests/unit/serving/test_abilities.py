@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
-from cortex_actors.serving.abilities import EMBED, GENERATE, abilities, mismatch
+from cortex_actors.serving.abilities import EMBED, GENERATE, abilities, mismatch, records_of
 from cortex_actors.serving.model_cards import cards
 from tests.unit.serving.doubles import neuron_state
 from transports.failures import FailureCode
@@ -22,22 +22,26 @@ def neuron(source: str, *capabilities: str) -> NeuronState:
 
 def test_neurons_that_had_the_model_know_better_than_the_catalogue() -> None:
     fleet = [neuron(ENTRY.source, "completions", "chat"), neuron(ENTRY.source, "chat", "tools")]
-    assert abilities(ENTRY, fleet) == ("completions", "chat", "tools")
+    assert abilities(ENTRY, records_of(fleet)) == ("completions", "chat", "tools")
     (card,) = cards(Catalogue(models=(ENTRY,)), fleet)
     assert card.capabilities == ("completions", "chat", "tools")
 
 
 def test_what_was_learned_of_another_source_or_not_at_all_leaves_the_catalogues_word() -> None:
     """E02 and E04: a neuron that cannot say has said nothing."""
-    assert abilities(ENTRY, [neuron("file:///other.gguf", "chat")]) == ("image",)
-    assert abilities(ENTRY, [neuron(ENTRY.source)]) == ("image",)
-    assert abilities(ENTRY, [neuron_state("n1")]) == ("image",)
+    assert abilities(ENTRY, records_of([neuron("file:///other.gguf", "chat")])) == ("image",)
+    assert abilities(ENTRY, records_of([neuron(ENTRY.source)])) == ("image",)
+    assert abilities(ENTRY, records_of([neuron_state("n1")])) == ("image",)
 
 
 def test_a_neuron_that_cannot_say_does_not_silence_one_that_can() -> None:
     """E03."""
     fleet = [neuron(ENTRY.source), neuron(ENTRY.source, "chat")]
-    assert abilities(ENTRY, fleet) == abilities(ENTRY, fleet[::-1]) == ("chat",)
+    assert (
+        abilities(ENTRY, records_of(fleet))
+        == abilities(ENTRY, records_of(fleet[::-1]))
+        == ("chat",)
+    )
 
 
 @pytest.mark.parametrize(

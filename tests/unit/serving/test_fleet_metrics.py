@@ -10,7 +10,7 @@ from transports.schemas.fleet import NeuronState
 
 def test_the_latest_state_is_told_and_what_is_gone_is_not() -> None:
     fleet: list[NeuronState] = [
-        neuron_state("a", model_state("m", running=3, memory_mb=2), free_mb=(500,)),
+        neuron_state("a", model_state("m", running=3, memory_mb=2, restarts=5), free_mb=(500,)),
         neuron_state("b", state="down"),
     ]
     registry = CollectorRegistry()
@@ -25,6 +25,7 @@ def test_the_latest_state_is_told_and_what_is_gone_is_not() -> None:
     assert value("device_memory_total_bytes", neuron="a", device="cpu:0") == 2000 * 2**20
     assert value("model_state", **model, state="ready") == 1
     assert value("model_running", **model) == 3
+    assert value("model_restarts_total", **model) == 5
     assert value("model_memory_bytes", **model) == 2 * 2**20
 
     fleet[:] = [neuron_state("b")]
@@ -37,9 +38,10 @@ def test_loads_and_unloads_are_counted() -> None:
     registry = CollectorRegistry()
     metrics = PlacementMetrics(registry)
     metrics.loaded("m", "ready", 3.0)
-    metrics.unloads("m", "a")
+    metrics.unloads("m", "a", "room")
+    metrics.unloads("m", "a", "idle")
 
     labels = {"gen_ai_request_model": "m", "outcome": "ready"}
     assert registry.get_sample_value("cortex_model_load_seconds_sum", labels) == 3.0
-    gone = {"gen_ai_request_model": "m", "neuron": "a"}
+    gone = {"gen_ai_request_model": "m", "neuron": "a", "reason": "room"}
     assert registry.get_sample_value("cortex_model_unloads_total", gone) == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cortex_actors.serving import router as router_module
@@ -131,6 +132,18 @@ def test_a_waiter_is_told_that_the_model_still_loads_before_its_time_is_up(scene
     assert patient.answers == []
 
 
+def test_a_waiter_whose_time_is_up_comes_back_when_the_load_should_be_done(scene: Scene) -> None:
+    late = scene.park(deadline=110.0)
+    failed = neuron_state("n0", model_state("m", "failed", error="no room", neuron="n0"))
+    loading = neuron_state("n1", model_state("m", "starting", eta_s=61.5, progress=0.5))
+    scene.board.write((failed, loading))
+    scene.clock.advance(10.0 - LATE_S)
+    scene.router.notify(Tick())
+
+    assert late.failure().retry_after_s == 62.0
+    assert "about 62 s to go" in late.failure().message
+
+
 def test_while_somebody_waits_the_loader_is_reminded(scene: Scene) -> None:
     scene.park()
     scene.router.notify(Tick())
@@ -245,6 +258,46 @@ def test_a_restarted_engine_is_another(scene: Scene) -> None:
     request = FakeRequest(wanted)
     scene.router.tell(LeaseAsked(request, wanted))
     assert isinstance(request.answer(), Lease)
+
+
+def test_a_replica_that_was_full_for_one_is_passed_over_for_all_until_it_may_be_asked_again(
+    scene: Scene,
+) -> None:
+    other = model_state("m", neuron="n2", capacity=1)
+    other = msgspec.structs.replace(other, endpoint="tcp://127.0.0.1:8")
+    scene.board.write((neuron_state("n1", model_state("m")), neuron_state("n2", other)))
+    link = FakeLink()
+
+    def leased(*, wait: bool = True) -> tuple[str, int]:
+        wanted = LeaseRequest("id", "m", wait=wait)
+        request = FakeRequest(wanted, link)
+        scene.router.tell(LeaseAsked(request, wanted))
+        answer = request.answer()
+        assert isinstance(answer, Lease), answer
+        return answer.neuron, answer.lease
+
+    def full(lease: int, retry_after_s: float) -> None:
+        settled = LeaseSettled(lease, "overloaded", last=False, retry_after_s=retry_after_s)
+        scene.router.tell(LeaseReturned(holder_of(link), settled))
+        settle(scene.router)
+
+    neuron, lease = leased()
+    assert neuron == "n1"
+    full(lease, 4.0)
+    assert [leased()[0] for _ in range(3)] == ["n2"] * 3
+    _, lease = leased()
+    full(lease, 1.0)
+    # All are full: who can go nowhere else asks the least loaded, who was refused already does not.
+    assert leased()[0] == "n1"
+    wanted = LeaseRequest("id", "m", avoid=("tcp://127.0.0.1:8",), wait=False)
+    request = FakeRequest(wanted, link)
+    scene.router.tell(LeaseAsked(request, wanted))
+    assert request.failure().code == FailureCode.MODEL_UNAVAILABLE
+
+    scene.clock.advance(1.0)
+    assert leased()[0] == "n2"
+    scene.clock.advance(3.0)
+    assert leased()[0] == "n1"
 
 
 def test_who_does_not_wait_is_refused_when_no_other_replica_is_there(scene: Scene) -> None:

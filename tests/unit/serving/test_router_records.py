@@ -8,6 +8,7 @@ from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     ExplainAsked,
     LeaseReturned,
+    Tick,
 )
 from tests.unit.serving.doubles import (
     FakeLink,
@@ -47,6 +48,32 @@ def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
     unknown = FakeRequest(QueryExplain("other"))
     scene.router.tell(ExplainAsked(unknown, "other"))
     assert unknown.failure().param == "request_id"
+
+
+def test_what_is_leased_and_what_waits_is_told_every_second_and_what_is_over_is_gone(
+    scene: Scene,
+) -> None:
+    scene.show(model_state("m"))
+    link = FakeLink()
+    leases = [scene.ask(link=link).answer() for _ in range(2)]
+    waiting = scene.park("other")
+
+    def told(name: str) -> dict[tuple[str, ...], float]:
+        scene.router.notify(Tick())
+        settle(scene.router)
+        (family,) = (each for each in scene.metrics.collect() if each.name == name)
+        return {tuple(sample.labels.values()): sample.value for sample in family.samples}
+
+    assert told("cortex_leases") == {("m", "n1"): 2}
+    assert told("cortex_requests_parked") == {("other",): 1}
+
+    for lease in leases:
+        assert isinstance(lease, Lease)
+        settled = LeaseSettled(lease.lease, "completed")
+        scene.router.tell(LeaseReturned(holder_of(link), settled))
+    waiting.cancel()
+    settle(scene.router)
+    assert told("cortex_leases") == told("cortex_requests_parked") == {}
 
 
 def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
