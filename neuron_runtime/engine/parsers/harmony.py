@@ -61,14 +61,14 @@ class HarmonyParser(ReadingParser):
         function = _TO_FUNCTION.search(header)
         if function is not None and self._calls:
             self._pieces.append(CallBegan(function.group(1)))
-            yield from self._arguments()
+            yield from self._call_arguments()
             return
         channel = header.rpartition(CHANNEL)[2].partition(CONSTRAIN)[0].split()
         self._inside = channel[:1] == ["analysis"]
         yield from self._body(Reasoning if self._inside else Content)
         self._inside = False
 
-    def _arguments(self) -> Reading[None]:
+    def _call_arguments(self) -> Reading[None]:
         """Read to the message's end; a marker within a string is what the string says."""
         string = _OpenString()
 
