@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import select
+import socket
 from typing import Any, final
 
-WRITE_PATIENCE_S = 10.0
-"""How long a client may take nothing before its request is cancelled."""
+from cortex_actors.http.listening import write_patience_s
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -28,8 +28,9 @@ class ClientConnection:
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        sock = environ.get("gunicorn.socket")
-        self._fd: int | None = None if sock is None else sock.fileno()
+        self._socket: socket.socket | None = environ.get("gunicorn.socket")
+        self._fd: int | None = None if self._socket is None else self._socket.fileno()
+        self._patience_s: float | None = None
 
     def wait_for(self, fd: int, timeout_s: float) -> None:
         """Return when ``fd`` is readable or the time is over.
@@ -45,18 +46,20 @@ class ClientConnection:
         if self._fd is not None and ready.get(self._fd, 0) & _GONE:
             raise ClientGoneError("the client closed the connection")
 
-    def wait_writable(self, patience_s: float = WRITE_PATIENCE_S) -> None:
+    def wait_writable(self) -> None:
         """Return when the client can take more.
 
         Raises:
-            ClientGoneError: It left, or took nothing for ``patience_s``.
+            ClientGoneError: It left, or took nothing for as long as ``listening.listen`` allows.
         """
-        if self._fd is None:
+        if self._fd is None or self._socket is None:
             return
+        if self._patience_s is None:
+            self._patience_s = write_patience_s(self._socket)
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT | select.POLLRDHUP)
-        ready = dict(poll.poll(patience_s * 1e3))
+        ready = dict(poll.poll(self._patience_s * 1e3))
         if not ready:
-            raise ClientGoneError(f"the client read nothing for {patience_s:g} s")
+            raise ClientGoneError(f"the client read nothing for {self._patience_s:g} s")
         if ready[self._fd] & _GONE:
             raise ClientGoneError("the client closed the connection")

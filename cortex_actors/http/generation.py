@@ -286,7 +286,11 @@ class RoutedGeneration:
             self._lease_link.note(settled, trace=self._trace)
         except TransportError:
             # The daemon has lost this link too and released all that was leased over it.
-            _LOG.debug("lease id=%s released=with_link", settled.lease)
+            _LOG.debug(
+                "lease id=%s request=%s released=with_link",
+                settled.lease,
+                self._question.request_id,
+            )
 
     def _engine_budget_s(self, question: Question) -> float:
         # A text may take as long as it goes on, so its engine is told of no end.

@@ -220,7 +220,8 @@ class GenerationFlow:
             return ()
         told = () if failure is None else self._emit_last(failure)
         self._cancelled = True
-        self._left_at = now if failure is None else None
+        # Only an engine has something to let go of.
+        self._left_at = now if failure is None and self._phase is Phase.GENERATING else None
         self._told_the_end = True
         reason = "client_gone" if failure is None else failure.code
         return (*told, CancelCall(reason))

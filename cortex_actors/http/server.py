@@ -30,7 +30,7 @@ from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
 from cortex_actors.http.gunicorn_log import GunicornLog
-from cortex_actors.http.listening import RECEIVE_STALL_S, ListenError, listen
+from cortex_actors.http.listening import RECEIVE_STALL_S, SEND_STALL_S, ListenError, listen
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
@@ -229,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--load-deadline-s", type=float, default=1800.0)
     parser.add_argument("--stall-s", type=float, default=300.0)
     parser.add_argument("--receive-stall-s", type=float, default=RECEIVE_STALL_S)
+    parser.add_argument("--send-stall-s", type=float, default=SEND_STALL_S)
     parser.add_argument("--drain-s", type=float, default=8.0)
     parser.add_argument("--key-file", type=Path)
     parser.add_argument("--log-level", default="INFO", type=str.upper)
@@ -252,7 +253,8 @@ def main() -> None:
     if arguments.metrics_listen is not None:
         addresses.append(arguments.metrics_listen)
     try:
-        sockets = [listen(address, arguments.receive_stall_s) for address in addresses]
+        stalls = (arguments.receive_stall_s, arguments.send_stall_s)
+        sockets = [listen(address, *stalls) for address in addresses]
     except ListenError as ex:
         _LOG.error("%s", ex)
         sys.exit(ExitCode.CONFIG)

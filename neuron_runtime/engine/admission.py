@@ -91,6 +91,7 @@ class Admission:
                 deadline=deadline,
                 arrived=now,
                 principal=question.principal,
+                request=question.request_id,
                 ignore_eos=question.sampling.ignore_eos,
                 mask=self._mask(question),
                 output=list(question.resume),

@@ -162,7 +162,7 @@ class EmbeddingEngine:
         self._advance()
 
     def _refuse(self, request: IncomingRequest, refusal: Failure) -> None:
-        _log.info("refused question=%s code=%s", type(request.body).__name__, refusal.code)
+        _log.info("refused request=%s code=%s", _request_id(request), refusal.code)
         request.fail(refusal)
 
     def _submit(
@@ -217,8 +217,8 @@ class EmbeddingEngine:
         self._advance()
 
     def _fail_step(self, step: EmbedStep, code: str, message: str) -> None:
-        size = len(step.sequences)
-        _log.warning("step failed step=%d sequences=%d: %s", step.step, size, message)
+        ids = ",".join(_request_id(self._requests[job]) for job in self._queue.in_step)
+        _log.warning("step failed step=%d requests=%s: %s", step.step, ids, message)
         self._apply(self._queue.step_failed(code, message))
 
     def _apply(self, ends: JobEnds) -> None:
@@ -230,7 +230,13 @@ class EmbeddingEngine:
             else:
                 request.fail(end.failure)
             code = "done" if isinstance(end, JobDone) else end.failure.code
-            _log.info("ended job=%d end=%s prompt_tokens=%d", end.job.id, code, end.job.tokens)
+            _log.info(
+                "ended request=%s job=%d end=%s prompt_tokens=%d",
+                _request_id(request),
+                end.job.id,
+                code,
+                end.job.tokens,
+            )
 
     # -- time and reports -----------------------------------------------------------------------
 
@@ -250,3 +256,8 @@ class EmbeddingEngine:
 
 def _rows(job: EmbeddingJob) -> bytes:
     return b"".join(job.rows[index] for index in range(len(job.inputs)))
+
+
+def _request_id(request: IncomingRequest) -> str:
+    body = request.body
+    return body.request_id if isinstance(body, Embed | Generate) else "-"

@@ -94,6 +94,11 @@ class EmbeddingQueue:
         """Whether no job is alive."""
         return not self._jobs
 
+    @property
+    def in_step(self) -> tuple[int, ...]:
+        """The jobs that the open step is for, if they are alive."""
+        return tuple(each for each in _jobs_of(self._open or ()) if each in self._jobs)
+
     # -- jobs -----------------------------------------------------------------------------------
 
     def refusal(self, expected: int = 0) -> Failure | None:

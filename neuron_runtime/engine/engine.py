@@ -49,6 +49,7 @@ PREFILL_S = 60.0
 
 @dataclass(slots=True)
 class _Stream:
+    request_id: str
     request: IncomingRequest
     choices: Choices
     begun: bool = False
@@ -182,7 +183,7 @@ class Engine:
         refusal = self._scheduler.submit(*sequences)
         if refusal is not None:
             return refusal
-        stream = _Stream(request, choices)
+        stream = _Stream(question.request_id, request, choices)
         self._streams |= dict.fromkeys((each.id for each in sequences), stream)
         _log.info(
             "accepted request=%s sequence=%d choices=%d prompt_tokens=%d waiting=%d",
@@ -256,8 +257,9 @@ class Engine:
         self._advance()
 
     def _fail_step(self, step: Step, code: str, message: str) -> None:
-        size = len(step.sequences)
-        _log.warning("step failed step=%d sequences=%d: %s", step.step, size, message)
+        streams = [self._streams.get(part.sequence) for part in step.sequences]
+        ids = ",".join(dict.fromkeys(stream.request_id for stream in streams if stream))
+        _log.warning("step failed step=%d requests=%s: %s", step.step, ids, message)
         self._apply(self._scheduler.step_failed(code, message))
 
     def _apply(self, events: Events) -> None:
@@ -285,7 +287,8 @@ class Engine:
     def _ended(self, sequence: Sequence, end: Ending) -> None:
         stream = self._streams.pop(sequence.id, None)
         _log.info(
-            "ended sequence=%d end=%s prompt_tokens=%d reused=%d completion_tokens=%d",
+            "ended request=%s sequence=%d end=%s prompt_tokens=%d reused=%d completion_tokens=%d",
+            sequence.request,
             sequence.id,
             end.code if isinstance(end, Failure) else end.value,
             len(sequence.prompt),

@@ -95,7 +95,8 @@ class Sequence:
     ``reused`` prompt tokens were not computed for it, None before its first step.
 
     A sequence that is ``alone`` is under suspicion and shares no step until it has drawn a token.
-    ``deadline``, ``arrived``, ``started`` and ``first_token`` are monotonic seconds.
+    ``deadline``, ``arrived``, ``started`` and ``first_token`` are monotonic seconds. ``request`` is
+    the client's request's id, for the log.
     """
 
     id: int
@@ -105,6 +106,7 @@ class Sequence:
     deadline: float | None = None
     arrived: float = 0.0
     principal: str = ""
+    request: str = ""
     ignore_eos: bool = False
     mask: TokenMask | None = None
     output: list[int] = field(default_factory=list)

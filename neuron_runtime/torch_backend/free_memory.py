@@ -30,8 +30,9 @@ def _available() -> int:
 
 def _group_room() -> int:
     try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
+        # Without a limit it says "max", which is no number either.
+        limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):
         return 1 << 62
-    return (1 << 62) if limit == "max" else max(0, int(limit) - used)
+    return max(0, limit - used)

@@ -22,9 +22,10 @@ from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from neuron_runtime.model_errors import SourceCorrupt
+from neuron_runtime.torch_backend.attention_probe import refuse_unattended, refuse_unless_all
 from neuron_runtime.torch_backend.collectives import Collectives
 from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, fits_half
-from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
+from neuron_runtime.torch_backend.model_skeleton import make_skeleton
 from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
 from neuron_runtime.torch_backend.native.decoder import NativeDecoder, runs_natively
 from neuron_runtime.torch_backend.native.library import Threads, kernels
@@ -79,6 +80,9 @@ def build_model(
     attention = PagedAttention(device, library, workers)
     model_dir = Path(shard.model_dir)
     model = make_skeleton(model_dir, dtype, attention.name)
+    # PERF: what is known to attend needs no pass over its layers (some 10 ms each).
+    if not runs_natively(model):
+        refuse_unattended(model)
     text = model.config.get_text_config()
     plan = ParallelPlan(
         getattr(model, "_tp_plan", None) or {},
@@ -139,11 +143,7 @@ def _runner(
     if collectives.world_size == 1:
         with torch.inference_mode():
             layers = runner.warm_up()
-        if layers != len(cache.shapes):
-            raise UnknownArchitecture(
-                f"{type(model).__name__} cannot be run: {layers} of its {len(cache.shapes)} layers"
-                " attend through transformers' interface"
-            )
+        refuse_unless_all(model, layers)
     return runner
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from tests.e2e.fleet import MODEL, Fleet, read_stream
@@ -26,7 +28,20 @@ def running(fleet: Fleet) -> int:
     return int(fleet.model(neuron=True)["running"])
 
 
+def disconnects(fleet: Fleet) -> tuple[float, float]:
+    """How often an engine let go of a request whose client had left, and in how many seconds."""
+    url = f"http://127.0.0.1:{fleet.metrics_port}/metrics"
+    text = httpx.get(url, timeout=5.0, trust_env=False).text
+    name = "cortex_disconnect_to_kv_free_seconds"
+    count, total = (
+        sum(map(float, re.findall(rf"^{name}_{which}{{.*}} (.+)$", text, re.M)))
+        for which in ("count", "sum")
+    )
+    return count, total
+
+
 def test_a_client_that_leaves_frees_its_slot(fleet: Fleet) -> None:
+    let_go = disconnects(fleet)
     stream = open_stream(fleet)
     next(iter(stream))  # type: ignore[call-overload]
     eventually(lambda: running(fleet) == 1, what="the request runs")
@@ -34,6 +49,8 @@ def test_a_client_that_leaves_frees_its_slot(fleet: Fleet) -> None:
     stream.close()  # type: ignore[attr-defined]
 
     eventually(lambda: running(fleet) == 0, what="the slot is free")
+    eventually(lambda: disconnects(fleet)[0] == let_go[0] + 1, what="it is told how long it took")
+    assert disconnects(fleet)[1] > let_go[1]
 
 
 def test_unload_and_the_next_request_loads_again(fleet: Fleet) -> None:

@@ -10,19 +10,30 @@ import pytest
 
 from tests.eventually import eventually
 from tests.http.scripted_fleet import MODEL, ScriptedFleet, say, say_hello, say_nothing
-from tests.http.server_process import ServerProcess
+from tests.http.server_process import ServerProcess, server_process
 from transports.link import IncomingRequest
 
 pytestmark = pytest.mark.process
 
-BODY = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+BODY: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def send(server: ServerProcess, body: dict[str, object]) -> socket.socket:
-    """Send a chat request and return its socket without reading the answer."""
+PATHS: dict[str, dict[str, object]] = {
+    "/v1/chat/completions": BODY,
+    "/v1/completions": {"model": MODEL, "prompt": "Hi"},
+    "/v1/responses": {"model": MODEL, "input": "Hi"},
+    "/v1/messages": {**BODY, "max_tokens": 9},
+}
+FLOOD, FLOOD_PIECE = 256, 1 << 16
+
+
+def send(
+    server: ServerProcess, body: dict[str, object], path: str = "/v1/chat/completions"
+) -> socket.socket:
+    """Send a request and return its socket without reading the answer."""
     payload = json.dumps(body).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(payload)}\r\n\r\n"
     )
     sock = socket.create_connection(("127.0.0.1", server.port), 5.0)
@@ -39,7 +50,9 @@ def test_a_client_that_leaves_while_nothing_comes_is_cancelled(
     fleet.engine.asked.get(timeout=5.0)
     sock.close()
     assert fleet.engine.cancelled.get(timeout=5.0) == "client_gone"
-    assert fleet.daemon.settled.get(timeout=5.0).outcome == "cancelled"
+    settled = fleet.daemon.settled.get(timeout=5.0)
+    assert settled.outcome == "cancelled"
+    assert settled.cancel_s > 0
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_stream_is_cancelled(
@@ -52,6 +65,32 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_is_cancelled(
             pass
     sock.close()
     assert fleet.engine.cancelled.get(timeout=5.0) == "client_gone"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_client_that_stops_reading_is_cancelled_at_its_engine(
+    fleet: ScriptedFleet, path: str
+) -> None:
+    """What fits in no buffer between server and client is more than both sides' kernels hold."""
+
+    def flood(request: IncomingRequest) -> None:
+        for index in range(FLOOD):
+            say(request, index, "x" * FLOOD_PIECE)
+
+    fleet.engine.on_generate = flood
+    with server_process(fleet.endpoint, "--send-stall-s=0.2") as server:
+        server.await_ready()
+        with send(server, {**PATHS[path], "stream": True}, path) as sock:
+            assert sock.recv(1)
+            assert fleet.engine.cancelled.get(timeout=20.0) == "client_gone"
+            settled = fleet.daemon.settled.get(timeout=5.0)
+            assert settled.outcome == "cancelled"
+            assert settled.completion_tokens == FLOOD
+            assert settled.cancel_s > 0
+        # Its thread and its slot serve others again.
+        fleet.engine.on_generate = say_hello
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=BODY, trust_env=False)
+        assert answer.status_code == 200
 
 
 def test_a_client_that_leaves_during_a_cold_load_gives_its_lease_request_back(

@@ -61,16 +61,46 @@ class HarmonyParser(ReadingParser):
         function = _TO_FUNCTION.search(header)
         if function is not None and self._calls:
             self._pieces.append(CallBegan(function.group(1)))
-            yield from self._body(CallArguments)
+            yield from self._call_arguments()
             return
         channel = header.rpartition(CHANNEL)[2].partition(CONSTRAIN)[0].split()
         self._inside = channel[:1] == ["analysis"]
         yield from self._body(Reasoning if self._inside else Content)
         self._inside = False
 
-    def _body(self, kind: type[Content] | type[Reasoning] | type[CallArguments]) -> Reading[None]:
+    def _call_arguments(self) -> Reading[None]:
+        """Read to the message's end; a marker within a string is what the string says."""
+        string = _OpenString()
+
+        def emit(text: str) -> None:
+            string.feed(text)
+            self._pieces.append(CallArguments(text))
+
+        end = yield from self._source.until((*ENDS, START), emit)
+        while end is not None and string.is_open:
+            emit(end)
+            end = yield from self._source.until((*ENDS, START), emit)
+
+    def _body(self, kind: type[Content] | type[Reasoning]) -> Reading[None]:
         def emit(text: str) -> None:
             piece: Piece = kind(text)
             self._pieces.append(piece)
 
         yield from self._source.until((*ENDS, START), emit)
+
+
+class _OpenString:
+    """Whether JSON text so far ends within a string."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._escaped = False
+
+    def feed(self, text: str) -> None:
+        for char in text:
+            if self._escaped:
+                self._escaped = False
+            elif char == "\\":
+                self._escaped = self.is_open
+            elif char == '"':
+                self.is_open = not self.is_open

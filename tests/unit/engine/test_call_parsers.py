@@ -84,11 +84,12 @@ FRAGMENTS = [
 ]
 fragments = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
 borders = st.lists(st.integers(0, 500), max_size=12)
+ODD_STRINGS = ["</tool_call>", "a\nb\n", "{", '"', "<|call|>", '\\"<|end|>', "<|start|>\\"]
 inside_strings = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 arguments = st.fixed_dictionaries(
     {},
     optional={
-        "city": st.one_of(inside_strings, st.sampled_from(["</tool_call>", "a\nb\n", "{", '"'])),
+        "city": st.one_of(inside_strings, st.sampled_from(ODD_STRINGS)),
         "days": st.integers(-99, 99),
         "deep": st.dictionaries(inside_strings, st.none() | st.booleans() | inside_strings),
     },

@@ -35,6 +35,7 @@ def responses(served: Served, **more: Any) -> list[dict[str, Any]]:
 
 
 def test_a_chat_is_shown_as_it_was_sent(served: Served) -> None:
+    """T01 and T05."""
     sent = [
         {"role": "system", "content": AWKWARD},
         {**user(AWKWARD), "name": "ann"},
@@ -47,6 +48,7 @@ def test_a_chat_is_shown_as_it_was_sent(served: Served) -> None:
 
 
 def test_no_system_message_is_put_before_a_chat_that_has_none(served: Served) -> None:
+    """T06."""
     assert chat(served, user()) == [user()]
 
 
@@ -104,6 +106,7 @@ def test_token_ids_are_no_text_for_the_tokenizer(served: Served) -> None:
 
 
 def test_instructions_and_input_are_two_messages(served: Served) -> None:
+    """T02."""
     assert responses(served, instructions=AWKWARD, input=BOTH[1]) == [
         {"role": "system", "content": AWKWARD},
         user(BOTH[1]),

@@ -9,21 +9,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.dialects.encoder import GenerationEncoder
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
 from cortex_actors.http.client_connection import ClientConnection
 from cortex_actors.http.sse import KEEP_ALIVE_S, EventStream
+from tests.unit.dialects.stream_client import Asked
+from tests.unit.dialects.streamed_dialects import DIALECTS
 from tests.unit.http.doubles import HELLO, ScriptedGeneration
 from transports.clock import ManualClock
+from transports.schemas.fleet import ModelState
 from transports.schemas.generate import GenerateDone, TextDelta
 from transports.schemas.link import Failure
 
+COMMENT, PING = ": ping", "ping"
+BEGUN = ["response.created", "response.in_progress"]
+# What silence carries: before the first output, each second, and after it.
+KEEP_ALIVES: dict[str, tuple[list[list[str]], list[str]]] = {
+    "chat": ([[COMMENT], [COMMENT], [COMMENT]], [COMMENT]),
+    "completions": ([[COMMENT], [COMMENT], [COMMENT]], [COMMENT]),
+    "messages": ([[PING], [PING], [PING]], [PING]),
+    # Its own event denies output, so a comment is all that may come later.
+    "responses": ([BEGUN, BEGUN[1:], BEGUN[1:]], [COMMENT]),
+}
+
 
 def stream_of(
-    events: Sequence[GenerationEvent], clock: ManualClock | None = None
+    events: Sequence[GenerationEvent],
+    clock: ManualClock | None = None,
+    encoder: GenerationEncoder | None = None,
 ) -> tuple[EventStream, ScriptedGeneration]:
     generation = ScriptedGeneration(events)
-    encoder = ChatEncoder("req-1", "tiny", 0, include_usage=False)
+    encoder = encoder or ChatEncoder("req-1", "tiny", 0, include_usage=False)
     client = ClientConnection({})
     return (
         EventStream(generation, encoder, client, "req-1", clock or ManualClock()),
@@ -71,16 +88,68 @@ def test_a_refusal_before_anything_was_streamed_is_an_error_of_its_own() -> None
     assert caught.value.status == 400
 
 
-def test_a_silent_stream_carries_a_comment_each_second() -> None:
+def carried(piece: bytes) -> list[str]:
+    """The names of a piece's events, and its comments as they are."""
+    blocks = piece.decode().split("\n\n")
+    assert blocks.pop() == ""
+    return [
+        block if block.startswith(":") else block.split("\n")[0].removeprefix("event: ")
+        for block in blocks
+    ]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_silent_stream_carries_what_its_dialect_has_for_it_each_second(name: str) -> None:
+    before, after = KEEP_ALIVES[name]
     clock = ManualClock()
-    stream, generation = stream_of([], clock)
+    stream, generation = stream_of([], clock, DIALECTS[name].make(Asked()))
     stream.await_first(0.0)
+    for names in before:
+        clock.advance(KEEP_ALIVE_S)
+        assert carried(next(stream)) == names
+    told(generation, TextDelta("words", 0))
+    assert b'"words"' in next(stream)
     for _ in range(3):
         clock.advance(KEEP_ALIVE_S)
-        assert next(stream) == b": ping\n\n"
-    generation.queue.put(TextDelta("a", 0))
+        assert carried(next(stream)) == after
+    told(generation, GenerateDone("stop", 1, 1))
+    assert next(stream)
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_stream_whose_text_comes_in_time_carries_no_keep_alive(name: str) -> None:
+    clock = ManualClock()
+    stream, generation = stream_of([], clock, DIALECTS[name].make(Asked()))
+    stream.await_first(0.0)
+    for index in range(3):
+        clock.advance(KEEP_ALIVE_S * 0.9)
+        told(generation, TextDelta(f"word{index}", index))
+        piece = next(stream)
+        assert f"word{index}".encode() in piece
+        assert b"ping" not in piece
+
+
+@pytest.mark.parametrize("event", [TextDelta("a", 0), ModelState("tiny", "starting")])
+def test_what_is_there_is_not_withheld(event: GenerationEvent) -> None:
+    """The wait for a refusal ends with the first thing that is none."""
+    waits: list[float] = []
+    stream, generation = stream_of([Started("tiny", "local")])
+
+    class Client(ClientConnection):  # type: ignore[misc]
+        def wait_for(self, fd: int, timeout_s: float) -> None:
+            waits.append(timeout_s)
+            assert len(waits) <= 2, "it is there"
+            told(generation, Started("tiny", "other") if len(waits) == 1 else event)
+
+    stream._client = Client({})
+    stream.await_first()
+    assert waits == [KEEP_ALIVE_S] * 2
+
+
+def told(generation: ScriptedGeneration, event: GenerationEvent) -> None:
+    generation.queue.put(event)
     generation.queue.wake()
-    assert b'"content":"a"' in next(stream)
 
 
 def test_closing_a_stream_that_was_never_read_closes_the_generation() -> None:

@@ -52,7 +52,7 @@ def test_every_setting_reaches_the_server(start: Start) -> None:
     assert understood.pop("responses_max_count") == stored.max_count
     assert understood.pop("responses_max_mb") == stored.max_mb
     assert understood.pop("responses_max_age_h") == stored.max_age_h
-    for name in ("name", "slot", "inc", "death_fd", "receive_stall_s"):
+    for name in ("name", "slot", "inc", "death_fd", "receive_stall_s", "send_stall_s"):
         understood.pop(name)
     assert understood == {name: getattr(SETTINGS, name) for name in understood}
     assert {"otlp_endpoint", "stall_s", "key_file", "load_deadline_s"} <= set(understood)
