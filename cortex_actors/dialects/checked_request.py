@@ -55,6 +55,10 @@ class CheckedRequest(BaseModel):
         known = {field.alias or name for name, field in type(self).model_fields.items()}
         return tuple(name for name in self._body if name not in known)
 
+    def param_of(self, field: str) -> str:
+        """Return the name that clients know a field of the engine's question by."""
+        return field
+
     @classmethod
     def _refuse(cls, body: dict[str, Any]) -> None:
         """Refuse what is not honoured, whatever it says."""

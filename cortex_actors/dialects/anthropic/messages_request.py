@@ -99,6 +99,13 @@ class Prompt(CheckedRequest):
             message = "messages: the last message of the assistant has no text to go on from"
             raise ApiError.invalid(message, "messages", "invalid_value")
 
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        if field == "constraint":
+            asked = self.output_config is not None and self.output_config.format is not None
+            return "output_config.format" if asked else "output_format"
+        return "stop_sequences" if field == "stop" else field
+
     def question(self, request_id: str, sampling: SamplingOptions) -> Generate:
         """Return the same request as the engine takes it."""
         choice = self.tool_choice

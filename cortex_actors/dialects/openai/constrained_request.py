@@ -44,6 +44,15 @@ class ConstrainedRequest(RequestFields):
         """What the output must be, if anything."""
         return next(iter(self._constraints()), None)
 
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        if field != "constraint":
+            return super().param_of(field)
+        asked = self.response_format
+        if asked is not None and asked.constraint() is not None:
+            return "response_format"
+        return next((name for name in _NAMES[1:] if getattr(self, name) is not None), field)
+
     def _constraints(self) -> list[Constraint]:
         asked = None if self.response_format is None else self.response_format.constraint()
         structured = self.structured_outputs

@@ -31,6 +31,13 @@ _INCLUDABLE = {
     _LOGPROBS,
 }
 
+_PARAMS = {
+    "messages": "input",
+    "constraint": "text.format",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "top_logprobs",
+}
+
 
 class Reasoning(BaseModel):
     """``summary`` is accepted; the reasoning itself is given instead."""
@@ -119,6 +126,10 @@ class ResponsesRequest(RequestFields):
     def stored(self) -> bool:
         """Whether the response is to be kept; the API's default is yes."""
         return self.store is not False
+
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        return _PARAMS.get(field, field)
 
     def after(self, history: list[dict[str, Any]]) -> None:
         """Set what was said before: the items of earlier responses, input and output."""
