@@ -6,7 +6,7 @@ Fields that only Anthropic's own servers could honour and that change nothing in
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -27,6 +27,8 @@ class Thinking(BaseModel):
     """Whether the model may think first. A budget is not enforced: ``max_tokens`` is."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"budget_tokens"})
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import field_validator
 
@@ -23,6 +23,8 @@ _NAMES = ("response_format", "structured_outputs", "guided_json", "guided_regex"
 
 class ConstrainedRequest(RequestFields):
     """OpenAI's way to say it, and both of vLLM's."""
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"user"})
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None

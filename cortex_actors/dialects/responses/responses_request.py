@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
@@ -44,6 +44,8 @@ class Reasoning(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"summary"})
+
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: str | None = None
 
@@ -53,6 +55,9 @@ class ResponsesRequest(RequestFields):
 
     ``history`` is what ``previous_response_id`` stands for; whoever has the store sets it.
     """
+
+    # The response has its own limit, and usage in any case.
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"max_tokens", "stream_options"})
 
     input: Any = None
     instructions: str | None = None
