@@ -353,6 +353,7 @@ class Scheduler:
             f" prompt has {len(sequence.prompt)} tokens, which leaves no room for an answer."
             " Please shorten it.",
             param="messages",
+            detail={"max": str(self.context_length), "prompt_tokens": str(len(sequence.prompt))},
         )
 
     def _close(self) -> Step:

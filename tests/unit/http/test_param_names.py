@@ -71,9 +71,12 @@ def test_each_api_names_its_own_field(
 
 
 def test_a_message_that_does_not_begin_with_the_field_stays() -> None:
-    failure = Failure("context_length_exceeded", "the prompt is too long", param="messages")
+    """O01: and the error has the numbers."""
+    facts = {"max": "2048", "prompt_tokens": "3000", "reason": "x1"}
+    failure = Failure("context_length_exceeded", "too long", param="messages", detail=facts)
     client = testing.TestClient(create_gateway_app(ScriptedBackend((failure,))))
     error = client.simulate_post("/v1/responses", json={"model": MODEL, "input": "hi"}).json[
         "error"
     ]
-    assert (error["param"], error["message"]) == ("input", "the prompt is too long")
+    assert (error["param"], error["message"]) == ("input", "too long")
+    assert (error["max"], error["prompt_tokens"], error["reason"]) == (2048, 3000, "x1")
