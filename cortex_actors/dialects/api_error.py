@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 from cortex_actors.dialects.error_table import INVALID_REQUEST_ERROR, row_of
@@ -26,7 +27,7 @@ class ApiError(Exception):
         param: str | None = None,
         retryable: bool = False,
         retry_after_s: float | None = None,
-        extras: dict[str, str] | None = None,
+        extras: Mapping[str, str | int] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -51,7 +52,7 @@ class ApiError(Exception):
             param=failure.param,
             retryable=row.retryable,
             retry_after_s=retry_after_s if row.retryable else None,
-            extras=failure.detail,
+            extras={name: _fact(value) for name, value in failure.detail.items()},
         )
 
     @classmethod
@@ -86,3 +87,8 @@ class ApiError(Exception):
         if self.status >= 500 and not self.retryable:
             headers["x-should-retry"] = "false"
         return headers
+
+
+def _fact(value: str) -> str | int:
+    """Return what a failure carries as text; numbers are numbers to clients."""
+    return int(value) if value.isascii() and value.isdigit() else value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
@@ -30,6 +31,9 @@ class CheckedRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are known and checked, and change nothing."""
+
     _body: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -51,9 +55,15 @@ class CheckedRequest(BaseModel):
 
     @property
     def ignored_fields(self) -> tuple[str, ...]:
-        """Names of the body's own fields that nobody reads, as they were sent."""
-        known = {field.alias or name for name, field in type(self).model_fields.items()}
-        return tuple(name for name in self._body if name not in known)
+        """Names of the fields that have no effect, as they were sent: ``a``, or ``a.b`` within one.
+
+        Messages and tools are not looked into: a chat template may show what is in them.
+        """
+        return tuple(_without_effect(self, self._body))
+
+    def param_of(self, field: str) -> str:
+        """Return the name that clients know a field of the engine's question by."""
+        return field
 
     @classmethod
     def _refuse(cls, body: dict[str, Any]) -> None:
@@ -61,6 +71,18 @@ class CheckedRequest(BaseModel):
 
     def _check_together(self) -> None:
         """Check what several fields must agree on."""
+
+
+def _without_effect(model: BaseModel, sent: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    known = {field.alias or name: name for name, field in type(model).model_fields.items()}
+    silent: frozenset[str] = getattr(model, "WITHOUT_EFFECT", frozenset())
+    for name, value in sent.items():
+        if name not in known or (name in silent and value is not None):
+            yield within + name
+        elif isinstance(value, dict):
+            checked = getattr(model, known[name])
+            if isinstance(checked, BaseModel):
+                yield from _without_effect(checked, value, f"{within}{name}.")
 
 
 def _refuse_unsendable(body: dict[str, Any]) -> None:

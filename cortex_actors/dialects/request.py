@@ -21,6 +21,10 @@ class GenerationRequest(Protocol):
         """Names of the fields that were sent and have no effect."""
         ...
 
+    def param_of(self, field: str) -> str:
+        """Return the name that clients know a field of the engine's question by."""
+        ...
+
     def to_generate(self, request_id: str) -> Generate:
         """Return the same request as the engine takes it."""
         ...

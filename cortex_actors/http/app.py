@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, final
 
 import falcon
@@ -14,6 +14,7 @@ from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.cross_origin import CrossOrigin
+from cortex_actors.http.operations import GATEWAY_OPERATIONS, NEURON_OPERATIONS, Operation
 from cortex_actors.http.request_body import DEFAULT_BODY_LIMIT
 from cortex_actors.http.request_log import RequestLog, Trace, WsgiApp
 from cortex_actors.http.request_record import RECORD, RequestRecord
@@ -25,6 +26,7 @@ from cortex_actors.http.resources.explain import Explain
 from cortex_actors.http.resources.gateway_status import GatewayStatus
 from cortex_actors.http.resources.generations import Generations
 from cortex_actors.http.resources.health import Health, Ready
+from cortex_actors.http.resources.index import Index
 from cortex_actors.http.resources.metrics import Metrics
 from cortex_actors.http.resources.model_admin import LoadModel, UnloadModel
 from cortex_actors.http.resources.models import Model, ModelList
@@ -52,21 +54,8 @@ def create_gateway_app(
     trace: Trace | None = None,
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
-    return _create(
-        backend,
-        {
-            **_common_routes(backend, body_limit, store),
-            "/admin/load": LoadModel(backend, body_limit),
-            "/admin/unload": UnloadModel(backend, body_limit),
-            "/admin/plan": PlanLoad(backend, body_limit),
-            "/admin/pin": PinModel(backend, body_limit),
-            "/admin/reload": ReloadCatalogue(backend),
-            "/admin/status": GatewayStatus(backend),
-            "/admin/requests/{request_id}": Explain(backend),
-        },
-        cors_origins,
-        trace,
-    )
+    routes = gateway_routes(backend, body_limit, store)
+    return _create(backend, routes, cors_origins, trace)
 
 
 def create_neuron_app(
@@ -78,20 +67,7 @@ def create_neuron_app(
     trace: Trace | None = None,
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
-    return _create(
-        backend,
-        {
-            **_common_routes(backend, body_limit, store),
-            "/discovery": Discovery(backend),
-            "/models": NeuronModels(backend),
-            "/models/load": LoadModel(backend, body_limit),
-            "/models/unload": UnloadModel(backend, body_limit),
-            "/chaos": Chaos(backend, body_limit),
-            "/metrics": Metrics(backend),
-        },
-        cors_origins,
-        trace,
-    )
+    return _create(backend, neuron_routes(backend, body_limit, store), cors_origins, trace)
 
 
 def create_metrics_app(backend: Backend) -> WsgiApp:
@@ -99,10 +75,46 @@ def create_metrics_app(backend: Backend) -> WsgiApp:
     return _create(backend, {"/metrics": Metrics(backend), "/health": Health(backend)})
 
 
-def _common_routes(
+def gateway_routes(
     backend: Backend, body_limit: int, store: ResponseStore | None
 ) -> dict[str, object]:
+    """Return what cortexd serves, by the template of the path."""
     return {
+        **_common_routes(backend, body_limit, store, GATEWAY_OPERATIONS),
+        "/admin/load": LoadModel(backend, body_limit),
+        "/admin/unload": UnloadModel(backend, body_limit),
+        "/admin/plan": PlanLoad(backend, body_limit),
+        "/admin/pin": PinModel(backend, body_limit),
+        "/admin/reload": ReloadCatalogue(backend),
+        "/admin/status": GatewayStatus(backend),
+        "/admin/requests/{request_id}": Explain(backend),
+    }
+
+
+def neuron_routes(
+    backend: Backend, body_limit: int, store: ResponseStore | None
+) -> dict[str, object]:
+    """Return what neurond serves, by the template of the path."""
+    return {
+        **_common_routes(backend, body_limit, store, NEURON_OPERATIONS),
+        "/discovery": Discovery(backend),
+        "/models": NeuronModels(backend),
+        "/models/load": LoadModel(backend, body_limit),
+        "/models/unload": UnloadModel(backend, body_limit),
+        "/chaos": Chaos(backend, body_limit),
+        "/metrics": Metrics(backend),
+    }
+
+
+def _common_routes(
+    backend: Backend,
+    body_limit: int,
+    store: ResponseStore | None,
+    operations: Sequence[Operation],
+) -> dict[str, object]:
+    version = importlib.metadata.version("cortex")
+    return {
+        "/": Index(backend, version),
         "/v1/chat/completions": Generations(backend, ChatRequest.parse, body_limit),
         "/v1/completions": Generations(backend, CompletionRequest.parse, body_limit),
         "/v1/messages": Generations(backend, MessagesRequest.parse, body_limit),
@@ -116,8 +128,8 @@ def _common_routes(
         "/v1/models/{model_id:path}": Model(backend),
         "/health": Health(backend),
         "/ready": Ready(backend),
-        "/version": Version(backend, importlib.metadata.version("cortex")),
-        "/openapi.json": OpenApi(importlib.metadata.version("cortex")),
+        "/version": Version(backend, version),
+        "/openapi.json": OpenApi(version, operations),
         "/debug/actors": Actors(backend),
     }
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import falcon
+import msgspec
 
 from cortex_actors.dialects.events import GenerationEvent, Question
 from cortex_actors.http.backend import Backend, Generation, GenerationTimes
 from cortex_actors.http.request_record import RECORD, RequestRecord
+from transports.schemas.link import Failure
+
+ParamOf = Callable[[str], str]
 
 
 @final
 class RecordedGeneration:
-    """A ``Generation`` that notes in ``record`` what is taken from another."""
+    """A ``Generation`` that notes in ``record`` what is taken from another.
 
-    def __init__(self, generation: Generation, record: RequestRecord) -> None:
+    Failures name the request's fields as its own API does, by ``param_of``.
+    """
+
+    def __init__(
+        self, generation: Generation, record: RequestRecord, param_of: ParamOf | None = None
+    ) -> None:
         self._generation = generation
         self._record = record
+        self._param_of = param_of
 
     @property
     def times(self) -> GenerationTimes:
@@ -32,6 +43,8 @@ class RecordedGeneration:
         """See ``Generation``."""
         events = self._generation.take()
         self._record.saw(events)
+        if events and self._param_of is not None and isinstance(events[-1], Failure):
+            return (*events[:-1], renamed(events[-1], self._param_of))
         return events
 
     def close(self) -> None:
@@ -40,8 +53,26 @@ class RecordedGeneration:
         self._generation.close()
 
 
+def renamed(failure: Failure, param_of: ParamOf) -> Failure:
+    """Return the failure with its field, also where its message begins with it, as clients know it.
+
+    Engines name fields as ``Generate`` has them.
+    """
+    if not failure.param or (param := param_of(failure.param)) == failure.param:
+        return failure
+    message, prefix = failure.message, f"{failure.param}: "
+    if message.startswith(prefix):
+        message = f"{param}: {message.removeprefix(prefix)}"
+    return msgspec.structs.replace(failure, param=param, message=message)
+
+
 def begin(
-    req: falcon.Request, backend: Backend, question: Question, *, streamed: bool = False
+    req: falcon.Request,
+    backend: Backend,
+    question: Question,
+    *,
+    param_of: ParamOf | None = None,
+    streamed: bool = False,
 ) -> RecordedGeneration:
     """Start the generation of one request.
 
@@ -50,4 +81,4 @@ def begin(
     """
     record: RequestRecord = req.env[RECORD]
     record.asked(question)
-    return RecordedGeneration(backend.generate(question, streamed=streamed), record)
+    return RecordedGeneration(backend.generate(question, streamed=streamed), record, param_of)

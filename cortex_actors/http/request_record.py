@@ -85,7 +85,8 @@ class RequestRecord:
         """Take in when the generation got how far."""
         self.lease_s, self.loaded = times.lease_s, times.loaded
         self.first_token_s = times.first_token_s
-        self.decode_s = self.decode_s or times.decode_s
+        if not self.finish and not self.decode_s:
+            self.decode_s = times.decode_s
 
     def failed(self, code: str) -> None:
         """The client is told of an error."""

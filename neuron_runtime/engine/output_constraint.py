@@ -7,11 +7,11 @@ from neuron_runtime.engine.grammar import GrammarError, Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.request_output import call_grammar_of
 from neuron_runtime.engine.tokenizer import Tokenizer
-from transports.schemas.generate import Constraint, Generate
+from transports.schemas.generate import Generate
 
 
 class ConstraintRefused(Exception):
-    """The output cannot be made to follow it; ``param`` is the request's field that asks."""
+    """The output cannot be made to follow it; ``param`` is the field of Generate that asks."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -26,12 +26,11 @@ def output_mask(grammars: Grammars, tokenizer: Tokenizer, question: Generate) ->
     """
     answer, rule = None, None
     if question.constraint is not None:
-        param = _param(question.constraint)
         try:
             rule = constraint_rule(question.constraint)
             answer = grammars.compile(f"start: {rule}")
         except GrammarError as error:
-            raise ConstraintRefused(param, str(error)) from error
+            raise ConstraintRefused("constraint", str(error)) from error
     try:
         calls = call_grammar_of(tokenizer, question, rule)
     except ValueError as error:
@@ -42,8 +41,3 @@ def output_mask(grammars: Grammars, tokenizer: Tokenizer, question: Generate) ->
         return grammars.compile(calls)
     except GrammarError as error:
         raise ConstraintRefused("tools", str(error)) from error
-
-
-def _param(constraint: Constraint) -> str:
-    """Return OpenAI's field for what is in OpenAI's API, vLLM's for the rest."""
-    return "structured_outputs" if constraint.kind in {"regex", "choice"} else "response_format"

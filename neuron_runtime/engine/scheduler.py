@@ -350,9 +350,10 @@ class Scheduler:
         return Failure(
             FailureCode.CONTEXT_LENGTH_EXCEEDED,
             f"This model's maximum context length is {self.context_length} tokens, but the"
-            f" messages have {len(sequence.prompt)} tokens, which leaves no room for an answer."
-            " Please shorten the messages.",
+            f" prompt has {len(sequence.prompt)} tokens, which leaves no room for an answer."
+            " Please shorten it.",
             param="messages",
+            detail={"max": str(self.context_length), "prompt_tokens": str(len(sequence.prompt))},
         )
 
     def _close(self) -> Step:

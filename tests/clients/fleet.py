@@ -170,6 +170,12 @@ class ScriptedStack:
         """How many lines of the gateway's log have these words."""
         return self._log("cortexd").read_text().count(words)
 
+    def log_line(self, words: str) -> str:
+        """Return the line of the gateway's log about the request with these words."""
+        self.await_logged(words, 1)
+        lines = self._log("cortexd").read_text().splitlines()
+        return next(line for line in lines if words in line and "request " in line)
+
     def await_logged(self, words: str, count: int) -> None:
         """Wait until so many lines have them."""
         eventually(lambda: self.logged(words) >= count, 30.0, f"{count} times {words}")

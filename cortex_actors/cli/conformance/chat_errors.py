@@ -48,6 +48,7 @@ def _context(server: Server) -> None:
     words = f"{error.code} {error.message}"
     known = "context_length_exceeded" in words or "maximum context length" in words
     expect(known, f"clients cannot tell it from {error.code!r}, {error.message!r}")
+    expect(error.param in {None, "messages"}, f"it blames {error.param!r}, which was not sent")
 
 
 def _route(server: Server) -> None:

@@ -6,7 +6,7 @@ Fields that only Anthropic's own servers could honour and that change nothing in
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -27,6 +27,8 @@ class Thinking(BaseModel):
     """Whether the model may think first. A budget is not enforced: ``max_tokens`` is."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"budget_tokens"})
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -98,6 +100,13 @@ class Prompt(CheckedRequest):
         if last["role"] == "assistant" and (last.get("tool_calls") or not last["content"].strip()):
             message = "messages: the last message of the assistant has no text to go on from"
             raise ApiError.invalid(message, "messages", "invalid_value")
+
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        if field == "constraint":
+            asked = self.output_config is not None and self.output_config.format is not None
+            return "output_config.format" if asked else "output_format"
+        return "stop_sequences" if field == "stop" else field
 
     def question(self, request_id: str, sampling: SamplingOptions) -> Generate:
         """Return the same request as the engine takes it."""

@@ -50,6 +50,10 @@ class CompletionRequest(ConstrainedRequest):
             raise unsupported("adding to the text of a completion")
         return value
 
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        return "prompt" if field == "messages" else super().param_of(field)
+
     def encoder(self, request_id: str, created: int) -> CompletionEncoder:
         """Return the encoder of its response; ``created`` is the time of day in seconds."""
         return CompletionEncoder(

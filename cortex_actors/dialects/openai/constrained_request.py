@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import field_validator
 
@@ -24,6 +24,8 @@ _NAMES = ("response_format", "structured_outputs", "guided_json", "guided_regex"
 class ConstrainedRequest(RequestFields):
     """OpenAI's way to say it, and both of vLLM's."""
 
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"user"})
+
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: Any = None
@@ -43,6 +45,15 @@ class ConstrainedRequest(RequestFields):
     def constraint(self) -> Constraint | None:
         """What the output must be, if anything."""
         return next(iter(self._constraints()), None)
+
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        if field != "constraint":
+            return super().param_of(field)
+        asked = self.response_format
+        if asked is not None and asked.constraint() is not None:
+            return "response_format"
+        return next((name for name in _NAMES[1:] if getattr(self, name) is not None), field)
 
     def _constraints(self) -> list[Constraint]:
         asked = None if self.response_format is None else self.response_format.constraint()

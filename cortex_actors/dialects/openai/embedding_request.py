@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,6 +21,8 @@ class EmbeddingRequest(CheckedRequest):
     ``input`` is one text, several, the token ids of one, or those of several; here it is always a
     list of texts or of ids.
     """
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"user"})
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Any

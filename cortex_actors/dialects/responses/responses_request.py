@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_core import PydanticCustomError
@@ -31,11 +31,20 @@ _INCLUDABLE = {
     _LOGPROBS,
 }
 
+_PARAMS = {
+    "messages": "input",
+    "constraint": "text.format",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "top_logprobs",
+}
+
 
 class Reasoning(BaseModel):
     """``summary`` is accepted; the reasoning itself is given instead."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"summary"})
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: str | None = None
@@ -46,6 +55,9 @@ class ResponsesRequest(RequestFields):
 
     ``history`` is what ``previous_response_id`` stands for; whoever has the store sets it.
     """
+
+    # The response has its own limit, and usage in any case.
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"max_tokens", "stream_options"})
 
     input: Any = None
     instructions: str | None = None
@@ -119,6 +131,10 @@ class ResponsesRequest(RequestFields):
     def stored(self) -> bool:
         """Whether the response is to be kept; the API's default is yes."""
         return self.store is not False
+
+    def param_of(self, field: str) -> str:
+        """See the base."""
+        return _PARAMS.get(field, field)
 
     def after(self, history: list[dict[str, Any]]) -> None:
         """Set what was said before: the items of earlier responses, input and output."""

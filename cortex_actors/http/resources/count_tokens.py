@@ -28,6 +28,7 @@ class CountTokensOfMessages:
         """Answer with the length of the prompt."""
         asked = CountRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
-        generation = begin(req, self._backend, asked.to_count(unique_id(req)))
+        question = asked.to_count(unique_id(req))
+        generation = begin(req, self._backend, question, param_of=asked.param_of)
         counted, _ = single_answer(req, generation, Counted)
         answer_json(resp, {"input_tokens": counted.prompt_tokens})

@@ -36,7 +36,13 @@ class Generations:
         tell_ignored(resp, asked)
         id_ = unique_id(req)
         encoder = asked.encoder(id_, created_now())
-        generation = begin(req, self._backend, asked.to_generate(id_), streamed=asked.streamed)
+        generation = begin(
+            req,
+            self._backend,
+            asked.to_generate(id_),
+            param_of=asked.param_of,
+            streamed=asked.streamed,
+        )
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:

@@ -51,7 +51,13 @@ class Responses:
         encoder: GenerationEncoder = asked.encoder(id_, created_now())
         if self._store is not None and asked.stored:
             encoder = StoringEncoder(encoder, self._store, asked.items)
-        generation = begin(req, self._backend, asked.to_generate(id_), streamed=asked.streamed)
+        generation = begin(
+            req,
+            self._backend,
+            asked.to_generate(id_),
+            param_of=asked.param_of,
+            streamed=asked.streamed,
+        )
         if asked.streamed:
             stream(req, resp, generation, encoder, self._clock)
         else:

@@ -165,9 +165,9 @@ def test_the_grammar_begins_where_the_reasoning_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "param", "said"),
     [
-        ({"constraint": Constraint("json_schema", '{"not": {}}')}, "response_format", '"not"'),
-        ({"constraint": Constraint("regex", "(a")}, "structured_outputs", "unclosed group"),
-        ({"constraint": Constraint("haiku")}, "response_format", "haiku"),
+        ({"constraint": Constraint("json_schema", '{"not": {}}')}, "constraint", '"not"'),
+        ({"constraint": Constraint("regex", "(a")}, "constraint", "unclosed group"),
+        ({"constraint": Constraint("haiku")}, "constraint", "haiku"),
     ],
 )
 def test_what_cannot_be_enforced_is_refused_by_name(

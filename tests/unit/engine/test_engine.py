@@ -110,6 +110,8 @@ def test_the_context_ends_an_answer(bench: EngineBench, model_dir: Path) -> None
     refused = bench.ask(client, "a much longer question").failure
     assert refused.code == FailureCode.CONTEXT_LENGTH_EXCEEDED
     assert f"maximum context length is {prompt + 3} tokens" in refused.message
+    assert refused.detail["max"] == str(prompt + 3)
+    assert f"the prompt has {refused.detail['prompt_tokens']} tokens" in refused.message
 
 
 def test_a_cancelled_request_frees_its_slot_within_one_step(model_dir: Path) -> None:

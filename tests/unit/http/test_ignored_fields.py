@@ -41,12 +41,51 @@ def test_fields_without_effect_are_named(path: str, streamed: bool) -> None:
 
 
 @pytest.mark.usefixtures("_debug")
+@pytest.mark.parametrize(
+    ("path", "fields", "named"),
+    [
+        (
+            "/v1/chat/completions",
+            {"stream_options": {"include_usage": True, "zzz": 1}, "user": "me"},
+            "stream_options.zzz, user",
+        ),
+        (
+            "/v1/chat/completions",
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"a": 1}, "b": 1},
+                }
+            },
+            "response_format.json_schema.b",
+        ),
+        ("/v1/completions", {"user": None, "stream_options": {"x": 1}}, "stream_options.x"),
+        (
+            "/v1/responses",
+            {"text": {"nonsense": 1, "format": {"type": "text", "odd": 1}}, "max_tokens": 5},
+            "text.nonsense, text.format.odd, max_tokens",
+        ),
+        ("/v1/responses", {"reasoning": {"summary": "auto"}, "user": "me"}, "reasoning.summary"),
+        (
+            "/v1/messages",
+            {"thinking": {"type": "enabled", "budget_tokens": 2, "x": 1}, "metadata": {}},
+            "thinking.budget_tokens, thinking.x, metadata",
+        ),
+    ],
+)
+def test_so_are_those_within_fields_and_those_that_are_only_checked(
+    path: str, fields: dict[str, Any], named: str
+) -> None:
+    assert post(path, **fields).headers[IGNORED_FIELDS] == named
+
+
+@pytest.mark.usefixtures("_debug")
 def test_so_are_those_of_embeddings() -> None:
     backend = ScriptedBackend((Started(MODEL, "local"), Embedded(1, 1, struct.pack("<f", 1.0))))
     client = testing.TestClient(create_gateway_app(backend))
     body = {"model": MODEL, "input": "hi", "user": "me", "frobnicate": 1}
     result = client.simulate_post("/v1/embeddings", json=body)
-    assert (result.status_code, result.headers[IGNORED_FIELDS]) == (200, "frobnicate")
+    assert (result.status_code, result.headers[IGNORED_FIELDS]) == (200, "user, frobnicate")
 
 
 @pytest.mark.usefixtures("_debug")

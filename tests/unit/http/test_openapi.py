@@ -8,13 +8,17 @@ from typing import Any
 import falcon.testing
 import pytest
 
-from cortex_actors.http.app import create_gateway_app
-from cortex_actors.http.openapi import OPERATIONS, document
+from cortex_actors.http.app import create_gateway_app, gateway_routes, neuron_routes
+from cortex_actors.http.openapi import document
+from cortex_actors.http.operations import (
+    CLIENT_OPERATIONS,
+    GATEWAY_OPERATIONS,
+    NEURON_OPERATIONS,
+    Operation,
+)
 from tests.unit.http.doubles import ScriptedBackend
 
-DOCUMENT = document("1.2.3")
-OWN = ("/admin/", "/debug/")
-"""For operators, who have commands."""
+DOCUMENT = document("1.2.3", GATEWAY_OPERATIONS)
 
 
 def references(node: Any) -> Iterator[str]:
@@ -47,7 +51,34 @@ def test_every_reference_leads_somewhere() -> None:
     assert found <= schemas
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.verb} {each.path}")
+@pytest.mark.parametrize(
+    ("routes", "operations"),
+    [(gateway_routes, GATEWAY_OPERATIONS), (neuron_routes, NEURON_OPERATIONS)],
+)
+def test_no_route_or_verb_is_missing_or_made_up(
+    routes: Any, operations: tuple[Operation, ...]
+) -> None:
+    served = {
+        (path.replace(":path}", "}"), name.removeprefix("on_"))
+        for path, resource in routes(ScriptedBackend(), 1, None).items()
+        for name in dir(resource)
+        if name.startswith("on_")
+    }
+    assert {(each.path, each.verb) for each in operations} == served
+    assert len(operations) == len(served)
+
+
+def test_every_answer_to_a_client_has_a_schema() -> None:
+    for operation in CLIENT_OPERATIONS:
+        described = DOCUMENT["paths"][operation.path][operation.verb]["responses"]
+        if operation.statuses and operation.path != "/openapi.json" and operation.verb != "head":
+            schema = described["200"]["content"]["application/json"]["schema"]
+            assert set(schema) & {"$ref", "anyOf"}, operation.path
+
+
+@pytest.mark.parametrize(
+    "operation", CLIENT_OPERATIONS, ids=lambda each: f"{each.verb} {each.path}"
+)
 def test_what_is_answered_is_documented(operation: Any) -> None:
     described = DOCUMENT["paths"][operation.path][operation.verb]
     path = operation.path.format(response_id="resp_x", model_id="nobody")
@@ -61,7 +92,7 @@ def test_what_is_answered_is_documented(operation: Any) -> None:
 
 
 def test_required_fields_are_those_that_are_missed() -> None:
-    for operation in OPERATIONS:
+    for operation in CLIENT_OPERATIONS:
         if operation.body is None:
             continue
         schema = DOCUMENT["components"]["schemas"][operation.body.__name__]

@@ -103,6 +103,13 @@ def test_what_the_engine_counted_of_a_text_that_failed_is_told(
     assert (line["completion_tokens"], line["reasoning_tokens"]) == ("3", "2")
 
 
+def test_of_a_text_that_ended_well_the_engines_times_count() -> None:
+    record = RequestRecord("id")
+    record.saw((STARTED, HEL, DONE))
+    record.timed(GenerationTimes(0.1, 0.2, decode_s=1.5))
+    assert record.decode_s == DONE.decode_s == 0.0
+
+
 def test_of_a_text_whose_client_left_there_is_what_came() -> None:
     record = RequestRecord("id")
     record.asked(Generate("id", "small", []))

@@ -287,3 +287,11 @@ def test_the_gateway_shows_its_fleet(gateway: testing.TestClient) -> None:
     status = gateway.simulate_get("/admin/status").json
     assert status["neurons"][0]["name"] == "local"
     assert status["ready"] is True
+
+
+def test_the_root_says_what_this_is_and_leads_on(gateway: testing.TestClient) -> None:
+    root = gateway.simulate_get("/").json
+    assert (root["name"], root["service"]) == ("cortex", "gateway")
+    assert [gateway.simulate_get(link).status_code for link in root["links"].values()] == [200] * 4
+    head = gateway.simulate_head("/")
+    assert (head.status_code, head.content) == (200, b"")

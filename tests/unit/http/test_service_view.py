@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cortex_actors.http import service_view
+from cortex_actors.http.answers import Model
 from transports.schemas.fleet import ModelCard, ModelRecord, ModelState, NeuronState, ServiceState
 
 CARDS = (
@@ -32,7 +33,9 @@ def listed(*neurons: NeuronState, **chains: tuple[str, ...]) -> dict[str, dict[s
     state = ServiceState(
         "gateway", "1", True, "", 1.0, neurons=neurons, cards=CARDS, chains=dict(chains)
     )
-    return {model["id"]: model for model in service_view.models(state)}
+    models = service_view.models(state)
+    msgspec.json.decode(msgspec.json.encode(models), type=list[Model])  # as it is documented
+    return {model["id"]: model for model in models}
 
 
 HOT = (
