@@ -9,6 +9,9 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check --no-input install
 PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
            $(wildcard neuron_runtime/torch_backend/native/*.[ch])
 
+# Hundreds of processes import the same modules, which pytest and Python compile once if they may.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint type unit bench bench-serve clients-js agents simulate soak clean
 .DELETE_ON_ERROR:

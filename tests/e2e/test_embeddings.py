@@ -7,28 +7,20 @@ import math
 import signal
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import openai
 import psutil
 import pytest
 
-from tests.e2e.fleet import MODEL, Fleet
+from tests.e2e.fleet import EMBEDDER, MODEL, Fleet
 from tests.eventually import eventually
-from tests.torch.embedding_models import MINILM, minilm_dir
+from tests.torch.embedding_models import minilm_dir
 
 pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(120)]
 
-EMBEDDER = "minilm"
 TEXTS = ["A man is eating food.", "Someone has a meal.", "The stock market fell sharply today."]
-
-
-@pytest.fixture(scope="module")
-def fleet(make_fleet: Callable[..., Fleet]) -> Fleet:
-    fleet = make_fleet(more_models=({"id": EMBEDDER, "source": MINILM, "vram_mb": 200},))
-    fleet.start()
-    return fleet
 
 
 def embed(fleet: Fleet, given: Any, url: str = "", **options: Any) -> Any:
@@ -61,7 +53,8 @@ def reference(texts: Sequence[str]) -> list[list[float]]:
 
 
 def rank_of(fleet: Fleet, model: str) -> psutil.Process:
-    return next(rank for rank in fleet.ranks() if f"model/{model}" in " ".join(rank.cmdline()))
+    (rank,) = fleet.ranks(model)
+    return rank
 
 
 def test_the_first_request_loads_the_model_and_gets_the_right_vectors(fleet: Fleet) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -67,10 +66,8 @@ def test_unload_and_the_next_request_loads_again(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_both_daemons_in_order_even_while_streaming(
-    make_fleet: Callable[..., Fleet], signum: signal.Signals
+    fleet: Fleet, signum: signal.Signals
 ) -> None:
-    fleet = make_fleet()
-    fleet.start()
     stream = open_stream(fleet)
     next(iter(stream))  # type: ignore[call-overload]
     assert fleet.gateway is not None
@@ -86,10 +83,8 @@ def test_a_signal_stops_both_daemons_in_order_even_while_streaming(
 
 @pytest.mark.parametrize("victim", ["neuron", "gateway"])
 def test_kill_9_of_a_daemon_leaves_no_child_and_the_next_start_works(
-    make_fleet: Callable[..., Fleet], victim: str
+    fleet: Fleet, victim: str
 ) -> None:
-    fleet = make_fleet()
-    fleet.start()
     daemon = getattr(fleet, victim)
     children = daemon.family()[1:]
     assert children

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.fleet import MODEL, Fleet, read_stream
+from tests.e2e.fleet import MODEL, Fleet, read_stream, temporary_fleet
 from tests.living import alive
 
 pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(170)]
@@ -24,11 +25,16 @@ def create(fleet: Fleet, **options: Any) -> Any:
     )
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["tp1", "tp3"])
-def group(make_fleet: Callable[..., Fleet], request: pytest.FixtureRequest) -> Fleet:
-    size = request.param
-    fleet = make_fleet(devices=f"cpu:{size}", min_devices=size)
-    fleet.start()
+@pytest.fixture(scope="module")
+def divided(model_cache: Path) -> Iterator[Fleet]:
+    with temporary_fleet(model_cache, devices="cpu:3", min_devices=3) as fleet:
+        fleet.start()
+        yield fleet
+
+
+@pytest.fixture(params=["fleet", "divided"], ids=["tp1", "tp3"])
+def group(request: pytest.FixtureRequest) -> Fleet:
+    fleet: Fleet = request.getfixturevalue(request.param)
     return fleet
 
 

@@ -14,6 +14,7 @@ from neuron_runtime.group_driver import GroupDriver
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
 from neuron_runtime.launcher import Launcher, ProcessExit, ProcessHandle, ProcessSpec
 from neuron_runtime.outcome import Ok, Outcome
+from tests.process.tenant import Spawner
 from transports.link import Identity
 from transports.reactor import Reactor
 from transports.schemas.body import Body
@@ -143,13 +144,13 @@ class Epoch:
 
 
 class Neuron:
-    """Owns the launcher and the reactor of one test."""
+    """Owns the reactor of one test, and what starts its processes: if not given, a launcher."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, launcher: Spawner | None = None) -> None:
         self.directory = directory
         self.mint = IncarnationMint(mint_boot())
         self.me = Identity(self.mint.boot, 0, 0, 0, "engine", "engine")
-        self.launcher = Launcher()
+        self.launcher = launcher or Launcher()
         self.reactor = Reactor("engine")
         self.reactor.start()
         self._epochs = 0

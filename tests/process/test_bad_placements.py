@@ -12,6 +12,7 @@ import pytest
 from cortex_actors.config.catalogue import CatalogueEntry
 from tests.eventually import eventually
 from tests.process.damaged_rank import SHARD
+from tests.process.tenant import Tenant
 from tests.process.whole_neuron import DEVICES, WholeNeuron, entry
 from tests.unit.neuron.asking_front_end import WAIT_S
 from transports.failures import FailureCode
@@ -39,10 +40,10 @@ def bad_models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 
 @pytest.fixture
-def neuron(monkeypatch: pytest.MonkeyPatch) -> Iterator[WholeNeuron]:
+def neuron(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[WholeNeuron]:
     # Not tmp_path: an ipc path has at most 100 bytes.
     directory = Path(tempfile.mkdtemp(prefix="cortex-"))
-    neuron = WholeNeuron(directory, monkeypatch, bad_models)
+    neuron = WholeNeuron(directory, tenant, monkeypatch, bad_models)
     yield neuron
     neuron.close()
     shutil.rmtree(directory)

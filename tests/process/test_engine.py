@@ -188,9 +188,9 @@ def test_an_engine_imports_neither_torch_nor_transformers() -> None:
 
 
 def test_an_engine_without_its_models_files_says_so_and_ends(
-    neuron: Neuron, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    lone_neuron: Neuron, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    daemon = EngineDaemon(neuron, tmp_path, 1)
+    daemon = EngineDaemon(lone_neuron, tmp_path, 1)
 
     end = daemon.ended.get(timeout=WAIT_S)
     assert end.exit_reason.returncode == ExitCode.CONFIG

@@ -19,6 +19,11 @@ from transports.schemas.link import Failure
 pytestmark = pytest.mark.process
 
 
+@pytest.fixture
+def neuron(lone_neuron: Neuron) -> Neuron:
+    return lone_neuron
+
+
 class BusyDaemon(Handler):
     """Does nothing from a child's HELLO on until that child is gone."""
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cortex_actors.neuron.fork_server import fork_server_spec
+from neuron_runtime.launcher import Launcher
 from neuron_runtime.outcome import Ok
 from tests.eventually import eventually
 from tests.process.neuron import WAIT_S, Epoch, Neuron
@@ -38,11 +39,13 @@ def footprint() -> tuple[int, int, int]:
 
 
 @pytest.mark.timeout(400)
-def test_restarts_give_back_descriptors_threads_processes_and_memory(neuron: Neuron) -> None:
+def test_restarts_give_back_descriptors_threads_processes_and_memory(lone_neuron: Neuron) -> None:
+    neuron, launcher = lone_neuron, lone_neuron.launcher
+    assert isinstance(launcher, Launcher)
     spec = fork_server_spec("fake", True, lambda _: None)
     assert spec is not None
-    neuron.launcher.preload(spec)
-    eventually(lambda: neuron.launcher.fork_server is not None, WAIT_S)
+    launcher.preload(spec)
+    eventually(lambda: launcher.fork_server is not None, WAIT_S)
     for number in range(WARM_UP):
         live_and_die(neuron, number)
     gc.collect()

@@ -19,6 +19,7 @@ from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
 from tests.process.engine_process import Handler, Stream
+from tests.process.tenant import Tenant
 from tests.process.whole_neuron import WholeNeuron, entry
 from tests.unit.neuron.asking_front_end import WAIT_S
 from tests.unit.serving.doubles import FakeRequest
@@ -48,11 +49,13 @@ def models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 @pytest.fixture
 def neuron(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[WholeNeuron]:
     # Not tmp_path: an ipc path has at most 100 bytes.
     directory = Path(tempfile.mkdtemp(prefix="cortex-"))
-    neuron = WholeNeuron(directory, monkeypatch, models, warm_mb=getattr(request, "param", 1))
+    neuron = WholeNeuron(
+        directory, tenant, monkeypatch, models, warm_mb=getattr(request, "param", 1)
+    )
     yield neuron
     neuron.close()
     assert [handle.name for handle in neuron.launcher.handles if process_state(handle.pid)] == []

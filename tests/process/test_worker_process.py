@@ -17,6 +17,11 @@ from transports.schemas.group import InjectFault
 pytestmark = pytest.mark.process
 
 
+@pytest.fixture
+def neuron(lone_neuron: Neuron) -> Neuron:
+    return lone_neuron
+
+
 def run_rank(
     neuron: Neuron, endpoint: str, *args: str, slot: int = 1, inc: int = 1, fault: str = ""
 ) -> ProcessExit:

@@ -19,8 +19,9 @@ from cortex_actors.neuron.tree import NeuronTree
 from cortex_actors.serving.daemon_tree import Ground
 from cortex_actors.serving.messages import Tick
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
-from neuron_runtime.launcher import Launcher, ProcessHandle, ProcessSpec
+from neuron_runtime.launcher import ProcessHandle, ProcessSpec
 from tests.eventually import eventually
+from tests.process.tenant import STUB, Spawner
 from tests.unit.engine.tiny_model import FAKE_WORDS, make_model_dir
 from tests.unit.neuron.asking_front_end import WAIT_S, FrontEnd
 from transports.link import Completed, Failed
@@ -41,26 +42,29 @@ DEVICES = 3
 class SomeReal:
     """A launcher whose front end is a stub and whose ``damaged`` model has a rank 1 of its own."""
 
-    def __init__(self) -> None:
-        self.launcher = Launcher()
+    fork_server: ProcessHandle | None = None
+
+    def __init__(self, launcher: Spawner) -> None:
+        self._launcher = launcher
         self.handles: list[ProcessHandle] = []
 
     def spawn(self, spec: ProcessSpec) -> ProcessHandle:
         if spec.name == "front_end":
             args = ("--boot=1", "--parent=ipc:///none")
-            spec = replace(spec, module="tests.process.stub_child", args=args)
+            spec = replace(spec, module=STUB, args=args)
         elif spec.name == "model/damaged/rank1":
             spec = replace(spec, module="tests.process.damaged_rank")
         quiet = replace(spec, env={**spec.env, "CORTEX_LOG_LEVEL": "WARNING"})
-        self.handles.append(self.launcher.spawn(quiet))
+        self.handles.append(self._launcher.spawn(quiet))
         return self.handles[-1]
 
     def spawned(self, prefix: str) -> list[str]:
         """The names of all that were ever started and are called so."""
         return [handle.name for handle in self.handles if handle.name.startswith(prefix)]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.launcher, name)
+    def stop(self, timeout_s: float) -> bool:
+        """Kill what is left; returns whether it is gone."""
+        return self._launcher.stop(timeout_s)
 
 
 class WholeNeuron:
@@ -69,6 +73,7 @@ class WholeNeuron:
     def __init__(
         self,
         directory: Path,
+        launcher: Spawner,
         monkeypatch: pytest.MonkeyPatch,
         models: Callable[[Path], tuple[CatalogueEntry, ...]],
         **settings: Any,
@@ -80,7 +85,7 @@ class WholeNeuron:
             return tuple(device for device in measure_devices(known) if device.id in self.present)
 
         monkeypatch.setattr(neuron_tree, "measure_devices", left)
-        self.launcher = SomeReal()
+        self.launcher = SomeReal(launcher)
         self.reactor = Reactor("test")
         self.reactor.start()
         source = ProcessSource(cast("Any", self.launcher), IncarnationMint(mint_boot()))
