@@ -265,7 +265,7 @@ class Channel:
             return
         try:
             self._on_request(request)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- its asker hears of it
             _log.exception("handler_failed link=%r", self)
             request.fail(Failure(FailureCode.INTERNAL, "the request handler failed"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,6 +54,16 @@ class Scene(ServingFleet):
         streams = [self.stream(door) for door in DOORS]
         eventually(lambda: all(stream.reading.pieces >= 5 for stream in streams), READY_S)
         return streams
+
+    def router(self, door: str) -> str:
+        """What the router of this door's daemon says of itself."""
+        answer = httpx.get(f"{self.fleet.urls[door]}/debug/actors", timeout=READY_S).json()
+        (router,) = (row for row in answer["actors"] if row["name"] == "router")
+        return str(router["detail"])
+
+    def is_ready(self, door: str) -> bool:
+        """Whether this door's front end says so."""
+        return httpx.get(f"{self.fleet.urls[door]}/ready", timeout=READY_S).is_success
 
     def sockets(self) -> list[str]:
         """The local sockets that there are, without the numbers in a group's."""
@@ -130,6 +141,33 @@ def test_whoever_is_stopped_for_a_while_goes_on_where_it_was(scene: Scene, role:
     victim.send_signal(signal.SIGCONT)
 
     assert_undisturbed(streams + later)
+    assert pids(families(scene)) == before
+
+
+def test_supervisors_that_were_stopped_for_10_s_kill_nobody_and_lose_no_lease(
+    scene: Scene,
+) -> None:
+    before = pids(families(scene))
+    # The streams are to go on for longer than that.
+    slow = {"model": MODEL, "fault": "slow-step", "phase": "inside", "times": 250, "seconds": 0.06}
+    httpx.post(f"{scene.fleet.urls['neuron']}/chaos", json=slow, timeout=READY_S).raise_for_status()
+    streams, both = scene.streams(), daemons(scene)
+    for daemon in both:
+        stop(daemon)
+    at_stop = [stream.reading.pieces for stream in streams]
+    threading.Event().wait(10.0)
+    meanwhile = [stream.reading.pieces for stream in streams]
+    assert not any(map(scene.is_ready, DOORS))
+    for daemon in both:
+        daemon.send_signal(signal.SIGCONT)
+
+    assert all(there > then for there, then in zip(meanwhile, at_stop, strict=True))
+    eventually(lambda: all(map(scene.is_ready, DOORS)))
+    for door in DOORS:
+        assert "leases=1 " in scene.router(door)
+    assert_undisturbed(streams)
+    for door in DOORS:
+        eventually(lambda: "leases=0 " in scene.router(door))  # noqa: B023 - called at once
     assert pids(families(scene)) == before
 
 
@@ -220,7 +258,7 @@ def test_daemons_that_start(scene: Scene, how: str) -> None:
 def test_an_engine_that_drains(scene: Scene, how: str) -> None:
     streams, engine = scene.streams(), scene.victim("engine")
     scene.traps.set(how, DRAIN, within=[engine])
-    url = f"{scene.fleet.urls['neuron']}/models/unload"
+    url = f"{scene.fleet.urls['gateway']}/admin/unload"
     with ThreadPoolExecutor() as threads:
         unload = threads.submit(httpx.post, url, json={"model": MODEL}, timeout=READY_S)
         assert scene.traps.caught() == [engine.pid]
