@@ -21,4 +21,5 @@ def test_a_short_soak_under_faults_keeps_every_promise(capsys: pytest.CaptureFix
 
     with capsys.disabled():
         print(f"\n{verdict.text}")
-    assert not verdict.violations, f"repeat it: python -m tests.soak --seconds {SECONDS:.0f} --seed {seed}"
+    repeat = f"python -m tests.soak --seconds {SECONDS:.0f} --seed {seed}"
+    assert not verdict.violations, f"repeat it: {repeat}"

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 torch = pytest.importorskip("torch")
 import torch.distributed as dist  # noqa: E402
 
+from neuron_runtime import last_act  # noqa: E402
 from neuron_runtime.torch_backend.collectives import Alone, Collectives, ProcessGroup  # noqa: E402
 from neuron_runtime.torch_backend.cpu_mesh import SLOT_BYTES, CpuMesh, MeshError  # noqa: E402
 
@@ -124,3 +125,21 @@ def _main(meeting: str, rank: int) -> None:
 
 if __name__ == "__main__":
     _main(sys.argv[1], int(sys.argv[2]))
+
+
+@pytest.mark.parametrize(("backend", "aborts"), [("nccl", 1), ("gloo", 0)])
+def test_only_a_group_of_nccl_is_aborted_when_its_rank_is_to_end(
+    monkeypatch: pytest.MonkeyPatch, backend: str, aborts: int
+) -> None:
+    aborted: list[str] = []
+    monkeypatch.setattr(last_act, "_acts", [])
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(
+        dist.distributed_c10d, "_abort_process_group", lambda: aborted.append(backend)
+    )
+    ProcessGroup.join(cast("Any", None), 0, 2, backend)
+    last_act.perform()
+
+    assert aborted == [backend] * aborts
