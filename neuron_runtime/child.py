@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Self
 
+from neuron_runtime import last_act
 from neuron_runtime.exit_codes import ExitCode
 from transports.link import Identity
 
@@ -91,4 +92,5 @@ def _die_with_parent() -> None:
 def _await_eof(death_fd: int) -> None:
     while os.read(death_fd, 1):
         pass
+    last_act.perform()
     os._exit(ExitCode.PARENT_LOST)

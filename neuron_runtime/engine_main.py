@@ -125,6 +125,17 @@ def _keys(arguments: argparse.Namespace) -> CurveServer | None:
     return CurveServer(keys, load_allow_list(arguments.allowed_keys) | own)
 
 
+def _crash() -> None:
+    """End this process at once.
+
+    An event may be applied by half, so that a step stays open for ever, or a text goes on wrongly:
+    nothing that follows from that may be said. The daemon starts another engine.
+    """
+    _log.critical("ending, since what the failed callback has left undone is not known")
+    logging.shutdown()
+    os._exit(ExitCode.INTERNAL)
+
+
 @final
 class _Process:
     """The engine's parts, joined on one reactor."""
@@ -140,7 +151,7 @@ class _Process:
         self._capabilities = capabilities
         self._child = child
         self._me: Identity = child.identity("engine")
-        self._reactor = Reactor(child.name)
+        self._reactor = Reactor(child.name, on_failure=_crash)
         self._exit_code = ExitCode.OK
         self._reports = Reports()
         self._group: GroupDriver | None = None

@@ -76,9 +76,12 @@ class ProcessHandle:
         self.exited = threading.Event()
         self._launcher = launcher
 
-    def kill(self, kind: ExitKind = ExitKind.FENCED) -> None:
-        """Send SIGKILL, which also ends a stopped process; ``kind`` names its exit's reason."""
-        self._launcher.call(partial(self._launcher.on_kill, self, kind))
+    def kill(self, kind: ExitKind = ExitKind.FENCED, notice_s: float = 0.0) -> None:
+        """Send SIGKILL, which also ends a stopped process; ``kind`` names its exit's reason.
+
+        With ``notice_s`` its death pipe is closed so long before, for its last act.
+        """
+        self._launcher.call(partial(self._launcher.on_kill, self, kind, notice_s))
 
     def stop(self, grace_s: float = GRACE_S, term_s: float = TERM_S) -> None:
         """Close the death pipe; SIGTERM after ``grace_s``, SIGKILL after ``term_s`` more."""
@@ -142,10 +145,10 @@ class Launcher:
             os.eventfd_write(self._wake_fd, 1)
             return True
 
-    def on_kill(self, handle: ProcessHandle, kind: ExitKind) -> None:
+    def on_kill(self, handle: ProcessHandle, kind: ExitKind, notice_s: float = 0.0) -> None:
         """Execute ``ProcessHandle.kill``. Launcher's thread only."""
         if child := self._children.get(handle):
-            self._execute(handle, child, child.life.kill(kind, time.monotonic()))
+            self._execute(handle, child, child.life.kill(kind, time.monotonic(), notice_s))
 
     def on_stop(self, handle: ProcessHandle, grace_s: float, term_s: float) -> None:
         """Execute ``ProcessHandle.stop``. Launcher's thread only."""

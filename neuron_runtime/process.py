@@ -85,20 +85,23 @@ class ProcessLife:
         self.wake_at = now + grace_s
         return (CloseDeathPipe(),)
 
-    def kill(self, kind: ExitKind, now: float) -> tuple[ProcessEffect, ...]:
+    def kill(self, kind: ExitKind, now: float, notice_s: float = 0.0) -> tuple[ProcessEffect, ...]:
         """Go to the top of the ladder; ``kind`` is what the exit will be called.
 
-        A process that stalls or is silent is asked for its stacks first, and has 0.2 s for it.
+        A process that stalls or is silent is asked for its stacks first, and has 0.2 s for it. One
+        that is given notice reads EOF, and has so long for its last act.
         """
         if self.state in (ProcessState.KILLED, ProcessState.EXITED):
             return ()
         self._asked = self._asked or kind
         self.state = ProcessState.KILLED
         self._rungs = (_TOP,)
-        if kind in (ExitKind.STALLED, ExitKind.SILENT):
-            self.wake_at = now + STACKS_S
-            return (SendSignal(signal.SIGUSR1),)
-        return self._climb(now)
+        stacks_s = STACKS_S if kind in (ExitKind.STALLED, ExitKind.SILENT) else 0.0
+        if not stacks_s and not notice_s:
+            return self._climb(now)
+        self.wake_at = now + max(stacks_s, notice_s)
+        stacks = (SendSignal(signal.SIGUSR1),) if stacks_s else ()
+        return (*stacks, CloseDeathPipe()) if notice_s else stacks
 
     def tick(self, now: float) -> tuple[ProcessEffect, ...]:
         """Take the next rung if its time has come."""

@@ -261,8 +261,8 @@ class Channel:
             return
         try:
             self._on_request(request)
-        except Exception:  # noqa: BLE001 -- the loop outlives its users' mistakes
-            self._log_failure()
+        except Exception:  # noqa: BLE001 -- its asker hears of it
+            _log.exception("handler_failed link=%r", self)
             request.fail(Failure(FailureCode.INTERNAL, "the request handler failed"))
 
     def _noted(self, effect: Noted) -> None:
@@ -313,6 +313,7 @@ class Channel:
 
     def _log_failure(self) -> None:
         _log.exception("handler_failed link=%r", self)
+        self._loop.callback_failed()
 
     # -- time -----------------------------------------------------------------------------------
 

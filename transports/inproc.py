@@ -183,6 +183,9 @@ class InprocNetwork:
         if self._listeners.get(listener.endpoint) is listener:
             del self._listeners[listener.endpoint]
 
+    def callback_failed(self) -> None:
+        """See ``transports.loop.Loop``; it goes on."""
+
     def step(self) -> bool:
         """Deliver one message or run one callback; False when there is none."""
         if not self._soon:

@@ -52,6 +52,10 @@ class Loop(Protocol):
         """Run ``fn`` on the loop's thread after ``delay_s`` seconds. Any thread."""
         ...
 
+    def callback_failed(self) -> None:
+        """Hear that a user's callback has raised, which has been logged. Loop thread only."""
+        ...
+
 
 class Port(Protocol):
     """The way out for one connection's frames. Loop thread only."""

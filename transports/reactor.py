@@ -40,10 +40,24 @@ _T = TypeVar("_T")
 
 @final
 class Reactor:
-    """One event loop with its own ZeroMQ context."""
+    """One event loop with its own ZeroMQ context.
 
-    def __init__(self, name: str, clock: Clock | None = None) -> None:
+    Args:
+        name: For the log.
+        clock: Monotonic.
+        on_failure: Called when a callback has raised and that has been logged; else the loop just
+            goes on. A request's handler is no such callback: its failure is its asker's answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock | None = None,
+        *,
+        on_failure: Callable[[], None] | None = None,
+    ) -> None:
         self.name = name
+        self._on_failure = on_failure
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.counters = DropCounters()
         self.now = (clock or MonotonicClock()).now
@@ -177,6 +191,11 @@ class Reactor:
 
     # -- for this package, on the reactor's thread ----------------------------------------------
 
+    def callback_failed(self) -> None:
+        """See ``transports.loop.Loop``."""
+        if self._on_failure is not None:
+            self._on_failure()
+
     def adopt(
         self, source: Any, on_readable: Callable[[], None], close: Callable[[], None] | None = None
     ) -> None:
@@ -246,6 +265,7 @@ class Reactor:
 
     def _log_failure(self) -> None:
         _log.exception("callback_failed reactor=%s", self.name)
+        self.callback_failed()
 
     def _wake(self) -> None:
         with self._wake_lock:

@@ -13,6 +13,7 @@ from neuron_runtime.drop_news import DropNews
 from transports.errors import EndpointError, LinkDown
 from transports.identity import process_identity
 from transports.link import Call, IncomingRequest, Link, OnCallEvent
+from transports.liveness import LivenessPolicy
 from transports.news_reporter import NewsReporter
 from transports.reactor import Reactor
 from transports.schemas.body import Body
@@ -23,6 +24,9 @@ _LOG = logging.getLogger("cortex.http")
 
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 1.0
+# A daemon that is stopped for a while keeps the leases of what runs: to leave it would be to give
+# them back. Its end is told by the socket, and by the death pipe of our arbiter.
+_LIVENESS = LivenessPolicy(ping_s=1.0, suspect_s=3.0, down_s=120.0, busy_exempt=False)
 
 
 @final
@@ -36,6 +40,7 @@ class DaemonLink:
         self._endpoint = endpoint
         self._name = name
         self._link: Link | None = None
+        self._silent = False
         self._service: ServiceState | None = None
         self._backoff_s = FIRST_BACKOFF_S
         self._closed = False
@@ -51,8 +56,8 @@ class DaemonLink:
 
     @property
     def connected(self) -> bool:
-        """Whether the link is up."""
-        return self._link is not None
+        """Whether the daemon answers."""
+        return self._link is not None and not self._silent
 
     def open(self) -> None:
         """Begin to connect, and to report refused messages and given responses."""
@@ -84,6 +89,7 @@ class DaemonLink:
     def on_up(self, link: Link) -> None:
         """Be ready for questions."""
         self._link = link
+        self._silent = False
         self._backoff_s = FIRST_BACKOFF_S
         _LOG.debug("daemon_link state=up endpoint=%s", self._endpoint)
 
@@ -96,9 +102,12 @@ class DaemonLink:
         del link, raw
         if isinstance(body, ServiceState):
             self._service = body
+            self._silent = False
 
     def on_suspect(self, link: Link) -> None:
-        """A silent daemon may still answer; questions have their own deadlines."""
+        """We are not ready without it, but wait: it pushes its state again when it goes on."""
+        self._silent = True
+        _LOG.warning("daemon_link state=silent peer=%s", link.peer.name)
 
     def on_down(self, link: Link, reason: str, detail: str) -> None:
         """Come back after a while."""
@@ -113,7 +122,7 @@ class DaemonLink:
             return
         me = process_identity("front_end", self._name)
         try:
-            self._reactor.connect(self._endpoint, me, self)
+            self._reactor.connect(self._endpoint, me, self, liveness=_LIVENESS)
         except EndpointError as ex:
             _LOG.error("daemon_link endpoint=%s refused error=%s", self._endpoint, ex)
             self._retry()

@@ -46,7 +46,7 @@ class ProcessActor(SupervisedActor):
     When the process ends, so does the actor, with the matching reason. When the actor ends first,
     it ends the process and waits until the kernel has reaped it, so that a successor is never
     started beside it (guarantee G4). ``grace_s`` and ``term_s`` are the ladder; both 0 means
-    SIGKILL at once.
+    SIGKILL at once, or after ``notice_s`` for its last act (``neuron_runtime.last_act``).
 
     A process that stays stopped (SIGSTOP) is killed as stalled if ``judges_stopped``. Until its
     link is up, nobody else can tell that it will never come.
@@ -54,6 +54,7 @@ class ProcessActor(SupervisedActor):
 
     grace_s: float = 0.0
     term_s: float = 0.0
+    notice_s: float = 0.0
     judges_stopped: bool = False
 
     def __init__(self, source: ProcessSource, place: str) -> None:
@@ -94,9 +95,9 @@ class ProcessActor(SupervisedActor):
             self.tell_every(INTERVAL_S, LookAtProcess())
 
     def kill(self, kind: ExitKind) -> None:
-        """Send SIGKILL; the actor ends when the process has."""
+        """Send SIGKILL, after its notice; the actor ends when the process has."""
         if self._handle is not None:
-            self._handle.kill(kind)
+            self._handle.kill(kind, self.notice_s)
 
     def process_ended(self, exit_: ProcessExit) -> None:
         """Hook: the process is gone for certain, whoever ended it; called once."""
@@ -110,8 +111,8 @@ class ProcessActor(SupervisedActor):
         if self.grace_s or self.term_s:
             handle.stop(self.grace_s, self.term_s)
         else:
-            handle.kill(ExitKind.FENCED)
-        handle.exited.wait(self.grace_s + self.term_s + KILL_WAIT_S)
+            handle.kill(ExitKind.FENCED, self.notice_s)
+        handle.exited.wait(self.grace_s + self.term_s + self.notice_s + KILL_WAIT_S)
 
     @handles(LookAtProcess)
     def _look_at_process(self, _: LookAtProcess) -> None:

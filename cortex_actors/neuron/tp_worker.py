@@ -13,6 +13,7 @@ from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.group_roster import GroupRoster
 from cortex_actors.neuron.messages import KillAsked, MemberEnded
 from neuron_runtime.exit_codes import ExitKind
+from neuron_runtime.last_act import LIMIT_S
 from neuron_runtime.launcher import ProcessExit
 from transports.schemas.daemon import Member, MemberDown
 
@@ -43,6 +44,12 @@ class TpWorker(ProcessActor):
         self._roster = roster
         self._engine = engine
         self._epoch = roster.epoch
+        # Others have no kernels that wait for their peers on a device.
+        self.notice_s = LIMIT_S if self._device.startswith("cuda") else 0.0
+
+    @property
+    def _device(self) -> str:
+        return self._roster.devices[self._settings.rank]
 
     def on_start(self) -> None:
         """Start the process."""
@@ -53,7 +60,7 @@ class TpWorker(ProcessActor):
             f"--backend={self._settings.backend}",
         )
         self.spawn("neuron_runtime.worker_main", args, nice=self._settings.nice)
-        roster.enrol(Member(rank, self.slot, self.inc, roster.devices[rank]), self.ref)
+        roster.enrol(Member(rank, self.slot, self.inc, self._device), self.ref)
 
     def on_stop(self, reason: ExitReason) -> None:
         """Kill the process, wait for its end, and report it unless its own end was the cause."""

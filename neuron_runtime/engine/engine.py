@@ -194,7 +194,8 @@ class Engine:
             self._scheduler.waiting,
         )
         request.on_cancel(partial(self._cancel, stream))
-        self._advance()
+        # Not here: what fails in a step is not this request's failure, but the engine's.
+        self._loop.call_soon(self._advance)
         return None
 
     def _count_tokens(self, request: IncomingRequest, question: CountTokens) -> None:

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from neuron_runtime.backends.base import BackendError
+from neuron_runtime.last_act import at_end
 from neuron_runtime.torch_backend.cpu_mesh import CpuMesh, MeshError
 from transports.failures import FailureCode
 from transports.schemas.group import LoadShard
@@ -123,7 +124,10 @@ class ProcessGroup:
             world_size=world_size,
             timeout=timedelta(seconds=COLLECTIVE_S),
         )
-        return cls(rank, world_size)
+        group = cls(rank, world_size)
+        if backend == "nccl":
+            at_end(group.leave)
+        return group
 
     def add_up(self, part: torch.Tensor) -> torch.Tensor:
         """See ``Collectives``."""
@@ -144,7 +148,10 @@ class ProcessGroup:
         return torch.cat(parts, dim=-1)
 
     def leave(self) -> None:
-        """Abort: a plain shutdown waits for kernels whose other ranks may be gone."""
+        """Abort: a plain shutdown waits for kernels whose other ranks may be gone.
+
+        Any thread: whoever waits in a collective of NCCL is set free by it.
+        """
         if dist.is_initialized():
             if dist.get_backend() == "nccl":
                 dist.distributed_c10d._abort_process_group()

@@ -67,7 +67,7 @@ class EngineDaemon(Handler):
         self._replacing = False
         self._parent = f"ipc://{neuron.directory}/daemon.ipc"
         me = Identity(neuron.mint.boot, 0, 0, 0, "daemon", "daemon")
-        neuron.reactor.listen(self._parent, me, self)
+        self._listener = neuron.reactor.listen(self._parent, me, self)
         self.ended: queue.SimpleQueue[ProcessExit] = queue.SimpleQueue()
         self.engine = self._spawn_engine(model_dir)
 
@@ -102,9 +102,11 @@ class EngineDaemon(Handler):
         return links.get(timeout=WAIT_S)
 
     def close(self) -> None:
-        """Stop the engine, which dismisses its ranks."""
+        """Stop the engine, which dismisses its ranks; listen no more, and remove its socket."""
         self.engine.stop(grace_s=2.0)
         assert self.engine.exited.wait(WAIT_S)
+        self._listener.close()
+        self._group_socket.unlink(missing_ok=True)
 
     # -- LinkHandler ----------------------------------------------------------------------------
 
@@ -130,13 +132,17 @@ class EngineDaemon(Handler):
 
     # -- processes ------------------------------------------------------------------------------
 
+    @property
+    def _group_socket(self) -> Path:
+        return self.neuron.directory / f"group-{self._epoch}.ipc"
+
     def _next_epoch(self) -> None:
         self._epoch += 1
         mint, members = self.neuron.mint, []
         for rank in range(self.world):
             slot = mint.slot(f"rank{rank}")
             members.append(Member(rank, slot, mint.mint(slot), "cpu"))
-        endpoint = f"ipc://{self.neuron.directory}/group-{self._epoch}.ipc"
+        endpoint = f"ipc://{self._group_socket}"
         for member in members:
             self.members[member.inc] = (member, self._spawn_rank(member, endpoint))
         assert self.link is not None

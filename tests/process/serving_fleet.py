@@ -19,11 +19,11 @@ LONG, SHORT = 300, 8
 
 
 class Stream(threading.Thread):
-    """One long stream through a door; ``reading`` grows while it runs."""
+    """One stream through a door; ``reading`` grows while it runs."""
 
-    def __init__(self, doors: dict[str, str], door: str, number: int) -> None:
+    def __init__(self, doors: dict[str, str], door: str, number: int, tokens: int) -> None:
         super().__init__(name=f"stream-{number}", daemon=True)
-        self.question = Question(f"stream {number}", LONG, None)
+        self.question = Question(f"stream {number}", tokens, None)
         self.reading = Reading()
         self._client = Client(doors)
         self._manner = Manner(door, streamed=True)
@@ -43,8 +43,8 @@ class ServingFleet:
         self._numbers = iter(range(10_000))
         self.await_service()
 
-    def stream(self, door: str) -> Stream:
-        return Stream(self.doors, door, next(self._numbers))
+    def stream(self, door: str, tokens: int = LONG) -> Stream:
+        return Stream(self.doors, door, next(self._numbers), tokens)
 
     def answers(self, door: str) -> bool:
         """Whether the right answer comes through this door now."""

@@ -22,7 +22,6 @@ from tests.unit.engine.tiny_model import FAKE_WORDS, make_model_dir
 from transports.failures import FailureCode
 from transports.link import Call, Completed, Failed, Link
 from transports.schemas.generate import Generate, GenerateDone, SamplingOptions
-from transports.schemas.group import InjectFault
 from transports.schemas.link import Drain, Drained
 
 pytestmark = pytest.mark.process
@@ -101,18 +100,6 @@ def test_a_stream_survives_kill_9_of_a_rank(
     assert_undisturbed(stream, model_dir)
     assert [broken.code for broken in daemon.broken] == [FailureCode.WORKER_DIED]
     assert f"rank {rank}" in daemon.broken[0].message
-
-
-@pytest.mark.parametrize("phase", ["before", "inside", "replied"])
-def test_a_stream_survives_a_rank_that_dies_at_any_phase(
-    daemon: EngineDaemon, phase: str, model_dir: Path
-) -> None:
-    stream, _ = ask(daemon.client())
-    eventually(lambda: len(stream.deltas) >= 5, WAIT_S)
-    daemon.tell(InjectFault("kill-rank", phase, rank=1))
-
-    assert_undisturbed(stream, model_dir)
-    assert len(daemon.broken) == 1
 
 
 def test_a_stream_survives_a_rank_that_is_stopped(daemon: EngineDaemon, model_dir: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cortex_actors.config.catalogue import CatalogueEntry
 from tests.eventually import eventually
+from tests.process.tenant import Tenant
 from tests.process.whole_neuron import WholeNeuron, entry
 from tests.unit.neuron.asking_front_end import WAIT_S
 from transports.failures import FailureCode
@@ -28,11 +29,11 @@ def models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 @pytest.fixture
 def neuron(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tenant: Tenant
 ) -> Iterator[WholeNeuron]:
     # Not tmp_path: an ipc path has at most 100 bytes.
     directory = Path(tempfile.mkdtemp(prefix="cortex-"))
-    neuron = WholeNeuron(directory, monkeypatch, models, **getattr(request, "param", {}))
+    neuron = WholeNeuron(directory, tenant, monkeypatch, models, **getattr(request, "param", {}))
     yield neuron
     neuron.close()
     shutil.rmtree(directory)

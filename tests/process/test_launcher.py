@@ -63,6 +63,40 @@ class Child:
         return end.exit_reason
 
 
+@pytest.mark.parametrize("mode", ["aborts", "hangs"])
+def test_a_child_with_notice_aborts_before_it_is_killed(
+    launcher: Launcher, tmp_path: Path, mode: str
+) -> None:
+    ready = tmp_path / "ready"
+    child = Child(launcher, mode, ready)
+    # Far more than it may take itself, so that it is its own limit which ends the one that hangs.
+    child.handle.kill(ExitKind.FENCED, notice_s=60.0)
+
+    code = ExitCode.PARENT_LOST if mode == "aborts" else 1
+    assert child.reason() == ExitReason(ExitKind.FENCED, code)
+    assert ready.read_text() == "aborted"
+
+
+def test_a_child_without_notice_is_killed_at_once(launcher: Launcher, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    child = Child(launcher, "aborts", ready)
+    child.handle.kill(ExitKind.FENCED)
+
+    assert child.reason() == ExitReason(ExitKind.FENCED, -signal.SIGKILL)
+    assert "aborted" not in ready.read_text()
+
+
+def test_a_child_that_is_stopped_is_killed_after_its_notice(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    child = Child(launcher, "aborts", tmp_path / "ready")
+    os.kill(child.handle.pid, signal.SIGSTOP)
+    eventually(lambda: process_state(child.handle.pid) == "T")
+    child.handle.kill(ExitKind.FENCED, notice_s=0.1)
+
+    assert child.reason() == ExitReason(ExitKind.FENCED, -signal.SIGKILL)
+
+
 def test_an_exit_is_told_once_with_its_code(launcher: Launcher) -> None:
     child = Child(launcher, "exit:78")
 

@@ -49,6 +49,9 @@ class VirtualLoop:
         """Run ``fn`` on the reactor's thread in ``delay_s`` seconds."""
         return self._world.later(max(delay_s, 0.0), fn, self.host, loop=True)
 
+    def callback_failed(self) -> None:
+        """Go on, as the daemons' reactors do."""
+
     def connect(
         self,
         endpoint: str,

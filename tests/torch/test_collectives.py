@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 torch = pytest.importorskip("torch")
 import torch.distributed as dist  # noqa: E402
 
-from neuron_runtime.torch_backend.collectives import Alone  # noqa: E402
+from neuron_runtime import last_act  # noqa: E402
+from neuron_runtime.torch_backend.collectives import Alone, ProcessGroup  # noqa: E402
 from neuron_runtime.torch_backend.cpu_mesh import CpuMesh, MeshError  # noqa: E402
 from tests.torch import gloo_rank  # noqa: E402
 from tests.torch.copies import Copies  # noqa: E402
@@ -86,3 +87,21 @@ def test_every_rank_gets_the_same_bits(tmp_path: Path) -> None:
     _in_threads(3, tmp_path, work)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[1], results[2])
+
+
+@pytest.mark.parametrize(("backend", "aborts"), [("nccl", 1), ("gloo", 0)])
+def test_only_a_group_of_nccl_is_aborted_when_its_rank_is_to_end(
+    monkeypatch: pytest.MonkeyPatch, backend: str, aborts: int
+) -> None:
+    aborted: list[str] = []
+    monkeypatch.setattr(last_act, "_acts", [])
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(
+        dist.distributed_c10d, "_abort_process_group", lambda: aborted.append(backend)
+    )
+    ProcessGroup.join(cast("Any", None), 0, 2, backend)
+    last_act.perform()
+
+    assert aborted == [backend] * aborts

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -25,7 +27,9 @@ from cortex_actors.neuron.preparation import Preparation, PreparationSettings
 from cortex_actors.neuron.tp_worker import RankSettings, TpWorker
 from cortex_actors.serving.drop_totals import DropTotals
 from neuron_runtime import exit_codes
-from neuron_runtime.launcher import ProcessExit
+from neuron_runtime.incarnation import IncarnationMint, mint_boot
+from neuron_runtime.last_act import LIMIT_S
+from neuron_runtime.launcher import Launcher, ProcessExit
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
 from tests.unit.kit.actors import Do
@@ -202,6 +206,37 @@ def test_a_fenced_rank_is_told_once_and_only_when_it_is_gone(rank: Rank) -> None
 
     assert rank.told(stopped=True) == ["fenced: shutdown"]
     assert process_state(rank.handle.pid) == ""
+
+
+@pytest.mark.parametrize(("device", "notice_s"), [("cuda:1", LIMIT_S), ("cpu:1", 0.0)])
+def test_only_a_rank_on_cuda_has_notice_to_abort_its_collectives(
+    start: Start, tmp_path: Path, device: str, notice_s: float
+) -> None:
+    kills: list[float] = []
+
+    class Handle:
+        pid = 0
+        exited = threading.Event()
+
+        def kill(self, _: object, notice_s: float) -> None:
+            kills.append(notice_s)
+            self.exited.set()
+
+    class Fake:
+        def spawn(self, _: object) -> object:
+            return Handle()
+
+    source = ProcessSource(cast("Launcher", Fake()), IncarnationMint(mint_boot()))
+    roster = GroupRoster(tmp_path, "g1", ("cpu:0", device))
+    roster.open_epoch()
+    engine = start(Recorder, name="engine")
+    settings = RankSettings("m", 1, "fake", 0)
+    ref = start(TpWorker, settings, roster, engine, source, name="rank1")
+    assert ref.ready.wait(REAP_S)
+    ref.stop()
+
+    assert ref.exit.wait(REAP_S)
+    assert kills == [notice_s]
 
 
 def test_a_death_that_meets_a_stop_is_told_once(rank: Rank) -> None:

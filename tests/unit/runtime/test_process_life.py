@@ -77,6 +77,24 @@ def test_a_stalled_process_is_asked_for_its_stacks_before_the_kill() -> None:
     assert life.tick(10.2) == KILL
 
 
+def test_a_kill_with_notice_closes_the_death_pipe_first() -> None:
+    life = running()
+
+    assert life.kill(ExitKind.FENCED, now=10.0, notice_s=0.5) == (CloseDeathPipe(),)
+    assert life.kill(ExitKind.FENCED, now=10.1) == ()
+    assert life.tick(10.4) == ()
+    assert life.tick(10.5) == KILL
+    assert life.exited(-9) == (NotifyExit(ExitReason(ExitKind.FENCED, -9)),)
+
+
+def test_a_stalled_process_with_notice_is_asked_for_its_stacks_too() -> None:
+    life = running()
+
+    assert life.kill(ExitKind.STALLED, now=10.0, notice_s=0.5) == (*STACKS, CloseDeathPipe())
+    assert life.tick(10.2) == ()
+    assert life.tick(10.5) == KILL
+
+
 def test_a_kill_during_stop_skips_the_ladder_and_stays_a_shutdown() -> None:
     life = running()
     life.stop(5.0, 3.0, now=0.0)

@@ -43,6 +43,9 @@ class FakeLoop:
         self.later.append(fn)
         return Timer(delay_s, fn)
 
+    def callback_failed(self) -> None:
+        pass
+
 
 class FakePort:
     """A port with room for so many messages."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,13 @@ from tests.conformance.recorder import TERMINAL, Events, Recorder, step
 from tests.eventually import eventually
 from transports import outbox
 from transports.errors import Backpressure, EndpointError, LinkDown
+from transports.failures import FailureCode
 from transports.identity import process_identity
-from transports.link import Completed, Link, LinkState, OnCallEvent
+from transports.link import Completed, Failed, IncomingRequest, Link, LinkState, OnCallEvent
 from transports.liveness import LivenessPolicy
 from transports.reactor import Reactor
-from transports.schemas.group import StepDone
+from transports.schemas.body import Body
+from transports.schemas.group import ClearCache, StepDone
 
 WAIT_S = 5.0
 
@@ -110,6 +113,57 @@ def test_descriptor_is_watched_until_told_otherwise(reactor: Reactor) -> None:
     os.write(writing, b"b")
     settle(reactor)
     assert got == [b"a"]
+    os.close(reading)
+    os.close(writing)
+
+
+class Mistaken(Recorder):
+    """Raises on everything that may come over a link."""
+
+    def on_request(self, request: IncomingRequest) -> None:
+        raise RuntimeError("a mistake in a request's handler")
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        raise RuntimeError("a mistake in a note's handler")
+
+
+def mistake(*_: object) -> None:
+    raise RuntimeError("a mistake")
+
+
+def test_the_owner_hears_of_every_callback_that_fails() -> None:
+    failures, answer = queue.SimpleQueue[None](), Events()
+    reactor = Reactor("strict", on_failure=lambda: failures.put(None))
+    reactor.start()
+    reading, writing = os.pipe()
+    client = Recorder()
+    listener = reactor.listen("tcp://127.0.0.1:*", process_identity("a", "a"), Mistaken())
+    reactor.connect(listener.endpoint, process_identity("b", "b"), client)
+    eventually(lambda: client.is_up)
+
+    def once() -> None:
+        reactor.unwatch(reading)
+        mistake()
+
+    os.write(writing, b"x")
+    for cause in (
+        lambda: reactor.call_soon(mistake),
+        lambda: reactor.call_later(0.0, mistake),
+        lambda: reactor.watch(reading, once),
+        lambda: client.link.note(ClearCache()),
+        lambda: client.link.request(step(1), mistake, deadline_s=WAIT_S),
+    ):
+        cause()
+        failures.get(timeout=WAIT_S)
+    # A question that its handler fails at has an answer: the failure.
+    client.link.request(step(2), answer, deadline_s=WAIT_S)
+    eventually(lambda: bool(answer.seen))
+    (end,) = answer.seen
+    assert isinstance(end, Failed)
+    assert end.failure.code == FailureCode.INTERNAL
+    assert failures.empty()
+    reactor.stop()
+    assert reactor.join(WAIT_S)
     os.close(reading)
     os.close(writing)
 
