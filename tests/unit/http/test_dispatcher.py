@@ -28,7 +28,7 @@ from transports.schemas.generate import Embed, Generate, GenerateDone, StillRunn
 from transports.schemas.link import Failure
 
 QUESTION = Generate("req-1", "tiny", [{"role": "user", "content": "Hi"}])
-DONE = GenerateDone("stop", prompt_tokens=5, completion_tokens=2)
+DONE = GenerateDone("stop", prompt_tokens=5, completion_tokens=2, pieces=2)
 
 
 @pytest.fixture
