@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield ("." * node.level + (node.module or ""), node.lineno)
 
 
+@cache
 def _imported(path: Path) -> list[tuple[str, str]]:
     """Return each import's top-level name and where it stands."""
     relative = path.relative_to(ROOT)

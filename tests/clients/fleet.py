@@ -85,6 +85,7 @@ class ScriptedStack:
             ),
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._http = httpx.Client(timeout=5.0, trust_env=False)
 
     def start(self) -> None:
         """Start both and wait until the model is served."""
@@ -104,6 +105,7 @@ class ScriptedStack:
             )
 
     def stop(self) -> None:
+        self._http.close()
         for name in ("cortexd", "neurond"):
             self._stop(name)
 
@@ -120,7 +122,7 @@ class ScriptedStack:
 
     def cancelled(self) -> int:
         """How many generations the engine has given up and said so."""
-        text = httpx.get(self._metrics_url, timeout=5.0, trust_env=False).text
+        text = self._http.get(self._metrics_url).text
         counts = re.findall(r'^cortex_requests_total{.*outcome="cancelled".*} (.+)$', text, re.M)
         return int(sum(map(float, counts)))
 
@@ -202,7 +204,7 @@ class ScriptedStack:
 
     def _model(self) -> dict[str, Any]:
         try:
-            answer = httpx.get(f"{self.url}/v1/models/{MODEL}", timeout=5.0, trust_env=False)
+            answer = self._http.get(f"{self.url}/v1/models/{MODEL}")
         except httpx.TransportError:
             return {}
         model: dict[str, Any] = answer.json()

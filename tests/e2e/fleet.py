@@ -175,7 +175,7 @@ class Fleet:
     def model(self, neuron: bool = False) -> dict[str, Any]:
         """The model's row as the gateway (or the neuron) shows it."""
         if neuron:
-            rows = httpx.get(f"{self.neuron_url}/models", timeout=5.0).json().get("models", ())
+            rows = self.http.get(f"{self.neuron_url}/models").json().get("models", ())
         else:
             rows = self.http.get("/v1/models").json().get("data", ())
         return next((row for row in rows if row["id"] == MODEL), {})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-HUNT_EXAMPLES = (300, 3000)
+HUNT_EXAMPLES = (30, 300, 3000)
 """Which histories are drawn depends on what else was imported; a mutant gets many, needs few."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def generate(
     return answer
 
 
-def reference(model_dir: Path, prompt: Sequence[int], count: int) -> list[int]:
+@cache
+def reference(model_dir: Path, prompt: tuple[int, ...], count: int) -> list[int]:
     import torch
     from transformers import AutoModelForCausalLM
 

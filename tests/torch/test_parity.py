@@ -200,17 +200,28 @@ def test_rounded_weights_give_the_same_tokens_alone_and_in_a_batch(
     assert together == [feeder.generate([prompt], NEW_TOKENS)[0] for prompt in asked]
 
 
-@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
-def test_smollm2_equals_generate(quant: str, smollm2: Path, backend: TorchBackend) -> None:
+@pytest.fixture(scope="module")
+def smollm2_answers(smollm2: Path) -> list[tuple[list[int], list[int]]]:
+    """Prompts, and what generate goes on with."""
     model = transformers.AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
-    backend.load(shard(smollm2, quant))
     asked = [
         tokenizer.encode(text)
         for text in ("The capital of France is", "Water boils at", "Once upon a time, there was a")
     ]
+    return [(prompt, expected(model, prompt)) for prompt in asked]
+
+
+@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
+def test_smollm2_equals_generate(
+    quant: str,
+    smollm2: Path,
+    smollm2_answers: list[tuple[list[int], list[int]]],
+    backend: TorchBackend,
+) -> None:
+    backend.load(shard(smollm2, quant))
+    asked, wanted = [list(column) for column in zip(*smollm2_answers, strict=True)]
     outputs = Feeder(backend).generate(asked, NEW_TOKENS, chunk=4)
-    wanted = [expected(model, prompt) for prompt in asked]
     if quant == "none":
         assert outputs == wanted
     else:
