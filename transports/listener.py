@@ -1,6 +1,7 @@
 """The listening end on ZeroMQ: one ROUTER socket.
 
-Reactor thread only, except for ``endpoint`` and ``close``.
+Reactor thread only, except for ``endpoint`` and ``close``, and for a port's ``send``, which is for
+whoever has the reactor's turn.
 """
 
 from __future__ import annotations

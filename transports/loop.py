@@ -21,7 +21,7 @@ class Loop(Protocol):
 
     @property
     def counters(self) -> DropCounters:
-        """Where drops are counted; written on the loop's thread only."""
+        """Where drops are counted; written by whoever has the loop's turn."""
         ...
 
     def now(self) -> float:
@@ -58,7 +58,7 @@ class Loop(Protocol):
 
 
 class Port(Protocol):
-    """The way out for one connection's frames. Loop thread only."""
+    """The way out for one connection's frames. For whoever has the loop's turn."""
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Send one message whole; False if there is no room now.

@@ -86,7 +86,10 @@ class Commands:
 
 @final
 class Outbox:
-    """Sends a link's messages in order; those the port has no room for are tried again."""
+    """Sends a link's messages in order; those the port has no room for are tried again.
+
+    ``send`` is for whoever has the loop's turn; only behind what waits may it call ``on_lost``.
+    """
 
     __slots__ = ("_gone", "_loop", "_on_lost", "_port", "_send", "waiting")
 

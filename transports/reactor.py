@@ -1,8 +1,9 @@
-"""The one thread that touches sockets.
+"""The one thread that reads sockets and calls users back.
 
-Everything that happens on links happens here, in order: messages, commands of other threads,
-timers. ``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until
-then the thread that made it may use it as if it ran.
+Everything that happens on links happens here, in order: messages, timers, commands of other
+threads. While it only waits, such a thread may run its command itself; see ``transports.turn``.
+``run`` makes the calling thread the reactor's; ``start`` gives it one of its own. Until then the
+thread that made it may use it as if it ran.
 """
 
 from __future__ import annotations

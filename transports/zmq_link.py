@@ -1,6 +1,7 @@
 """ZeroMQ sockets as this project uses them, and the connecting end of a link.
 
-One DEALER socket is one connection is one incarnation: it never reconnects. Reactor thread only.
+One DEALER socket is one connection is one incarnation: it never reconnects. Reactor thread only,
+but for sending, which is for whoever has the reactor's turn.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 import zmq
 
+from transports import IS_COMPILED
 from transports.identity import process_identity
 from transports.inproc import InprocNetwork
 from transports.link import CallEvent, Identity, IncomingRequest, Link
@@ -298,7 +299,8 @@ def main() -> None:
     pinned = parser.parse_args().pin
     if pinned is not None:
         os.sched_setaffinity(0, {pinned})
-    print(f"medians of {ROUNDS} x {PER_ROUND}, microseconds; allowed is the gate")
+    kind = "compiled" if IS_COMPILED else "interpreted"
+    print(f"medians of {ROUNDS} x {PER_ROUND}, microseconds; allowed is the gate; links are {kind}")
     print(f"{'':<16}{'raw':>9}{'link':>9}{'ratio':>8}{'allowed':>10}{'of gate':>10}")
     with tempfile.TemporaryDirectory(prefix="cx") as directory:
         for name, endpoint in (
