@@ -30,7 +30,7 @@ def test_every_property_holds_in_small_fleets(block: int) -> None:
             pytest.fail(f"{error}\nto repeat it: {repeat(seed)}")
 
 
-@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("seed", [6, 10, 20, 24, 25, 38])
 def test_every_property_holds_among_hundreds_of_neurons(seed: int) -> None:
     try:
         outcome = Simulation(draw(seed, neurons=200, models=30, requests=100)).run()
