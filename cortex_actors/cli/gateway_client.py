@@ -19,9 +19,13 @@ _LOAD_S = 3600.0
 
 @final
 class GatewayError(Exception):
-    """The daemon does not answer, or refused; the text is for the user."""
+    """The daemon does not answer, or refused (``status``); the text is for the user."""
 
     code = "gateway"
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @final
@@ -71,13 +75,30 @@ class GatewayClient:
         """
         return self._json(self._send("GET", "/v1/models"))
 
-    def actors(self) -> list[dict[str, Any]]:
-        """Return ``/debug/actors``: every actor of the daemon.
+    def neuron_status(self) -> dict[str, Any]:
+        """Return what ``status`` would, of a neuron, which has no ``/admin/status``.
+
+        Raises:
+            GatewayError: No answer, a refusal, or it is no neuron.
+        """
+        neuron = self._json(self._send("GET", "/discovery"))
+        ready = self._json(self._send("GET", "/ready", refusal=httpx.codes.SERVICE_UNAVAILABLE))
+        return {
+            "service": "neurond",
+            "version": neuron.get("version"),
+            "uptime_s": neuron.get("uptime_s", 0),
+            **ready,
+            "neurons": [neuron] if neuron else [],
+        }
+
+    def actors(self, neuron: str = "") -> list[dict[str, Any]]:
+        """Return ``/debug/actors``: every actor of the daemon, or of one of its neurons.
 
         Raises:
             GatewayError: No answer, or a refusal.
         """
-        rows: list[dict[str, Any]] = self._json(self._send("GET", "/debug/actors"))["actors"]
+        path = f"/debug/actors?neuron={quote(neuron, safe='')}" if neuron else "/debug/actors"
+        rows: list[dict[str, Any]] = self._json(self._send("GET", path))["actors"]
         return rows
 
     def explain(self, request_id: str) -> dict[str, Any]:
@@ -161,14 +182,20 @@ class GatewayClient:
             raise self._silence(error) from error
 
     def _send(
-        self, method: str, path: str, body: object = None, timeout_s: float = _ANSWER_S
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        timeout_s: float = _ANSWER_S,
+        refusal: int | None = None,
     ) -> httpx.Response:
+        """Ask; ``refusal`` is a status that is an answer too."""
         timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         try:
             response = self._http.request(method, path, json=body, timeout=timeout)
         except httpx.TransportError as error:
             raise self._silence(error) from error
-        if response.is_error:
+        if response.is_error and response.status_code != refusal:
             raise self._refusal(response)
         return response
 
@@ -192,7 +219,8 @@ class GatewayClient:
             message = response.json()["error"]["message"]
         except (ValueError, KeyError, TypeError):
             message = response.reason_phrase
-        return GatewayError(f"{self.url} answered {response.status_code}: {message}")
+        text = f"{self.url} answered {response.status_code}: {message}"
+        return GatewayError(text, response.status_code)
 
 
 def _deltas(lines: Iterator[str]) -> Iterator[str]:

@@ -107,6 +107,13 @@ class CancelLoadOn:
 
 
 @dataclass(frozen=True, slots=True)
+class ActorsAsked:
+    """An operator to a connection: which actors has the neuron? It answers ``request``."""
+
+    request: IncomingRequest
+
+
+@dataclass(frozen=True, slots=True)
 class RenewOn:
     """Placement to a connection: have the neuron replace its standing processes."""
 

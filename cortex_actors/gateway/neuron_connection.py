@@ -17,6 +17,7 @@ import msgspec
 
 from cortex_actors.gateway.fleet_table import SUSPECT
 from cortex_actors.gateway.messages import (
+    ActorsAsked,
     CancelLoadOn,
     LinkLost,
     LinkSuspect,
@@ -42,6 +43,8 @@ from transports.link import (
     Call,
     CallEvent,
     Chunk,
+    Completed,
+    Failed,
     IncomingRequest,
     Link,
     Lost,
@@ -50,13 +53,22 @@ from transports.link import (
 )
 from transports.reactor import Reactor
 from transports.schemas.body import Body
-from transports.schemas.fleet import LoadModel, NeuronState, RenewStandby, UnloadModel
+from transports.schemas.fleet import (
+    ActorTable,
+    LoadModel,
+    NeuronState,
+    QueryActors,
+    RenewStandby,
+    UnloadModel,
+)
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.neuron_connection")
 
 CONNECT_DEADLINE_S = 5.0
 REPORT_INTERVAL_S = 0.05
+ACTORS_DEADLINE_S = 4.0
+"""Less than whoever asks for a neuron's actors waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,24 @@ class NeuronConnection(SupervisedActor):
     def _renew(self, _: RenewOn) -> None:
         self._request(RenewStandby(), _ignore)
 
+    @handles(ActorsAsked)
+    def _actors_asked(self, message: ActorsAsked) -> None:
+        request = message.request
+
+        def on_event(event: CallEvent) -> None:
+            match event:
+                case Completed(body=ActorTable() as table):
+                    request.complete(table)
+                case Failed(failure=failure):
+                    request.fail(failure)
+                case Chunk() | Progress():
+                    pass
+                case _:
+                    text = f"neuron '{self._name}' does not answer"
+                    request.fail(Failure(FailureCode.MODEL_UNAVAILABLE, text))
+
+        self._request(QueryActors(), on_event, ACTORS_DEADLINE_S)
+
     @handles(UnloadOn)
     def _unload(self, message: UnloadOn) -> None:
         body = UnloadModel(message.model, message.keep_warm)
@@ -168,12 +198,16 @@ class NeuronConnection(SupervisedActor):
 
         return on_event
 
-    def _request(self, body: Body, on_event: OnCallEvent) -> Call | None:
+    def _request(
+        self, body: Body, on_event: OnCallEvent, deadline_s: float | None = None
+    ) -> Call | None:
         if self._link is None:
             on_event(Lost("link_down", f"neuron '{self._name}' is not connected"))
             return None
         try:
-            return self._link.request(body, on_event, deadline_s=self._load_deadline_s)
+            return self._link.request(
+                body, on_event, deadline_s=deadline_s or self._load_deadline_s
+            )
         except TransportError as error:
             on_event(Lost(error.code, str(error)))
             return None

@@ -12,7 +12,14 @@ from cortex_actors.config.loader import reload_catalogue
 from cortex_actors.gateway.catalogue_keeper import CatalogueInForce, CatalogueKeeper
 from cortex_actors.gateway.figure_ages import aged
 from cortex_actors.gateway.fleet_cards import PlacementNotes, fleet_cards
-from cortex_actors.gateway.messages import OperatorLoad, OperatorUnload, Pin, Plan, ReloadAsked
+from cortex_actors.gateway.messages import (
+    ActorsAsked,
+    OperatorLoad,
+    OperatorUnload,
+    Pin,
+    Plan,
+    ReloadAsked,
+)
 from cortex_actors.gateway.neuron_connection import NeuronAddress, NeuronConnection
 from cortex_actors.gateway.placement import Placement, PlacementSettings, connection_name
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
@@ -29,6 +36,7 @@ from cortex_actors.serving.router import Router
 from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import MonotonicClock
+from transports.failures import FailureCode
 from transports.link import IncomingRequest
 from transports.schemas.fleet import NeuronState, ServiceState
 from transports.schemas.link import Failure
@@ -203,11 +211,19 @@ class GatewayTree(DaemonTree):
         def reload(request: IncomingRequest) -> None:
             keeper.notify(ReloadAsked(request))
 
+        def actors_of(neuron: str, request: IncomingRequest) -> None:
+            connection = self._find(connection_name(neuron))
+            if connection is None:
+                text = f"neuron '{neuron}' is not connected"
+                request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="neuron"))
+            else:
+                connection.notify(ActorsAsked(request))
+
         return Operations.start(
             self._metrics,
             self.registry.table,
             self.service_state,
-            Commands(load, unload, fleet=FleetCommands(pin, plan, reload)),
+            Commands(load, unload, fleet=FleetCommands(pin, plan, reload, actors_of)),
             name=name,
         )
 

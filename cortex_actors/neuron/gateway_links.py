@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from cortex_actors.kit.ref import ActorRef
@@ -10,7 +11,14 @@ from cortex_actors.serving.messages import SubscriberGone, SubscriberUp
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.fleet import LoadModel, RenewStandby, StandbyRenewed, UnloadModel
+from transports.schemas.fleet import (
+    ActorTable,
+    LoadModel,
+    QueryActors,
+    RenewStandby,
+    StandbyRenewed,
+    UnloadModel,
+)
 from transports.schemas.link import Failure
 
 
@@ -18,7 +26,14 @@ from transports.schemas.link import Failure
 class GatewayLinks:
     """A ``LinkHandler``: subscribes each gateway to the neuron's state and takes its commands."""
 
-    def __init__(self, publisher: ActorRef, models: ActorRef, fork_server: ActorRef) -> None:
+    def __init__(
+        self,
+        publisher: ActorRef,
+        models: ActorRef,
+        fork_server: ActorRef,
+        actors: Callable[[], ActorTable] = lambda: ActorTable(()),
+    ) -> None:
+        self._actors = actors
         self._publisher = publisher
         self._models = models
         self._fork_server = fork_server
@@ -37,6 +52,8 @@ class GatewayLinks:
             case RenewStandby():
                 self._fork_server.notify(RenewAsked())
                 request.complete(StandbyRenewed())
+            case QueryActors():
+                request.complete(self._actors())
             case other:
                 name = type(other).__name__
                 request.fail(Failure(FailureCode.INVALID_REQUEST, f"a neuron answers no {name}"))

@@ -313,6 +313,7 @@ class NeuronTree(DaemonTree):
             self.registry.find("publisher/gateways"),
             self.registry.find("models"),
             self.registry.find("fork_server"),
+            self.registry.table,
         )
         me = process_identity("neuron", self._settings.name)
         return ListenerActor.start(

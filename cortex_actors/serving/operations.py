@@ -36,6 +36,7 @@ class FleetCommands:
     pin: Callable[[PinModel, IncomingRequest], None]
     plan: Callable[[str, IncomingRequest], None]
     reload: Callable[[IncomingRequest], None]
+    actors_of: Callable[[str, IncomingRequest], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class Operations(SupervisedActor):
             case QueryMetrics():
                 text = generate_latest(self._registry).decode()
                 request.complete(MetricsText(text, CONTENT_TYPE_LATEST))
-            case QueryActors():
-                request.complete(self._actors())
+            case QueryActors(neuron=neuron):
+                self._tell_actors(neuron, request)
             case QueryState():
                 request.complete(self._state())
             case LoadModelById(model=model):
@@ -91,3 +92,12 @@ class Operations(SupervisedActor):
             case other:
                 name = type(other).__name__
                 request.fail(Failure(FailureCode.INVALID_REQUEST, f"{name} is not answered here"))
+
+    def _tell_actors(self, neuron: str, request: IncomingRequest) -> None:
+        if not neuron:
+            request.complete(self._actors())
+        elif self._commands.fleet is not None:
+            self._commands.fleet.actors_of(neuron, request)
+        else:
+            text = "only a gateway has neurons"
+            request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="neuron"))

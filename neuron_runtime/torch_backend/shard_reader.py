@@ -17,7 +17,8 @@ from neuron_runtime.torch_backend.parallel_plan import Cut
 class ShardReader:
     """The weights of one model directory; each file is mapped once.
 
-    A whole tensor is a view of the mapping, so ranks on one host share its pages; a part is a copy.
+    A tensor or a single part of one is a view of the mapping: only its pages are read, and ranks on
+    one host share them. Several parts together are a copy.
 
     Raises:
         SourceNotFound: A file is missing or cannot be read.

@@ -304,7 +304,9 @@ class MetricsText(Body, frozen=True):
 
 
 class QueryActors(Body, frozen=True):
-    """Ask for the actor table."""
+    """Ask for the actor table; of a gateway, also for the table of one of its neurons."""
+
+    neuron: str = ""
 
 
 class ActorRow(Body, frozen=True):

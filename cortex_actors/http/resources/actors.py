@@ -17,12 +17,13 @@ DEADLINE_S: Final = 5.0
 
 @final
 class Actors:
-    """Every live actor of the daemon."""
+    """Every live actor of the daemon, or of one of its neurons (``?neuron=NAME``)."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Ask for the table."""
-        table = ask(self._backend, QueryActors(), ActorTable, DEADLINE_S)
+        question = QueryActors(req.get_param("neuron") or "")
+        table = ask(self._backend, question, ActorTable, DEADLINE_S)
         answer_json(resp, {"actors": [msgspec.structs.asdict(row) for row in table.rows]})

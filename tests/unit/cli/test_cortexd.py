@@ -153,3 +153,74 @@ def test_status_says_how_the_fleet_is(
     monkeypatch.setattr(GatewayClient, "status", lambda _self: {**told, "health": health})
     assert cortexd.main(["status", "--url", gateway.url]) == code
     assert shown in capsys.readouterr().out
+
+
+def actors(*rows: tuple[str, int]) -> tuple[int, bytes]:
+    made = [
+        {
+            "name": name,
+            "state": "running",
+            "restarts": restarts,
+            "mailbox": 4,
+            "handled": 9,
+            "detail": "",
+        }
+        for name, restarts in rows
+    ]
+    return 200, json.dumps({"actors": made}).encode()
+
+
+@pytest.fixture
+def top(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
+    monkeypatch.setenv("COLUMNS", "200")
+    gateway.answers["GET /debug/actors"] = actors(("router", 0))
+    gateway.answers["GET /debug/actors?neuron=local"] = actors(("model/tiny/engine", 3))
+    return gateway
+
+
+def test_top_shows_the_actors_of_the_gateway_and_of_its_neurons(
+    top: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cortexd.main(["top", "--once", "--url", top.url]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["cortexd", "router", "running", "0", "4", "9"] in rows
+    assert ["local", "model/tiny/engine", "running", "3", "4", "9"] in rows
+
+
+def test_top_leaves_out_the_actors_of_a_neuron_that_does_not_answer(
+    top: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top.refuse("GET /debug/actors?neuron=local", 503, "neuron 'local' does not answer")
+    assert cortexd.main(["top", "--json", "--url", top.url]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in shown["actors"]["cortexd"]] == ["router"]
+    assert shown["actors"]["local"] == []
+
+
+def test_top_prints_its_json_once(top: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cortexd.main(["top", "--json", "--url", top.url]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["status"] == STATUS
+    assert shown["actors"]["local"][0]["restarts"] == 3
+
+
+def test_top_of_a_neurons_own_address_shows_the_neuron(
+    top: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del top.answers["GET /admin/status"]
+    neuron = {**STATUS["neurons"][0], "version": "1.2.3"}
+    top.answers["GET /discovery"] = (200, json.dumps(neuron).encode())
+    top.answers["GET /ready"] = (503, b'{"ready": false, "reason": "tiny is loading"}')
+    assert cortexd.main(["top", "--once", "--url", top.url]) == 0
+    shown = capsys.readouterr().out
+    assert "neurond 1.2.3, not ready: tiny is loading, up 1:00:00" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["neurond", "router", "running", "0", "4", "9"] in rows
+
+
+def test_top_of_something_else_is_refused_in_one_line(
+    top: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top.answers.clear()
+    assert cortexd.main(["top", "--once", "--url", top.url]) == 1
+    assert capsys.readouterr().err.startswith(f"cortexd: {top.url} answered 404")

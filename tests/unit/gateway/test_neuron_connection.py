@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+from typing import cast
 
 import pytest
 
 from cortex_actors.gateway.messages import (
+    ActorsAsked,
     LinkUp,
     LoadEnded,
     LoadOn,
@@ -26,6 +28,7 @@ from tests.unit.serving.doubles import (
     SOON_S,
     Audience,
     FakeLink,
+    FakeRequest,
     Recorder,
     model_state,
     neuron_state,
@@ -36,10 +39,13 @@ from transports.link import Completed, Failed, IncomingRequest, Link, Lost
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.fleet import (
+    ActorRow,
+    ActorTable,
     LoadModel,
     ModelLoaded,
     ModelSpec,
     ModelUnloaded,
+    QueryActors,
     UnloadModel,
 )
 from transports.schemas.link import Failure
@@ -235,3 +241,29 @@ def test_a_lost_neuron_is_connected_anew_as_a_new_incarnation(
     assert latter.peer.inc > former.peer.inc
     placement.next(NeuronLost)
     assert placement.next(NeuronChanged).state.state == "up"
+
+
+def test_a_neurons_actors_are_asked_for_over_its_link(scene: Scene, neuron: Neuron) -> None:
+    link_of(neuron)
+    eventually(lambda: " up" in scene.connection.summary())
+    asked = FakeRequest(QueryActors("n1"))
+    scene.connection.notify(ActorsAsked(cast("IncomingRequest", asked)))
+    request = neuron.asked.get(timeout=SOON_S)
+    table = ActorTable((ActorRow("models", "Models", "running", 1, 2, 3),))
+    assert request.body == QueryActors()
+    request.complete(table)
+
+    eventually(lambda: asked.answers == [table])
+
+
+def test_the_actors_of_a_neuron_that_does_not_answer_are_not_known(
+    scene: Scene, neuron: Neuron
+) -> None:
+    link = link_of(neuron)
+    asked = FakeRequest(QueryActors("n1"))
+    scene.connection.notify(ActorsAsked(cast("IncomingRequest", asked)))
+    link.close("shutdown")
+
+    eventually(lambda: bool(asked.answers))
+    assert asked.failure().code == FailureCode.MODEL_UNAVAILABLE
+    assert asked.failure().message == "neuron 'n1' does not answer"

@@ -266,6 +266,8 @@ def test_the_actor_table(backend: ScriptedBackend, gateway: testing.TestClient) 
     backend.answers[fleet.QueryActors] = fleet.ActorTable((row,))
     (actor,) = gateway.simulate_get("/debug/actors").json["actors"]
     assert (actor["name"], actor["handled"]) == ("router", 5)
+    (actor,) = gateway.simulate_get("/debug/actors?neuron=local").json["actors"]
+    assert backend.questions == [fleet.QueryActors(), fleet.QueryActors("local")]
 
 
 def test_an_answer_of_the_wrong_kind_is_an_internal_error(

@@ -161,6 +161,7 @@ def test_a_gateway_whose_neuron_does_not_answer_says_so(
     for question in (LeaseRequest("id", "gone"), LoadModelById("gone")):
         assert code(front_end.ask(question)) == FailureCode.MODEL_UNAVAILABLE
     assert code(front_end.ask(UnloadModel("gone"))) == FailureCode.MODEL_NOT_FOUND
+    assert code(front_end.ask(QueryActors("elsewhere"))) == FailureCode.INVALID_REQUEST
     root.stop()
     assert root.exit.wait(WAIT_S)
 

@@ -22,8 +22,11 @@ from transports.failures import FailureCode
 from transports.link import Identity
 from transports.schemas.daemon import EngineReady
 from transports.schemas.fleet import (
+    ActorRow,
+    ActorTable,
     LoadModel,
     ModelSpec,
+    QueryActors,
     QueryState,
     RenewStandby,
     StandbyRenewed,
@@ -132,3 +135,11 @@ def test_a_gateway_that_asks_for_something_else_is_refused(start: Start) -> None
 
     assert request.failure().code == FailureCode.INVALID_REQUEST
     assert "QueryState" in request.failure().message
+
+
+def test_a_gateway_may_see_every_actor(start: Start) -> None:
+    table = ActorTable((ActorRow("models", "Models", "running", 1, 2, 3),))
+    nobody, request = start(Recorder), FakeRequest(QueryActors())
+    GatewayLinks(nobody, nobody, nobody, lambda: table).on_request(request)
+
+    assert request.answer() == table

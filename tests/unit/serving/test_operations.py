@@ -89,3 +89,9 @@ def test_a_fault_is_passed_on_only_where_the_daemon_has_ranks(scene: Scene) -> N
     scene.ask(fault)
 
     assert [(what, model) for what, model, _ in scene.commands] == [("inject", "m")]
+
+
+def test_a_daemon_without_neurons_says_so(scene: Scene) -> None:
+    failure = scene.ask(QueryActors("local")).failure()
+
+    assert (failure.code, failure.param) == (FailureCode.INVALID_REQUEST, "neuron")
