@@ -34,6 +34,7 @@ from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.serving.load_deadline import load_deadline_s
 from cortex_actors.serving.messages import NeuronChanged
 from transports.curve import CurveClient
 from transports.errors import TransportError
@@ -152,7 +153,9 @@ class NeuronConnection(SupervisedActor):
     @handles(LoadOn)
     def _load(self, message: LoadOn) -> None:
         model = message.spec.id
-        call = self._request(LoadModel(message.spec), self._reporting(LoadEnded, model))
+        deadline_s = load_deadline_s(self._load_deadline_s, message.spec.vram_mb)
+        ended = self._reporting(LoadEnded, model)
+        call = self._request(LoadModel(message.spec), ended, deadline_s)
         if call is not None:
             self._loads[model] = call
 
@@ -205,9 +208,8 @@ class NeuronConnection(SupervisedActor):
             on_event(Lost("link_down", f"neuron '{self._name}' is not connected"))
             return None
         try:
-            return self._link.request(
-                body, on_event, deadline_s=deadline_s or self._load_deadline_s
-            )
+            deadline_s = deadline_s or self._load_deadline_s
+            return self._link.request(body, on_event, deadline_s=deadline_s)
         except TransportError as error:
             on_event(Lost(error.code, str(error)))
             return None

@@ -29,6 +29,7 @@ from cortex_actors.neuron.group_roster import GroupRoster
 from cortex_actors.neuron.preparation import Preparation, PreparationSettings
 from cortex_actors.neuron.tp_epoch import TpEpoch
 from cortex_actors.neuron.tp_worker import RankSettings, TpWorker, rank_name
+from cortex_actors.serving.load_deadline import load_deadline_s
 from neuron_runtime.geometry import Geometry
 from neuron_runtime.model_cache import ModelCache
 from neuron_runtime.model_errors import SourceNotFound
@@ -219,7 +220,8 @@ class ModelProcesses:
 
     def _start_epoch(self, roster: GroupRoster, engine: ActorRef, model: ActorRef) -> ActorRef:
         name = self._name("epoch")
-        start_s = self._workplace.config.neuron.load_deadline_s
+        configured_s = self._workplace.config.neuron.load_deadline_s
+        start_s = load_deadline_s(configured_s, self._spec.vram_mb)
         return TpEpoch.start(roster, engine, model, start_s, name=name)
 
     def _supervisor(

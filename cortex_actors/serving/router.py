@@ -46,6 +46,8 @@ from transports.schemas.link import Failure
 MAX_PARKED = 512
 LOOK_INTERVAL_S = 1.0
 AVOID_S = 2.0
+RETURN_S = 10.0
+"""Whoever was told to come back for a model may take so much longer before its load is given up."""
 LATE_S = LOOK_INTERVAL_S + 0.5
 """So long before its deadline a waiter is told, lest the answer cross the asker's giving up."""
 
@@ -87,6 +89,7 @@ class Router(SupervisedActor):
         self._trail = RequestTrail()
         self._parked: dict[str, list[LeaseAsked]] = {}
         self._told: dict[str, ModelState] = {}
+        self._invited: dict[str, float] = {}
         self._requested: Counter[str] = Counter()
         self._draining = False
 
@@ -170,11 +173,11 @@ class Router(SupervisedActor):
                 waiting.remove(message.asked)
                 message.asked.request.fail(Failure(FailureCode.CANCELLED, "no longer wanted"))
                 if not waiting:
-                    del self._parked[model]
-                    self._loader.notify(LoadUnwanted(model, self.ref))
+                    self._nobody_waits(model)
 
     @handles(LoadFinished)
     def _load_finished(self, message: LoadFinished) -> None:
+        self._invited.pop(message.model, None)
         if message.failure is None:
             self._serve_parked(message.model)
             return
@@ -199,12 +202,17 @@ class Router(SupervisedActor):
         for model, waiting in list(self._parked.items()):
             for asked in [asked for asked in waiting if _is_late(asked, now)]:
                 waiting.remove(asked)
-                asked.request.fail(still_loading(model, self._progress(model)))
+                refusal = still_loading(model, self._progress(model))
+                self._invited[model] = now + (refusal.retry_after_s or 0.0) + RETURN_S
+                asked.request.fail(refusal)
             if waiting:
                 # The loader may have been restarted since and have forgotten us.
                 self._loader.notify(EnsureLoaded(model, self.ref))
             else:
-                del self._parked[model]
+                self._nobody_waits(model)
+        for model in [each for each, until in self._invited.items() if until <= now]:
+            del self._invited[model]
+            if model not in self._parked:
                 self._loader.notify(LoadUnwanted(model, self.ref))
         parked = {model: len(waiting) for model, waiting in self._parked.items()}
         self._metrics.load.see(parked, self._leases.by_replica())
@@ -222,6 +230,12 @@ class Router(SupervisedActor):
         else:
             text = f"nothing is known of request '{message.request_id[:200]}' (any more)"
             message.request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="request_id"))
+
+    def _nobody_waits(self, model: str) -> None:
+        del self._parked[model]
+        # Who was told to come back would else find the load begun anew, and again.
+        if model not in self._invited:
+            self._loader.notify(LoadUnwanted(model, self.ref))
 
     def _note(
         self, request_id: str, model: str, event: str, neuron: str = "", detail: str = ""

@@ -1,4 +1,7 @@
-"""One neuron: the real actors that keep its models, on a machine that is simulated."""
+"""One neuron: the real actors that keep its models, on a machine that is simulated.
+
+It has no warm tier and nothing to renew (decision 20): every model that is unloaded ends.
+"""
 
 from __future__ import annotations
 

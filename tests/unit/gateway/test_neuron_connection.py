@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from typing import cast
 
+import msgspec
 import pytest
 
 from cortex_actors.gateway.messages import (
@@ -151,6 +152,22 @@ def test_a_load_is_asked_once_and_its_end_told(scene: Scene, neuron: Neuron, fai
     event = Failed(failure) if fails else Completed(loaded)
     assert scene.placement.next(LoadEnded) == LoadEnded("m", "n1", scene.connection.inc, event)
     assert neuron.asked.empty()
+
+
+def test_a_large_model_may_take_longer_to_load(scene: Scene, neuron: Neuron) -> None:
+    link_of(neuron)
+    eventually(lambda: "up" in scene.connection.summary())
+    deadlines = []
+    for memory_mb in (100, 2_000_000):
+        spec = msgspec.structs.replace(SPEC, id=f"m{memory_mb}", vram_mb=memory_mb)
+        scene.connection.notify(LoadOn(spec))
+        deadlines.append(neuron.asked.get(timeout=SOON_S).deadline)
+
+    ordinary, large = deadlines
+    assert ordinary is not None
+    assert large is not None
+    # A hundred times as large, a hundred times 5 s.
+    assert large - ordinary > 400.0
 
 
 def test_a_link_that_is_lost_while_it_loads_is_the_loads_end(scene: Scene, neuron: Neuron) -> None:

@@ -68,6 +68,7 @@ class Scene:
         settings: NeuronSettings | None = None,
         *,
         kv_mb: int = 0,
+        vram_mb: int = 0,
     ) -> None:
         self.launcher = launcher
         self.registry = Registry()
@@ -84,7 +85,7 @@ class Scene:
         workplace = Workplace(
             config, directory, "ipc:///none", source, self.links, self.registry, "fake"
         )
-        spec = ModelSpec("m", "file:///m.gguf", kv_mb=kv_mb)
+        spec = ModelSpec("m", "file:///m.gguf", kv_mb=kv_mb, vram_mb=vram_mb)
         self.processes = ModelProcesses(workplace, spec, ("cpu:0", "cpu:1"))
         self.tree = self.start_processes()
 
@@ -251,6 +252,16 @@ def test_an_engine_that_never_connects_is_replaced(
     scene.await_lives(ENGINE, 2)
     scene.processes.stop()
     assert launcher.alive() == []
+
+
+@pytest.mark.parametrize(("vram_mb", "seconds"), [(0, 30.0), (500, 30.0), (40_000, 60.0)])
+def test_a_large_model_may_take_longer_to_load(
+    start: Start, launcher: StubLauncher, directory: Path, vram_mb: int, seconds: float
+) -> None:
+    settings = NeuronSettings(load_deadline_s=30.0)
+    scene = Scene(start, launcher, directory, settings, vram_mb=vram_mb)
+    assert scene.group_start(scene.connect(), 1).start_s == seconds
+    scene.processes.stop()
 
 
 def test_what_the_engine_reports_reaches_the_model(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from cortex_actors.serving.messages import (
     ReplicaInUse,
     Tick,
 )
-from cortex_actors.serving.router import AVOID_S, LATE_S
+from cortex_actors.serving.router import AVOID_S, LATE_S, RETURN_S
 from tests.eventually import eventually
 from tests.unit.serving.doubles import (
     FakeLink,
@@ -324,6 +324,41 @@ def test_the_loader_hears_when_a_replica_is_in_use_and_when_no_more(scene: Scene
 def test_the_loader_hears_when_nobody_waits_any_more(scene: Scene) -> None:
     request = scene.park()
     request.cancel("client_gone")
+    assert scene.loader.next(LoadUnwanted).model == "m"
+
+
+def test_a_load_goes_on_for_those_who_were_told_to_come_back_and_no_longer(scene: Scene) -> None:
+    scene.park(deadline=110.0)
+    leaving = scene.park(deadline=200.0)
+    scene.show(model_state("m", "starting", eta_s=30.0))
+    scene.clock.advance(10.0 - LATE_S)
+    scene.router.notify(Tick())
+    settle(scene.router)
+    leaving.cancel("client_gone")
+    settle(scene.router)
+    assert scene.summary == "leases=0 parked=0"
+
+    scene.clock.advance(30.0 + RETURN_S - 0.1)
+    scene.router.notify(Tick())
+    assert scene.loader.heard(LoadUnwanted) == []
+    scene.clock.advance(0.1)
+    scene.router.notify(Tick())
+    assert scene.loader.next(LoadUnwanted).model == "m"
+    scene.router.notify(Tick())
+    assert scene.loader.heard(LoadUnwanted) == []
+
+
+def test_who_comes_back_in_time_waits_for_the_same_load(scene: Scene) -> None:
+    scene.park(deadline=110.0)
+    scene.clock.advance(10.0 - LATE_S)
+    scene.router.notify(Tick())
+    settle(scene.router)
+    again = scene.park()
+    scene.clock.advance(60.0)
+    scene.router.notify(Tick())
+    settle(scene.router)
+    assert scene.loader.heard(LoadUnwanted) == []
+    again.cancel("client_gone")
     assert scene.loader.next(LoadUnwanted).model == "m"
 
 
