@@ -54,7 +54,8 @@ def call_grammar_of(
     offered but not demanded, the output is either calls or that.
 
     Raises:
-        ValueError: An offered tool has no name, or none has the one that is demanded.
+        ValueError: An offered tool has no name, or none has the one that is demanded, or the
+            model's format of calls cannot be demanded.
     """
     choice = question.tool_choice
     if not question.tools or choice == "none" or (choice == "auto" and answer is None):
@@ -76,6 +77,7 @@ def call_grammar_of(
         parallel=question.parallel_tool_calls,
         special={text: token for token, text in visible.items()},
         answer=answer if choice == "auto" else None,
+        around=format_.calls.around,
     )
 
 

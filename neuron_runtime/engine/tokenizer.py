@@ -11,7 +11,8 @@ import msgspec
 import tokenizers
 
 from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
-from neuron_runtime.engine.parsers.formats import OutputFormat
+from neuron_runtime.engine.parsers.formats import CALL_FORMATS, CallFormat, OutputFormat
+from neuron_runtime.engine.parsers.plugged_formats import CallFormatError, call_formats
 from neuron_runtime.engine.token_bytes import token_bytes
 
 
@@ -29,6 +30,7 @@ class Tokenizer:
         special_tokens: Mapping[str, str],
         template: str | None,
         tool_template: str | None = None,
+        formats: Sequence[CallFormat] = CALL_FORMATS,
     ) -> None:
         """Wrap ``core``. ``tool_template`` is for requests with tools, if they have their own.
 
@@ -40,7 +42,7 @@ class Tokenizer:
         self._tool_template = self._template
         if tool_template is not None:
             self._tool_template = ChatTemplate(tool_template, special_tokens)
-        self.output_format = OutputFormat.of_template(tool_template or template or "")
+        self.output_format = OutputFormat.of_template(tool_template or template or "", formats)
         self.special_tokens = dict(special_tokens)
         added = core.get_added_tokens_decoder()
         self._added = {token_id: token.content for token_id, token in added.items()}
@@ -66,8 +68,9 @@ class Tokenizer:
         special = _special_tokens(model_dir, config)
         try:
             templates = _templates(model_dir, config)
-            return cls(core, special, templates.get("default"), templates.get("tool_use"))
-        except ChatTemplateError as error:
+            default, tools = templates.get("default"), templates.get("tool_use")
+            return cls(core, special, default, tools, call_formats())
+        except (ChatTemplateError, CallFormatError) as error:
             msg = f"{model_dir}: {error}"
             raise TokenizerError(msg) from error
 

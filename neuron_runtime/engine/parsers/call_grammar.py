@@ -51,23 +51,28 @@ def call_grammar(
     parallel: bool = True,
     special: Mapping[str, int] | None = None,
     answer: str | None = None,
+    around: Around | None = None,
 ) -> str:
     """Return the grammar of an output that is one call of one of ``tools``, or several.
 
     ``special`` gives the ids of markers that are special tokens. With ``answer``, a rule's body
-    in the same language, the output may be that instead of calls.
+    in the same language, the output may be that instead of calls. ``around`` is of a format that
+    is not known here.
 
     Raises:
-        KeyError: There is no such format.
+        ValueError: Nothing is known of how this format's calls are written.
     """
-    return _Grammar(format_name, special or {}).of(tools, parallel, answer)
+    xml = format_name == "qwen3_coder"
+    around = around or (_XML if xml else _JSON_FORMATS.get(format_name))
+    if around is None:
+        raise ValueError(f"calls cannot be demanded of a model that writes them as {format_name!r}")
+    return _Grammar(around, special or {}, xml=xml).of(tools, parallel, answer)
 
 
 @final
 class _Grammar:
-    def __init__(self, format_name: str, special: Mapping[str, int]) -> None:
-        self._around = _XML if format_name == "qwen3_coder" else _JSON_FORMATS[format_name]
-        self._xml = format_name == "qwen3_coder"
+    def __init__(self, around: Around, special: Mapping[str, int], *, xml: bool) -> None:
+        self._around, self._xml = around, xml
         self._special = special
         self._rules: list[str] = []
 

@@ -1,8 +1,11 @@
-"""Which format a model writes, told from its chat template; the place to add one. Pure."""
+"""Which format a model writes, told from its chat template. Pure.
+
+The formats that come with cortex are here; ``plugged_formats`` finds others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, final
@@ -10,6 +13,7 @@ from typing import Any, Final, final
 from neuron_runtime.engine.parsers import harmony as harmony_format
 from neuron_runtime.engine.parsers import hermes, llama_json, mistral, qwen_xml
 from neuron_runtime.engine.parsers.argument_types import properties_of
+from neuron_runtime.engine.parsers.call_grammar import Around
 from neuron_runtime.engine.parsers.chained import ChainedParser
 from neuron_runtime.engine.parsers.pieces import OutputParser
 from neuron_runtime.engine.parsers.reasoning import ReasoningParser
@@ -23,7 +27,8 @@ class CallFormat:
 
     ``signs`` are texts that all appear in its templates. ``markers`` are what the parser must see
     even where they are special tokens. ``call_id`` is the pattern of its ids: a prefix, and how
-    many random characters follow.
+    many random characters follow. ``around`` is what calls with JSON arguments are written like
+    when they are demanded; None if ``call_grammar`` has its own for the name, or there is none.
     """
 
     name: str
@@ -31,6 +36,7 @@ class CallFormat:
     markers: tuple[str, ...]
     make: Callable[[Tools], OutputParser]
     call_id: tuple[str, int] = ("call_", 24)
+    around: Around | None = None
 
 
 #: Mistral's templates refuse every other form.
@@ -93,18 +99,17 @@ class OutputFormat:
     calls: CallFormat
 
     @classmethod
-    def of_template(cls, template: str, calls: str | None = None) -> OutputFormat:
-        """Tell the format from a template's text; ``calls`` names the format of calls outright.
+    def of_template(
+        cls, template: str, formats: Sequence[CallFormat] = CALL_FORMATS
+    ) -> OutputFormat:
+        """Tell the format from a template's text: the first of ``formats`` whose signs it holds.
 
         A template without any format's signs gets bare JSON, which is what models without a format
         of their own are asked for.
-
-        Raises:
-            KeyError: There is no format of that name.
         """
         tags = (tags for tags in _REASONING_TAGS if tags[1] in template)
-        found = (each for each in CALL_FORMATS if all(sign in template for sign in each.signs))
-        return cls(next(tags, None), FORMATS_BY_NAME[calls] if calls else next(found))
+        found = (each for each in formats if all(sign in template for sign in each.signs))
+        return cls(next(tags, None), next(found))
 
     @property
     def reasons(self) -> bool:

@@ -106,12 +106,6 @@ def test_realistic_templates_tell_theirs(name: str, calls: str, thinks: bool) ->
     assert (found.calls.name, found.reasoning is not None) == (calls, thinks)
 
 
-def test_a_format_may_be_named() -> None:
-    assert OutputFormat.of_template(QWEN, "mistral").calls.name == "mistral"
-    with pytest.raises(KeyError):
-        OutputFormat.of_template(QWEN, "esperanto")
-
-
 def test_reasoning_is_open_when_the_prompt_ends_with_its_tag() -> None:
     qwen = OutputFormat.of_template(QWEN)
     text = "Hm.</think>Yes.<tool_call>"
