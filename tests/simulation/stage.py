@@ -143,7 +143,7 @@ def staged(world: World, actors: dict[tuple[Host, str], SupervisedActor]) -> Ite
             stack.enter_context(patch.object(target, name, value))
         # PERF: a fourth of the time went into looking for garbage among what is alive.
         stack.callback(gc.set_threshold, *gc.get_threshold())
-        gc.set_threshold(50_000, 20, 100)
+        gc.set_threshold(200_000, 20, 100)
         log.addHandler(crashes)
         log.setLevel(logging.ERROR)
         propagate, log.propagate = log.propagate, False
