@@ -7,7 +7,7 @@ from pathlib import Path
 
 _STAGE = re.compile(
     r"cortex\.daemon (?P<daemon>stopping|stopped)"
-    r"|event=child_exited name=\S+ child=(?P<child>\S+) reason=shutdown"
+    r"|event=child_exited name=(?!fleet )\S+ child=(?P<child>\S+) reason=shutdown"
 )
 ORDER = {
     "neurond": (
@@ -19,10 +19,13 @@ ORDER = {
     ),
     "cortexd": (
         *("stopping", "front_end", "front_desk", "operations", "router"),
-        *("neuron/local", "fleet", "catalogue", "placement", "publisher", "stopped"),
+        *("fleet", "catalogue", "placement", "publisher", "stopped"),
     ),
 }
-"""Whoever refers to another ends before it, the processes of a model before their links."""
+"""Whoever refers to another ends before it, the processes of a model before their links.
+
+A gateway's connection to a neuron is left out: it may have ended with the neuron.
+"""
 
 
 def stages(log: Path) -> tuple[str, ...]:
