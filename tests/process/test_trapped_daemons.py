@@ -22,6 +22,7 @@ import pytest
 from tests.eventually import eventually
 from tests.living import alive
 from tests.process.serving_fleet import READY_S, SHORT, ServingFleet, Stream
+from tests.process.shutdown_log import ORDER, stages
 from tests.process.test_killed_daemons import GONE_S, assert_each_ended_once
 from tests.process.traps import KILL, RAISE, STOP, Traps
 from tests.soak.history import End
@@ -291,3 +292,6 @@ def test_daemons_that_drain(scene: Scene, how: str) -> None:
 
     assert_each_ended_once(streams, may_be_cut=True)
     eventually(lambda: not alive(family), GONE_S)
+    if how == STOP:
+        for role in DAEMONS:
+            assert stages(scene.fleet.directory / f"{role}.log") == ORDER[role]
