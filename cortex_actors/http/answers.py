@@ -50,6 +50,7 @@ class Model(AnswerObject):
     error: str | UnsetType = UNSET
     infeasible: dict[str, str] | UnsetType = UNSET
     warm_on: list[str] | UnsetType = UNSET
+    pending_on: list[str] | UnsetType = UNSET
     quant: str | UnsetType = UNSET
     limit: dict[str, int] | UnsetType = UNSET
     max_model_len: int | UnsetType = UNSET
