@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,9 @@ class Refused(Exception):
 def openai_python(url: str, model: str, text: str, retries: int) -> str:
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=retries) as client:
         try:
-            answer: Any = client.chat.completions.create(model=model, messages=_said(text))
+            answer: Any = client.chat.completions.create(
+                model=model, max_tokens=LIMIT, messages=_said(text)
+            )
         except openai.APIStatusError as error:
             raise _refused(error) from error
     return str(answer.choices[0].message.content)
@@ -64,8 +68,13 @@ def anthropic_python(url: str, model: str, text: str, retries: int) -> str:
 
 
 def langchain_openai(url: str, model: str, text: str, retries: int) -> str:
-    chat = ChatOpenAI(
-        base_url=f"{url}/v1", api_key=SecretStr("none"), model=model, max_retries=retries
+    make: Any = ChatOpenAI
+    chat = make(
+        base_url=f"{url}/v1",
+        api_key=SecretStr("none"),
+        model=model,
+        max_retries=retries,
+        max_tokens=LIMIT,
     )
     try:
         return str(chat.invoke(text).content)
@@ -136,6 +145,28 @@ def run_llm(environment: dict[str, str], *arguments: str) -> str:
         assert status, answer.stderr
         raise Refused(int(status[1]), "", answer.stderr)
     return answer.stdout.rstrip("\n")
+
+
+def llm(url: str, model: str, text: str, retries: int) -> str:
+    del retries  # it has no setting for them; the openai package's are two
+    with tempfile.TemporaryDirectory() as directory:
+        environment = llm_environment(Path(directory), url, model)
+        return run_llm(environment, "--no-stream", "-o", "max_tokens", str(LIMIT), text)
+
+
+ASKERS: dict[str, Ask] = {
+    "openai-python": openai_python,
+    "anthropic-python": anthropic_python,
+    "langchain-openai": langchain_openai,
+    "langchain-anthropic": langchain_anthropic,
+    "llm": llm,
+}
+if shutil.which("node") is not None and (PACKAGES / "node_modules").is_dir():
+    # See test_javascript.py.
+    ASKERS |= {
+        "openai-javascript": javascript("openai"),
+        "anthropic-javascript": javascript("@anthropic-ai/sdk"),
+    }
 
 
 def _said(text: str) -> Any:

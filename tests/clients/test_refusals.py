@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from tests.clients.askers import (
-    PACKAGES,
-    Ask,
-    Refused,
-    anthropic_python,
-    javascript,
-    langchain_anthropic,
-    langchain_openai,
-    llm_environment,
-    openai_python,
-    run_llm,
-)
+from tests.clients.askers import ASKERS, Refused
 from tests.clients.fleet import MODEL, ScriptedStack
 from tests.clients.scripts import GREETING
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
-
-HAS_JAVASCRIPT = shutil.which("node") is not None and (PACKAGES / "node_modules").is_dir()
-"""See test_javascript.py."""
-
-
-def llm(url: str, model: str, text: str, retries: int) -> str:
-    del retries  # it has no setting for them; the openai package's are two
-    with tempfile.TemporaryDirectory() as directory:
-        return run_llm(llm_environment(Path(directory), url, model), "--no-stream", text)
-
-
-ASKERS: dict[str, Ask] = {
-    "openai-python": openai_python,
-    "anthropic-python": anthropic_python,
-    "langchain-openai": langchain_openai,
-    "langchain-anthropic": langchain_anthropic,
-    "llm": llm,
-}
-if HAS_JAVASCRIPT:
-    ASKERS |= {
-        "openai-javascript": javascript("openai"),
-        "anthropic-javascript": javascript("@anthropic-ai/sdk"),
-    }
 
 
 @pytest.fixture(params=ASKERS)

@@ -11,6 +11,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from tests.clients.askers import ASKERS
 from tests.e2e.fleet import MODEL, Fleet, read_stream
 
 pytestmark = [pytest.mark.process, pytest.mark.torch, pytest.mark.timeout(120)]
@@ -99,6 +100,11 @@ def test_other_clients_get_the_same_words(fleet: Fleet) -> None:
     assert final.usage.output_tokens > 1
     assert through_openai.invoke(QUESTIONS[0]).content == said
     assert "".join(each.text for each in through_anthropic.stream(QUESTIONS[0])) == said
+
+
+@pytest.mark.parametrize("name", sorted(ASKERS.keys() & {"llm", "openai-javascript"}))
+def test_every_client_gets_an_answer(fleet: Fleet, name: str) -> None:
+    assert ASKERS[name](fleet.url, MODEL, QUESTIONS[0], 0).strip()
 
 
 def test_the_neuron_alone_and_the_gateway_by_alias_answer_alike(fleet: Fleet) -> None:

@@ -10,7 +10,7 @@ const messages = [{ role: "user", content: text }];
 async function ask() {
   if (name === "openai") {
     const client = new Client({ baseURL: url + "/v1", ...options });
-    const { choices } = await client.chat.completions.create({ model, messages });
+    const { choices } = await client.chat.completions.create({ model, max_tokens: 64, messages });
     return choices[0].message.content;
   }
   const client = new Client({ baseURL: url, ...options });
