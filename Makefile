@@ -13,7 +13,7 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit compile bench bench-serve clients-js agents simulate soak clean
+.PHONY: help install run test lint type unit waiting working compile bench bench-serve clients-js agents simulate soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,9 +72,20 @@ type: $(VENV)/tools
 	@echo '==> mypy'
 	@$(BIN)/mypy
 
+# Tests that mostly wait run beside the others and are shown when they have ended.
+WAITING := tests/conformance tests/partition $(addprefix tests/process/test_,incident.py soak.py \
+           supervisor_fate.py wall_clock.py)
+
 unit: $(VENV)/tools
 	@echo '==> pytest'
-	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 working waiting
+
+working: $(VENV)/tools
+	@$(BIN)/python -m pytest $(WAITING:%=--ignore=%)
+
+waiting: $(VENV)/tools
+	@$(BIN)/python -m pytest -p no:cacheprovider $(WAITING) >$(VENV)/$@.log 2>&1; code=$$?; \
+	  echo; cat $(VENV)/$@.log; exit $$code
 
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_fanout bench_death bench_stop bench_router bench_tp \
