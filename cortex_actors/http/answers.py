@@ -29,7 +29,8 @@ class Replica(AnswerObject):
 class Model(AnswerObject):
     """A model or an alias, as OpenAI shows it, and how it is.
 
-    ``limit`` is in tokens; ``max_…`` are the same under the names of other servers.
+    ``limit`` is in tokens; ``max_…`` are the same under the names of other servers. ``pending_on``
+    are the neurons that will load it by themselves when its turn has come.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Model(AnswerObject):
     error: str | UnsetType = UNSET
     infeasible: dict[str, str] | UnsetType = UNSET
     warm_on: list[str] | UnsetType = UNSET
+    pending_on: list[str] | UnsetType = UNSET
     quant: str | UnsetType = UNSET
     limit: dict[str, int] | UnsetType = UNSET
     max_model_len: int | UnsetType = UNSET
