@@ -29,7 +29,8 @@ class Replica(AnswerObject):
 class Model(AnswerObject):
     """A model or an alias, as OpenAI shows it, and how it is.
 
-    ``limit`` is in tokens; ``max_…`` are the same under the names of other servers.
+    ``limit`` is in tokens; ``max_…`` are the same under the names of other servers. ``pending_on``
+    are the neurons that will load it by themselves when its turn has come.
     """
 
     id: str
