@@ -13,14 +13,13 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit waiting working compile bench bench-serve clients-js agents simulate soak clean
+.PHONY: help install run test lint type unit waiting working bench bench-serve clients-js agents simulate soak clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run      start a neuron and a gateway here and watch a model answer'
 	@echo 'make test     lint, types and all tests'
 	@echo 'make install  only create .venv with what make run needs'
-	@echo 'make compile  compile what links do for each message (needs a C compiler)'
 	@echo 'make bench    measure;  make bench-serve: beside other servers'
 	@echo 'make simulate 20,000 schedules of faults in virtual time;  make soak: ten minutes of real ones'
 	@echo 'make clean    remove .venv and all caches'
@@ -98,12 +97,6 @@ bench-serve: $(VENV)/tools
 	  $(if $(LLAMA_SERVER),--llama-server $(LLAMA_SERVER)) \
 	  $(if $(TRANSFORMERS),--transformers $(TRANSFORMERS))
 
-# Optional: the links' modules as extensions, used until a line of their package changes.
-compile: $(VENV)/tools
-	@$(BIN)/python setup.py --quiet compile_links
-	@echo '==> pytest, on the compiled modules'
-	@CORTEX_NO_EXTENSIONS= $(BIN)/python -m pytest -q tests/conformance tests/unit/transports
-
 simulate: $(VENV)/tools
 	@$(BIN)/python -m tests.simulation --count 20000
 
@@ -120,5 +113,5 @@ agents: $(VENV)/tools
 	@$(BIN)/python -m pytest tests/clients/test_coding_agents.py
 
 clean:
-	rm -rf $(VENV) build transports/_compiled .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-# Tests look inside, patch and interrupt what mypyc makes inaccessible; ``make compile`` runs those
-# of the links on the compiled modules too.
-os.environ.setdefault("CORTEX_NO_EXTENSIONS", "1")
 
 # A busy machine must not fail a property.
 settings.register_profile("cortex", deadline=None)

@@ -3,8 +3,3 @@
 Start with ``transports.link`` (what a link is), ``transports.reactor`` (real sockets) or
 ``transports.inproc`` (simulations); ``docs/protocol.md`` specifies what is on the wire.
 """
-
-from transports import compiled
-
-IS_COMPILED = compiled.prefer(__path__)
-"""Whether this process runs the compiled modules; see ``transports.compiled``."""

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+import msgspec
+
 from transports import codec
 from transports.calls import Deliver, Discard
 from transports.effects import Asked, Down, Effects, Lacking, Noted, Revoked, Send, Suspect, Up
@@ -18,7 +20,6 @@ from transports.incoming import Incoming
 from transports.link import Identity, IncomingRequest, LinkHandler, LinkState, Lost, OnCallEvent
 from transports.loop import Cancellable, Loop, Port
 from transports.outbox import Commands, Outbox
-from transports.outgoing import OutgoingCall
 from transports.schemas import Body
 from transports.schemas.generate import Chunks, TextDelta
 from transports.schemas.link import Failure
@@ -28,6 +29,18 @@ MAX_INCOMING = 4096
 _CHUNK = Kind.CHUNK
 _encode_body = codec.encode_body
 _log = logging.getLogger("cortex.transports")
+
+
+@final
+class OutgoingCall(msgspec.Struct, eq=False):
+    """A question in flight. ``seq`` is 0 until the loop's thread has sent it."""
+
+    _channel: Channel
+    seq: int = 0
+
+    def cancel(self, reason: str = "") -> None:
+        """Tell the peer that the answer is no longer wanted; idempotent. Any thread."""
+        self._channel.revoke(self, reason)
 
 
 @final

@@ -23,7 +23,6 @@ from collections.abc import Callable
 
 import zmq
 
-from transports import IS_COMPILED
 from transports.identity import process_identity
 from transports.inproc import InprocNetwork
 from transports.link import CallEvent, Identity, IncomingRequest, Link
@@ -299,8 +298,7 @@ def main() -> None:
     pinned = parser.parse_args().pin
     if pinned is not None:
         os.sched_setaffinity(0, {pinned})
-    kind = "compiled" if IS_COMPILED else "interpreted"
-    print(f"medians of {ROUNDS} x {PER_ROUND}, microseconds; allowed is the gate; links are {kind}")
+    print(f"medians of {ROUNDS} x {PER_ROUND}, microseconds; allowed is the gate")
     print(f"{'':<16}{'raw':>9}{'link':>9}{'ratio':>8}{'allowed':>10}{'of gate':>10}")
     with tempfile.TemporaryDirectory(prefix="cx") as directory:
         for name, endpoint in (

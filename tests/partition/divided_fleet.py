@@ -198,6 +198,8 @@ class DividedFleet:
         listens = {
             "listen": f"127.0.0.1:{gateway}",
             "metrics_listen": f"127.0.0.1:{metrics}",
+            # A second one may come after the first already serves: processes are compared.
+            "workers": 1,
             "key_file": "gateway.key_secret",
             "runtime_dir": str(directory),
         }

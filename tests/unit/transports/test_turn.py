@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 
 from tests.unit.transports.interleaving import TurnsLock
 from tests.unit.transports.staged_reactor import play
-from transports import IS_COMPILED
 from transports.outbox import Commands
 from transports.poller import Poller
 from transports.turn import Turn
-
-pytestmark = pytest.mark.skipif(IS_COMPILED, reason="only the interpreter can be interrupted")
 
 CASTS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("send",),),
