@@ -44,7 +44,8 @@ def ratio(figure: str, peer: str) -> Callable[[dict[str, Figures]], float | None
     """How many times the peer's figure ours is."""
 
     def measured(all_: dict[str, Figures]) -> float | None:
-        return all_["cortex"][figure] / all_[peer][figure] if peer in all_ else None
+        ours, theirs = all_["cortex"].get(figure), all_.get(peer, {}).get(figure)
+        return ours / theirs if ours and theirs else None
 
     return measured
 
