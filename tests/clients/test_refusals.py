@@ -29,11 +29,11 @@ def test_a_server_that_stays_full_is_the_clients_rate_limit_error(stack: Scripte
     # Not llm, which would try again: how it tells an error is seen below.
     names = [each for each in ASKERS if each != "llm"]
     refused = {}
-    with stack.full():
-        for each in names:
-            with pytest.raises(Refused) as found:
-                ASKERS[each](stack.url, MODEL, "Hi", 0)
-            refused[each] = found.value.status, found.value.name
+    for each in names:
+        # Filled anew for each: what fills it ends after some seconds.
+        with stack.full(), pytest.raises(Refused) as found:
+            ASKERS[each](stack.url, MODEL, "Hi", 0)
+        refused[each] = found.value.status, found.value.name
     assert refused == dict.fromkeys(names, (429, "RateLimitError"))
 
 

@@ -18,6 +18,7 @@ import pytest
 from neuron_runtime.launcher import Launcher
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
+from tests.living import alive
 from tests.process.engine_process import EngineDaemon, Stream
 from tests.process.neuron import WAIT_S, Neuron
 from tests.process.tenant import Tenant
@@ -56,8 +57,7 @@ def sockets(neuron: Neuron) -> list[str]:
 
 def children() -> set[int]:
     """Which processes live."""
-    ours = psutil.Process().children(recursive=True)
-    return {process.pid for process in ours if process.status() != psutil.STATUS_ZOMBIE}
+    return {process.pid for process in alive(psutil.Process().children(recursive=True))}
 
 
 @pytest.fixture

@@ -125,6 +125,12 @@ def staged(world: World, actors: dict[tuple[Host, str], SupervisedActor]) -> Ite
             world.violate("an actor waits for another")
         return future.done
 
+    queues: list[WakingQueue] = []
+
+    def queue(*, streamed: bool = True) -> WakingQueue:
+        queues.append(WakingQueue(streamed=streamed))
+        return queues[-1]
+
     crashes, log = _Crashes(world), logging.getLogger("cortex")
     level = log.level
     with ExitStack() as stack:
@@ -138,7 +144,7 @@ def staged(world: World, actors: dict[tuple[Host, str], SupervisedActor]) -> Ite
             (cell, "_incs", count(1)),
             (identity, "_incarnations", count(1)),
             (identity, "process_boot", lambda: world.host.boot),
-            (generation, "EventQueue", WakingQueue),
+            (generation, "EventQueue", queue),
         ):
             stack.enter_context(patch.object(target, name, value))
         # PERF: a fourth of the time went into looking for garbage among what is alive.
@@ -150,6 +156,9 @@ def staged(world: World, actors: dict[tuple[Host, str], SupervisedActor]) -> Ite
         try:
             yield
         finally:
+            # A front end that was killed has left its descriptors to the kernel.
+            for each in queues:
+                each.close()
             log.removeHandler(crashes)
             log.setLevel(level)
             log.propagate = propagate

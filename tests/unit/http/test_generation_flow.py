@@ -152,7 +152,12 @@ def play(flow: GenerationFlow, moves: list[str]) -> Driver:
 def play_many(make: type[GenerationFlow]) -> None:
     @settings(max_examples=1000, database=None, phases=[Phase_.generate])
     @given(
-        st.sampled_from(((), ("leased",), ("leased", "piece"), ("leased", "piece", "lost"))),
+        st.sampled_from(
+            (
+                *((), ("leased",), ("leased", "piece"), ("leased", "piece", "lost")),
+                ("leased", "lost") * MAX_RETRIES,
+            )
+        ),
         st.lists(st.sampled_from(LIKELY), max_size=10),
     )
     def run(first: tuple[str, ...], moves: list[str]) -> None:
