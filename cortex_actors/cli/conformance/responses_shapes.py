@@ -7,6 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
+ResponseStatus = Status | Literal["queued", "cancelled"]
 
 
 class OutputText(Struct, tag_field="type", tag="output_text"):
@@ -70,7 +71,7 @@ class Response(Struct):
 
     id: str
     object: Literal["response"]
-    status: Status
+    status: ResponseStatus
     created_at: float | None = None
     model: str | None = None
     output: list[Item] = []
