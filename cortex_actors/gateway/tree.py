@@ -27,7 +27,7 @@ from cortex_actors.kit.children import ChildSpec
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.restart_rules import Backoff, RestartRules
 from cortex_actors.kit.supervisor import Supervisor
-from cortex_actors.serving.abilities import abilities, mismatch, records_of
+from cortex_actors.serving.abilities import unfit
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.fleet_metrics import FleetMetrics
 from cortex_actors.serving.operations import Commands, FleetCommands, Operations
@@ -184,9 +184,7 @@ class GatewayTree(DaemonTree):
         )
 
     def _unfit(self, model: str, task: str) -> Failure | None:
-        entry = self._catalogue.read().catalogue.find(model)
-        known = abilities(entry, records_of(self._board.read())) if entry is not None else ()
-        return mismatch(model, task, known)
+        return unfit(model, task, self._catalogue.read().catalogue, self._board.read())
 
     def _server_keys(self) -> dict[str, str]:
         keys = {entry.name: client_keys(self._config, entry) for entry in self._config.neurons}

@@ -32,7 +32,7 @@ from cortex_actors.neuron.model_processes import GROUP_SHUTDOWN_S, ModelProcesse
 from cortex_actors.neuron.models import Models
 from cortex_actors.neuron.record_file import RecordFile
 from cortex_actors.neuron.reporter import Reporter, first_state
-from cortex_actors.serving.abilities import abilities, mismatch, records_of
+from cortex_actors.serving.abilities import unfit
 from cortex_actors.serving.daemon_tree import DaemonTree, Ground
 from cortex_actors.serving.listener import ListenerActor
 from cortex_actors.serving.model_cards import cards
@@ -263,9 +263,7 @@ class NeuronTree(DaemonTree):
         )
 
     def _unfit(self, model: str, task: str) -> Failure | None:
-        entry = self._config.catalogue.find(model)
-        known = abilities(entry, records_of(self.neuron_states())) if entry is not None else ()
-        return mismatch(model, task, known)
+        return unfit(model, task, self._config.catalogue, self.neuron_states())
 
     def neuron_states(self) -> tuple[NeuronState, ...]:
         """All neurons that requests may be routed to: this one."""

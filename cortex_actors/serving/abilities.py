@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from cortex_actors.config.catalogue import CatalogueEntry
+from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from neuron_runtime.model_kind import ModelKind
 from transports.failures import FailureCode
 from transports.schemas.fleet import ModelRecord, NeuronState
@@ -61,3 +61,12 @@ def mismatch(model: str, task: str, capabilities: Collection[str]) -> Failure | 
         return ModelKind.EMBEDDING.refusal(model)
     text = f"the model '{model}' is for {', '.join(sorted(known))} and generates no text"
     return Failure(FailureCode.INVALID_REQUEST, text, param="model")
+
+
+def unfit(
+    model: str, task: str, catalogue: Catalogue, neurons: Iterable[NeuronState]
+) -> Failure | None:
+    """Say why the ``task`` cannot be this model's, by what the catalogue and the neurons know."""
+    entry = catalogue.find(model)
+    known = () if entry is None else abilities(entry, records_of(neurons))
+    return mismatch(model, task, known)
