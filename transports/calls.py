@@ -16,7 +16,8 @@ import msgspec
 
 from transports.fence import DropReason
 from transports.link import CallEvent, Chunk, Completed, Lost
-from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.generate import ChunkItem, GenerateDone, TextDelta
+from transports.text_run import join_runs
 
 Owner = TypeVar("Owner")
 
@@ -48,6 +49,7 @@ class Discard(msgspec.Struct, frozen=True):
 class _Open(msgspec.Struct, Generic[Owner]):
     owner: Owner
     next_index: int = 0
+    given: int = 0
     cancelled: bool = False
 
 
@@ -107,21 +109,30 @@ class CallTable(Generic[Owner]):
             return (Discard(DropReason.STALE_CORR),)
         return (Deliver(call.owner, event),)
 
-    def chunk(
-        self, corr: int, index: int, payload: TextDelta
-    ) -> tuple[Deliver[Owner] | Revoke | Discard, ...]:
-        """Take a stream's next piece; a repeated one is dropped, a missing one ends the call."""
+    def chunks(
+        self, corr: int, items: Sequence[ChunkItem]
+    ) -> Sequence[Deliver[Owner] | Revoke | Discard]:
+        """Take a stream's next pieces; a repeated one is dropped, a missing one ends the call.
+
+        What has come together is given on as one, as far as it can be.
+        """
         call = self._open.get(corr)
         if call is None:
-            return (Discard(DropReason.STALE_CORR),)
-        if index < call.next_index:
-            return (Discard(DropReason.DUPLICATE),)
-        if index > call.next_index:
-            del self._open[corr]
-            detail = f"chunk {index} came where {call.next_index} was due"
-            return (Revoke(corr, "protocol"), Deliver(call.owner, Lost("protocol", detail)))
-        call.next_index = index + 1
-        return (Deliver(call.owner, Chunk(index, payload)),)
+            return [Discard(DropReason.STALE_CORR)] * len(items)
+        fresh: list[TextDelta] = []
+        effects: list[Deliver[Owner] | Revoke | Discard] = []
+        for item in items:
+            if item.index > call.next_index:
+                del self._open[corr]
+                detail = f"chunk {item.index} came where {call.next_index} was due"
+                effects += [Revoke(corr, "protocol"), Deliver(call.owner, Lost("protocol", detail))]
+                break
+            if item.index < call.next_index:
+                effects.append(Discard(DropReason.DUPLICATE))
+                continue
+            call.next_index += 1
+            fresh.append(item.payload)
+        return [*_given(call, fresh), *effects]
 
     def cancel(self, seq: int, reason: str) -> tuple[Revoke, ...]:
         """Ask the peer to stop; the call stays open until its terminal event or its deadline."""
@@ -148,6 +159,12 @@ class CallTable(Generic[Owner]):
         self._open.clear()
         self._deadlines.clear()
         return tuple(Deliver(owner, Lost(reason, detail)) for owner in owners)
+
+
+def _given(call: _Open[Owner], fresh: Sequence[TextDelta]) -> list[Deliver[Owner]]:
+    joined = join_runs(fresh) if len(fresh) > 1 else fresh
+    first, call.given = call.given, call.given + len(joined)
+    return [Deliver(call.owner, Chunk(index, text)) for index, text in enumerate(joined, first)]
 
 
 def _whole(event: CallEvent, pieces: int) -> CallEvent:

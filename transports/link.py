@@ -46,7 +46,7 @@ class Identity:
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A stream's next piece; indexes of one call are contiguous from 0."""
+    """What has come next of a stream, as one; indexes of one call are contiguous from 0."""
 
     index: int
     payload: TextDelta

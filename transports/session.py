@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, final
 
 from transports import codec
@@ -180,13 +182,13 @@ class Session:
                 return (Discard(DropReason.MALFORMED),)
             return self._calls.interim(header.corr, Progress(body))
         effects: list[Effect] = []
-        for item in body.items:
-            refusal = judge_corr(item.corr, self._expects)
+        for corr, items in groupby(body.items, _corr_of):
+            refusal = judge_corr(corr, self._expects)
             if refusal is None:
-                pieces = self._calls.chunk(item.corr, item.index, item.payload)
-                effects.extend(self._sent(piece) for piece in pieces)
+                effects.extend(map(self._sent, self._calls.chunks(corr, tuple(items))))
                 continue
-            effects.extend(self._refused(refusal, header))
+            for _ in items:
+                effects.extend(self._refused(refusal, header))
             if refusal in VIOLATIONS:
                 break
         return tuple(effects)
@@ -319,6 +321,8 @@ class Session:
             return self._framer.control(Kind.CANCEL, Cancel(effect.reason), effect.seq)
         return effect
 
+
+_corr_of = attrgetter("corr")
 
 #: Header, body (of the type that the codec has checked for the kind), raw frames, time.
 _Arrival = tuple[Header, Any, tuple[bytes, ...], float]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from cortex_actors.dialects.events import GenerationEvent
-from cortex_actors.http.text_run import are_one_piece, join
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import TextDelta
+from transports.text_run import are_one_piece, join
 
 LIMIT: Final = 64
 """From how many pieces on a reader lags; so many of one run are kept before they are joined."""

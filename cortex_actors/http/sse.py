@@ -10,10 +10,10 @@ from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.framing import COMMENT
 from cortex_actors.http.backend import Generation
 from cortex_actors.http.client_connection import ClientConnection
-from cortex_actors.http.text_run import join_runs
 from transports.clock import Clock
 from transports.schemas.generate import GenerateDone
 from transports.schemas.link import Failure
+from transports.text_run import join_runs
 
 KEEP_ALIVE_S: Final = 1.0
 """How long a stream may be silent before it carries a comment."""

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.http.event_buffer import LIMIT, EventBuffer
-from cortex_actors.http.text_run import are_one_piece
 from transports.schemas.fleet import ModelState
 from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob, ToolCallDelta
+from transports.text_run import are_one_piece
 
 TOKENS = 5000
 KINDS = ("text", "reasoning", "calls", "nothing")

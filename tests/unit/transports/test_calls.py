@@ -5,7 +5,7 @@ import pytest
 from transports.calls import CallTable, Deliver, Discard, Revoke
 from transports.fence import DropReason
 from transports.link import Chunk, Completed, Lost, Progress
-from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.generate import ChunkItem, GenerateDone, TextDelta
 from transports.schemas.group import ClearCache
 
 DONE = Completed(ClearCache())
@@ -13,7 +13,7 @@ STALE = (Discard(DropReason.STALE_CORR),)
 
 
 def piece(index: int) -> TextDelta:
-    return TextDelta(str(index), index)
+    return TextDelta(str(index), index, (index,))
 
 
 def test_answer_ends_the_call() -> None:
@@ -26,21 +26,52 @@ def test_answer_ends_the_call() -> None:
     assert 1 not in calls.awaiting
 
 
+def items(*indexes: int) -> list[ChunkItem]:
+    return [ChunkItem(1, index, piece(index)) for index in indexes]
+
+
 def test_pieces_must_follow_one_another() -> None:
     calls: CallTable[str] = CallTable()
     calls.open(1, "a")
-    assert calls.chunk(1, 0, piece(0)) == (Deliver("a", Chunk(0, piece(0))),)
-    assert calls.chunk(1, 0, piece(0)) == (Discard(DropReason.DUPLICATE),)
-    assert calls.chunk(1, 1, piece(1)) == (Deliver("a", Chunk(1, piece(1))),)
+    assert calls.chunks(1, items(0)) == [Deliver("a", Chunk(0, piece(0)))]
+    assert calls.chunks(1, items(0)) == [Discard(DropReason.DUPLICATE)]
+    assert calls.chunks(1, items(1)) == [Deliver("a", Chunk(1, piece(1)))]
     lost = Lost("protocol", "chunk 3 came where 2 was due")
-    assert calls.chunk(1, 3, piece(3)) == (Revoke(1, "protocol"), Deliver("a", lost))
-    assert calls.chunk(1, 2, piece(2)) == STALE
+    assert calls.chunks(1, items(3)) == [Revoke(1, "protocol"), Deliver("a", lost)]
+    assert calls.chunks(1, items(2, 3)) == [*STALE, *STALE]
+
+
+def test_what_came_together_is_given_as_one_up_to_what_is_missing() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    assert calls.chunks(1, items(0, 1)) == [Deliver("a", Chunk(0, both(0)))]
+    lost = Lost("protocol", "chunk 5 came where 4 was due")
+    assert calls.chunks(1, items(1, 2, 3, 5, 6)) == [
+        Deliver("a", Chunk(1, both(2))),
+        Discard(DropReason.DUPLICATE),
+        Revoke(1, "protocol"),
+        Deliver("a", lost),
+    ]
+
+
+def test_a_repeated_token_is_not_hidden_in_one_piece() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    twice = [ChunkItem(1, 0, piece(7)), ChunkItem(1, 1, piece(7))]
+    assert calls.chunks(1, twice) == [
+        Deliver("a", Chunk(0, piece(7))),
+        Deliver("a", Chunk(1, piece(7))),
+    ]
+
+
+def both(first: int) -> TextDelta:
+    return TextDelta(f"{first}{first + 1}", first, (first, first + 1))
 
 
 def test_a_text_without_its_last_pieces_is_lost_and_not_complete() -> None:
     calls: CallTable[str] = CallTable()
     calls.open(1, "a")
-    calls.chunk(1, 0, piece(0))
+    calls.chunks(1, items(0))
     done = Completed(GenerateDone("stop", 1, 2, pieces=2))
     lost = Lost("protocol", "a text ended after 1 of 2 pieces")
     assert calls.settle(1, done) == (Deliver("a", lost),)
@@ -51,7 +82,7 @@ def test_a_text_without_its_last_pieces_is_lost_and_not_complete() -> None:
 def test_a_text_ends_well_with_all_its_pieces_or_if_nobody_counted(pieces: int | None) -> None:
     calls: CallTable[str] = CallTable()
     calls.open(1, "a")
-    calls.chunk(1, 0, piece(0))
+    calls.chunks(1, items(0))
     done = Completed(GenerateDone("stop", 1, 2, pieces=pieces))
     assert calls.settle(1, done) == (Deliver("a", done),)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, groupby
+from typing import TypeVar
 
 import msgspec
 
-from cortex_actors.dialects.events import GenerationEvent
 from transports.schemas.generate import TextDelta, ToolCallDelta
+
+Event = TypeVar("Event")
 
 
 def are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
@@ -43,17 +45,22 @@ def join(run: Sequence[TextDelta]) -> TextDelta:
     )
 
 
-def join_runs(events: Sequence[GenerationEvent]) -> list[GenerationEvent]:
-    """Return the events with each run of pieces that are one joined, in order."""
-    joined: list[GenerationEvent] = []
+def join_runs(events: Sequence[Event]) -> list[Event | TextDelta]:
+    """Return the events with each run of pieces that are one joined, in order.
+
+    Where an output token is repeated or left out a run ends, so that it can still be seen.
+    """
+    joined: list[Event | TextDelta] = []
     run: list[TextDelta] = []
+    due = 0
     for event in events:
         text = event if isinstance(event, TextDelta) else None
-        if run and not (text and are_one_piece(run[0], text)):
+        if run and not (text and text.index == due and are_one_piece(run[0], text)):
             joined.append(join(run))
             run = []
         if text:
             run.append(text)
+            due = text.index + len(text.tokens)
         else:
             joined.append(event)
     return [*joined, join(run)] if run else joined
