@@ -35,8 +35,6 @@ DELTAS = st.builds(
 OTHERS: st.SearchStrategy[GenerationEvent] = st.sampled_from(
     [Started("m", "n"), GenerateDone("stop", 1, 1)]
 )
-    [Started("m", "n"), GenerateDone("stop", 1, 1)]
-)
 
 
 @st.composite
