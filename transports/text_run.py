@@ -25,6 +25,9 @@ def are_one_piece(delta: TextDelta, later: TextDelta) -> bool:
     """
     if delta.choice != later.choice:
         return False
+    if delta.text and later.text:
+        # PERF: what nearly all of them are.
+        return not (delta.reasoning or delta.tool_calls or later.reasoning or later.tool_calls)
     kinds, more = _kinds(delta), _kinds(later)
     return (kinds == more and sum(kinds) <= 1) or not (any(more) or later.logprobs)
 

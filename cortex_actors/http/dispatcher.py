@@ -26,6 +26,7 @@ from transports.schemas.fleet import ServiceState
 from transports.schemas.link import Failure
 
 _REACTOR_PATIENCE_S = 2.0
+_FEW = 32
 _STOP_S = 2.0
 
 
@@ -59,6 +60,7 @@ class Dispatcher:
         self._routes = Routes(self._reactor, self._daemon, self._engines, self._clock)
         self._slots = threading.BoundedSemaphore(slots)
         self._running: set[RoutedGeneration] = set()
+        self._look_through_at = _FEW
         self._drained = False
 
     def start(self) -> None:
@@ -155,7 +157,10 @@ class Dispatcher:
             return _no_answer("deadline")
 
     def _begin(self, generation: RoutedGeneration) -> None:
-        self._running = {other for other in self._running if not other.ended}
+        if len(self._running) >= self._look_through_at:
+            # PERF: now and then, for with each request it would cost as many as there are.
+            self._running = {other for other in self._running if not other.ended}
+            self._look_through_at = 2 * len(self._running) + _FEW
         self._running.add(generation)
         generation.begin()
         if self._drained:

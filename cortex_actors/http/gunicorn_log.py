@@ -20,6 +20,9 @@ class GunicornLog(Logger):  # type: ignore[misc]  # gunicorn is not typed
         self.error_log.propagate = True
         self.error_log.addFilter(_without_stalled_clients)
 
+    def access(self, *_: Any) -> None:
+        """Say nothing: ``RequestLog`` does."""
+
 
 def _without_stalled_clients(record: logging.LogRecord) -> bool:
     # A client that stops reading or sending runs into the socket's stall limit, which gunicorn
