@@ -45,6 +45,8 @@ def test_a_model_that_cannot_be_loaded_is_the_clients_server_error_and_not_asked
         ASKERS[name](stack.url, "absent", "Hi", 3)
     assert refused.value.status == 503
     assert refused.value.name in {"InternalServerError", "ServiceUnavailableError", ""}
+    # The line is written once the answer is gone.
+    stack.await_logged("status=503", before + 1)
     assert stack.logged("status=503") == before + 1
 
 
