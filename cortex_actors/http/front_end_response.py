@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, final
 
+from gunicorn import util
 from gunicorn.http.wsgi import Response
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    # PERF: it is the same for all answers of a second.
+    return str(util.http_date(second))
 
 
 @final
@@ -22,6 +31,18 @@ class FrontEndResponse(Response):  # type: ignore[misc]  # gunicorn is not typed
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._head = b""
+
+    def default_headers(self) -> list[str]:
+        """Return the status line and what every head has."""
+        major, minor = self.req.version
+        connection = "close" if self.should_close() else "keep-alive"
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}\r\n",
+            f"Server: {self.version}\r\n",
+            f"Date: {_date(int(datetime.now(UTC).timestamp()))}\r\n",
+            f"Connection: {connection}\r\n",
+        ]
+        return [*lines, "Transfer-Encoding: chunked\r\n"] if self.chunked else lines
 
     def send_headers(self) -> None:
         """Let the head go out with what is written next."""

@@ -21,6 +21,7 @@ from cortex_actors.http.front_end_response import FrontEndResponse
 from cortex_actors.http.log_line import log_line
 from cortex_actors.http.request_log import NO_ROUTE, accept_request_id
 from cortex_actors.http.server_refusals import HeadTimeout, refusal, whole_response
+from cortex_actors.http.worker_settings import WorkerSettings
 
 _LOG = logging.getLogger("cortex.http")
 
@@ -35,8 +36,11 @@ class FrontEndWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typ
     Without that, a stream longer than the graceful timeout would be cut without a word.
     """
 
+    cfg: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.cfg = WorkerSettings(self.cfg)
         self.seat: int | None = None
         self._share: AcceptShare | None = None
         self._rule = AcceptRule()
