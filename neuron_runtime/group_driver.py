@@ -15,6 +15,7 @@ from neuron_runtime.group import Broken, Group, GroupEffect, GroupState, SendReq
 from neuron_runtime.outcome import Member, Outcome
 from neuron_runtime.step import Closed, Kill, SendCancel, StepLimits
 from neuron_runtime.stopped import INTERVAL_S, StoppedWatch, process_state
+from transports.codec import encode_once
 from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.fence import DropReason
@@ -30,7 +31,7 @@ from transports.link import (
 )
 from transports.listener import Listener
 from transports.reactor import Reactor
-from transports.schemas.body import Body
+from transports.schemas.body import Body, EncodedBody
 from transports.schemas.daemon import GroupStart, MemberDown
 from transports.schemas.daemon import Member as MemberRecord
 from transports.schemas.group import InjectFault, LoadShard
@@ -100,7 +101,7 @@ class GroupDriver:
         self._links: dict[int, Link] = {}
         self._faults: dict[int, InjectFault] = {}
         self._calls: dict[int, _RankCall] = {}
-        self._operation: Callable[[Member], Body] = _no_operation
+        self._operation: Callable[[Member], Body | EncodedBody] = _no_operation
         self._raw: tuple[bytes, ...] = ()
         self._on_closed: OnClosed = _ignore
         self._deadline_s = 0.0
@@ -160,7 +161,8 @@ class GroupDriver:
             GroupUnusable: The epoch is broken.
         """
         limits = StepLimits(self._reactor.now() + deadline_s)
-        self._begin(lambda _: operation, deadline_s, limits, on_closed, raw)
+        shared = encode_once(operation)
+        self._begin(lambda _: shared, deadline_s, limits, on_closed, raw)
 
     def cancel(self) -> None:
         """End the open operation soon; its outcome still comes."""
@@ -249,7 +251,7 @@ class GroupDriver:
 
     def _begin(
         self,
-        operation: Callable[[Member], Body],
+        operation: Callable[[Member], Body | EncodedBody],
         deadline_s: float,
         limits: StepLimits,
         on_closed: OnClosed,

@@ -21,6 +21,7 @@ from transports.link import Identity, IncomingRequest, LinkHandler, LinkState, L
 from transports.loop import Cancellable, Loop, Port
 from transports.outbox import Commands, Outbox
 from transports.schemas import Body
+from transports.schemas.body import EncodedBody
 from transports.schemas.generate import Chunks, TextDelta
 from transports.schemas.link import Failure
 from transports.session import Session
@@ -94,7 +95,7 @@ class Channel:
 
     def request(
         self,
-        body: Body,
+        body: Body | EncodedBody,
         on_event: OnCallEvent,
         *,
         deadline_s: float,

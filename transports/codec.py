@@ -14,6 +14,7 @@ import msgspec
 from transports.envelope import Header, Kind, unpack
 from transports.errors import ProtocolError
 from transports.schemas import AnyBody, Body, link
+from transports.schemas.body import EncodedBody
 
 MIB = 1 << 20
 BODY_BYTES = 40 * MIB
@@ -40,7 +41,12 @@ _CONTROL_BODIES: dict[int, type[Body]] = {
 _WANTED = tuple(_CONTROL_BODIES.get(number) for number in range(max(Kind) + 1))
 
 
-def encode_body(body: Body, raw: Sequence[bytes] = ()) -> bytes:
+def encode_once(body: Body) -> EncodedBody:
+    """Return a body that is sent to several peers, so that it is not encoded for each."""
+    return EncodedBody(msgspec.Raw(_encoder.encode(body)))
+
+
+def encode_body(body: Body | EncodedBody, raw: Sequence[bytes] = ()) -> bytes:
     """Return the body frame, having checked it and ``raw`` against the limits.
 
     Raises:

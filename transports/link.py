@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from transports.schemas.body import Body
+from transports.schemas.body import Body, EncodedBody
 from transports.schemas.generate import TextDelta
 from transports.schemas.link import Failure
 
@@ -113,7 +113,7 @@ class Link(Protocol):
 
     def request(
         self,
-        body: Body,
+        body: Body | EncodedBody,
         on_event: OnCallEvent,
         *,
         deadline_s: float,

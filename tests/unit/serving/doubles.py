@@ -13,7 +13,7 @@ from cortex_actors.kit.errors import ExpectedError
 from cortex_actors.kit.ref import ActorRef
 from transports.errors import LinkDown
 from transports.link import Identity, LinkState, OnCallEvent
-from transports.schemas.body import Body
+from transports.schemas.body import Body, EncodedBody
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState
 from transports.schemas.link import Failure
 
@@ -42,7 +42,7 @@ class FakeLink:
 
     def request(
         self,
-        body: Body,
+        body: Body | EncodedBody,
         on_event: OnCallEvent,
         *,
         deadline_s: float,
@@ -50,6 +50,7 @@ class FakeLink:
         raw: Sequence[bytes] = (),
     ) -> FakeCall:
         self._require_up()
+        assert isinstance(body, Body)
         self.asked.append((body, on_event))
         return FakeCall()
 

@@ -216,3 +216,15 @@ def test_limits_hold_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ProtocolError, match="malformed"):
         codec.decode_header([header, bytes(65)])
     assert codec.decode_header([header, payload, bytes(8), bytes(4)]).kind is Kind.NOTE
+
+
+def test_a_body_encoded_once_is_the_same_on_the_wire() -> None:
+    body = Step(7, ())
+    assert codec.encode_body(codec.encode_once(body)) == codec.encode_body(body)
+
+
+def test_a_body_encoded_once_has_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "BODY_BYTES", 8)
+    with pytest.raises(ProtocolError) as refused:
+        codec.encode_body(codec.encode_once(Step(7, ())))
+    assert refused.value.reason == "too_large"
