@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 from cortex_actors.dialects.answer_object import AnswerObject
 
 
-class Replica(AnswerObject):
-    """A model on one neuron."""
+class Replica(AnswerObject, kw_only=True):
+    """A model on one neuron. By keyword, so that what it is called can stand before it."""
 
     neuron: str
     status: str
@@ -45,19 +45,19 @@ class Model(AnswerObject):
     pinned: bool
     feasible_on: list[str]
     replicas: list[Replica]
-    alias_of: str | UnsetType = UNSET
-    chain: list[str] | UnsetType = UNSET
     eta_s: float | UnsetType = UNSET
     error: str | UnsetType = UNSET
     infeasible: dict[str, str] | UnsetType = UNSET
-    warm_on: list[str] | UnsetType = UNSET
-    pending_on: list[str] | UnsetType = UNSET
     quant: str | UnsetType = UNSET
     limit: dict[str, int] | UnsetType = UNSET
     max_model_len: int | UnsetType = UNSET
     max_input_tokens: int | UnsetType = UNSET
     max_output_tokens: int | UnsetType = UNSET
     cost: dict[str, float] | UnsetType = UNSET
+    warm_on: list[str] | UnsetType = UNSET
+    pending_on: list[str] | UnsetType = UNSET
+    alias_of: str | UnsetType = UNSET
+    chain: list[str] | UnsetType = UNSET
 
 
 class ModelPage(AnswerObject):

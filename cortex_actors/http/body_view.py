@@ -1,22 +1,23 @@
-"""A message body as a JSON object with all of its fields, those with defaults too; pure."""
+"""A message body as the object that clients are answered with; pure."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
+import msgspec
+
+from cortex_actors.dialects.answer_object import AnswerObject
 from transports.schemas.body import Body
 
-
-def body_view(body: Body) -> dict[str, Any]:
-    """Return the fields by name; bodies and tuples in them become objects and lists."""
-    return {name: _view(getattr(body, name)) for name in body.__struct_fields__}
+AnswerT = TypeVar("AnswerT", bound=AnswerObject)
 
 
-def _view(value: Any) -> Any:
-    match value:
-        case Body():
-            return body_view(value)
-        case tuple():
-            return [_view(item) for item in value]
-        case _:
-            return value
+def body_view(body: Body, kind: type[AnswerT]) -> AnswerT:
+    """Return the fields that an object of this kind has, with those that are as by default too.
+
+    Bodies in the body become objects, tuples lists.
+
+    Raises:
+        msgspec.ValidationError: The body lacks a field of the object, or has it of another type.
+    """
+    return msgspec.convert(body, kind, from_attributes=True)

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of a daemon's routes. Pure.
 
-Made from the requests' own models and from the declarations of the answers, which the encoders are
-tested against. What is for operators, who have commands, is named and not described in full.
+Made from the requests' own models and from the declarations of the answers, which these are made of
+or tested against.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 from pydantic import BaseModel
 
 from cortex_actors.dialects.error_table import ERROR_TABLE
+from cortex_actors.http.api_document import ApiDocument, ApiInfo
 from cortex_actors.http.operations import JSON, Json, Operation
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = (400, 404, 405, 408, 413, 415)
-_OBJECT: Final = {"type": "object"}
 
 _PARAMETERS: Final[Mapping[str, Json]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
@@ -26,9 +26,13 @@ _PARAMETERS: Final[Mapping[str, Json]] = {
 }
 
 
-def document(version: str, operations: Sequence[Operation]) -> Json:
-    """Return the document."""
-    types = {each for operation in operations for each in (*operation.answers, operation.event)}
+def document(version: str, operations: Sequence[Operation]) -> ApiDocument:
+    """Return the document.
+
+    Raises:
+        ValueError: An operation does not say what it answers, or two schemas have the same name.
+    """
+    types = {each for operation in operations for each in (*_answers(operation), operation.event)}
     ordered = sorted(types - {None}, key=str)
     found, schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCE)
     answers = dict(zip(ordered, found, strict=True))
@@ -40,12 +44,7 @@ def document(version: str, operations: Sequence[Operation]) -> Json:
             schema = _add(operation.body, schemas)
             described["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
         paths.setdefault(operation.path, {})[operation.verb] = described
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "cortex", "version": version},
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }
+    return ApiDocument("3.1.0", ApiInfo("cortex", version), paths, {"schemas": schemas})
 
 
 def _operation(operation: Operation, answers: Mapping[Any, Json]) -> Json:
@@ -55,7 +54,7 @@ def _operation(operation: Operation, answers: Mapping[Any, Json]) -> Json:
         *(_parameter(name, "path", {"type": "string"}) for name in names),
         *(_parameter(name, "query", _PARAMETERS[name]) for name in operation.parameters),
     ]
-    if len(operation.answers) > 1:
+    if operation.anthropic is not None:
         parameters.append(_parameter("anthropic-version", "header", {"type": "string"}))
     if parameters:
         described["parameters"] = parameters
@@ -81,15 +80,28 @@ def _add(model: type[BaseModel], schemas: Json) -> Json:
 
 
 def _responses(operation: Operation, answers: Mapping[Any, Json]) -> Json:
-    schemas = [answers[each] for each in operation.answers]
-    schema = _any_of(schemas) if schemas else _OBJECT
-    if operation.content_type != JSON:
-        schema = {"type": "string"}
-    content: Json = {operation.content_type: {"schema": schema}} if operation.content_type else {}
-    if operation.event is not None:
-        content["text/event-stream"] = {"schema": _stream(operation, answers[operation.event])}
+    content = _content(operation, answers) if operation.statuses else {}
     good = {str(status): _answer("Done.", content) for status in operation.statuses}
     return {**good, **(_failures(operation) if operation.fails else {})}
+
+
+def _content(operation: Operation, answers: Mapping[Any, Json]) -> Json:
+    """Return the schemas of a good answer's body, by media type."""
+    if operation.content_type != JSON:
+        text = {"schema": {"type": "string"}}
+        return {operation.content_type: text} if operation.content_type else {}
+    schemas = [answers[each] for each in _answers(operation)]
+    if not schemas:
+        msg = f"{operation.verb} {operation.path}: no type of its answer is declared"
+        raise ValueError(msg)
+    content: Json = {JSON: {"schema": _any_of(schemas)}}
+    if operation.event is not None:
+        content["text/event-stream"] = {"schema": _stream(operation, answers[operation.event])}
+    return content
+
+
+def _answers(operation: Operation) -> list[Any]:
+    return [each for each in (operation.answer, operation.anthropic) if each is not None]
 
 
 def _stream(operation: Operation, event: Json) -> Json:
@@ -104,7 +116,7 @@ def _stream(operation: Operation, event: Json) -> Json:
 
 def _errors(operation: Operation) -> list[Json]:
     names = ["AnthropicError"] if operation.path.startswith("/v1/messages") else ["Error"]
-    if len(operation.answers) > 1:
+    if operation.anthropic is not None:
         names.append("AnthropicError")
     return [{"$ref": _REFERENCE.format(name=name)} for name in names]
 

@@ -16,6 +16,10 @@ from cortex_actors.dialects.openai.embedding_request import EmbeddingRequest
 from cortex_actors.dialects.responses import answers as responses
 from cortex_actors.dialects.responses.responses_request import ResponsesRequest
 from cortex_actors.http import answers as own
+from cortex_actors.http import command_answers as commands
+from cortex_actors.http import fleet_answers as fleet
+from cortex_actors.http import inspection_answers as inspection
+from cortex_actors.http.api_document import ApiDocument
 
 Json = dict[str, Any]
 
@@ -27,17 +31,19 @@ TEXT: Final = "text/plain"
 class Operation:
     """One route and verb.
 
-    ``answers`` are the types of a good answer's body (any object if there are none), ``event`` that
-    of a stream's events if there can be one, ``statuses`` those of success, ``parameters`` those of
-    the query. ``command`` is the schema of a body that is no API's.
+    ``answer`` is the type of a good answer's body if that is JSON, ``anthropic`` the one that
+    Anthropic's clients get instead where they get another, ``event`` that of a stream's events if
+    there can be one. ``statuses`` are those of success, ``parameters`` those of the query.
+    ``command`` is the schema of a body that is no API's.
     """
 
     path: str
     verb: str
     summary: str
-    answers: tuple[Any, ...] = ()
+    answer: Any = None
     body: type[BaseModel] | None = None
     event: Any = None
+    anthropic: Any = None
     statuses: tuple[int, ...] = (200,)
     parameters: tuple[str, ...] = ()
     command: Json | None = None
@@ -52,7 +58,7 @@ CLIENT_OPERATIONS: Final = (
         "/v1/chat/completions",
         "post",
         "Answer a chat.",
-        (openai.ChatCompletion,),
+        openai.ChatCompletion,
         ChatRequest,
         openai.ChatCompletionChunk,
     ),
@@ -60,7 +66,7 @@ CLIENT_OPERATIONS: Final = (
         "/v1/completions",
         "post",
         "Continue a text.",
-        (openai.TextCompletion,),
+        openai.TextCompletion,
         CompletionRequest,
         openai.TextCompletion,
     ),
@@ -68,17 +74,17 @@ CLIENT_OPERATIONS: Final = (
         "/v1/responses",
         "post",
         "Make a response.",
-        (responses.Response,),
+        responses.Response,
         ResponsesRequest,
         responses.ResponseEvent,
     ),
-    Operation(_STORED, "get", "Return a stored response.", (responses.Response,)),
-    Operation(_STORED, "delete", "Forget a stored response.", (responses.DeletedResponse,)),
+    Operation(_STORED, "get", "Return a stored response.", responses.Response),
+    Operation(_STORED, "delete", "Forget a stored response.", responses.DeletedResponse),
     Operation(
         f"{_STORED}/input_items",
         "get",
         "List what it was asked.",
-        (responses.InputItemList,),
+        responses.InputItemList,
         parameters=("limit", "order", "after"),
     ),
     Operation(
@@ -91,14 +97,14 @@ CLIENT_OPERATIONS: Final = (
         "/v1/embeddings",
         "post",
         "Turn texts into vectors.",
-        (openai.EmbeddingList,),
+        openai.EmbeddingList,
         EmbeddingRequest,
     ),
     Operation(
         "/v1/messages",
         "post",
         "Answer a message (Anthropic).",
-        (anthropic.Message,),
+        anthropic.Message,
         MessagesRequest,
         anthropic.MessageStreamEvent,
     ),
@@ -106,34 +112,36 @@ CLIENT_OPERATIONS: Final = (
         "/v1/messages/count_tokens",
         "post",
         "Count a prompt's tokens (Anthropic).",
-        (anthropic.TokenCount,),
+        anthropic.TokenCount,
         CountRequest,
     ),
     Operation(
         "/v1/models",
         "get",
         "List the models, loaded or not.",
-        (own.ModelPage, anthropic.AnthropicModelPage),
+        own.ModelPage,
+        anthropic=anthropic.AnthropicModelPage,
     ),
     Operation(
         "/v1/models/{model_id}",
         "get",
         "Return one model or alias.",
-        (own.Model, anthropic.AnthropicModel),
+        own.Model,
+        anthropic=anthropic.AnthropicModel,
     ),
-    Operation("/", "get", "Say what this is.", (own.Welcome,), fails=False),
+    Operation("/", "get", "Say what this is.", own.Welcome, fails=False),
     Operation("/", "head", "Say that something is here.", content_type="", fails=False),
-    Operation("/health", "get", "Say that the server lives.", (own.HealthVerdict,), fails=False),
+    Operation("/health", "get", "Say that the server lives.", own.HealthVerdict, fails=False),
     Operation(
         "/ready",
         "get",
         "Say whether it serves, or why not.",
-        (own.Readiness,),
+        own.Readiness,
         statuses=(200, 503),
         fails=False,
     ),
-    Operation("/version", "get", "Return the version.", (own.BuildVersion,), fails=False),
-    Operation("/openapi.json", "get", "Return this document.", fails=False),
+    Operation("/version", "get", "Return the version.", own.BuildVersion, fails=False),
+    Operation("/openapi.json", "get", "Return this document.", ApiDocument, fails=False),
 )
 """What both daemons offer to clients."""
 
@@ -147,26 +155,45 @@ _PIN: Final[Json] = {
     "properties": {**_MODEL["properties"], "pinned": {"type": "boolean", "default": True}},
 }
 _FAULT: Final[Json] = {"type": "object", "required": ["fault", "phase"]}
-_ACTORS: Final = Operation("/debug/actors", "get", "List the actors.")
+_ACTORS: Final = Operation("/debug/actors", "get", "List the actors.", inspection.ActorList)
 
 GATEWAY_OPERATIONS: Final = (
     *CLIENT_OPERATIONS,
     _ACTORS,
-    Operation("/admin/load", "post", "Load a model.", command=_MODEL),
-    Operation("/admin/unload", "post", "Unload a model.", command=_MODEL),
-    Operation("/admin/plan", "post", "Say where a model would be loaded.", command=_MODEL),
-    Operation("/admin/pin", "post", "Pin a model, or no longer.", command=_PIN),
-    Operation("/admin/reload", "post", "Read the catalogue again."),
-    Operation("/admin/status", "get", "Return the state of the fleet."),
-    Operation("/admin/requests/{request_id}", "get", "Say what became of a request."),
+    Operation("/admin/load", "post", "Load a model.", commands.LoadedModel, command=_MODEL),
+    Operation("/admin/unload", "post", "Unload a model.", commands.UnloadedModel, command=_MODEL),
+    Operation(
+        "/admin/plan",
+        "post",
+        "Say where a model would be loaded.",
+        commands.PlannedLoad,
+        command=_MODEL,
+    ),
+    Operation(
+        "/admin/pin", "post", "Pin a model, or no longer.", commands.PinnedModel, command=_PIN
+    ),
+    Operation("/admin/reload", "post", "Read the catalogue again.", commands.CatalogueChanges),
+    Operation("/admin/status", "get", "Return the state of the fleet.", fleet.FleetStatus),
+    Operation(
+        "/admin/requests/{request_id}",
+        "get",
+        "Say what became of a request.",
+        inspection.RequestTrail,
+    ),
 )
 NEURON_OPERATIONS: Final = (
     *CLIENT_OPERATIONS,
     _ACTORS,
-    Operation("/discovery", "get", "Return this host and its devices."),
-    Operation("/models", "get", "List the models of this host."),
-    Operation("/models/load", "post", "Load a model.", command=_MODEL),
-    Operation("/models/unload", "post", "Unload a model.", command=_MODEL),
-    Operation("/chaos", "post", "Have a rank misbehave, where that is on.", command=_FAULT),
+    Operation("/discovery", "get", "Return this host and its devices.", fleet.Neuron),
+    Operation("/models", "get", "List the models of this host.", fleet.NeuronModels),
+    Operation("/models/load", "post", "Load a model.", commands.LoadedModel, command=_MODEL),
+    Operation("/models/unload", "post", "Unload a model.", commands.UnloadedModel, command=_MODEL),
+    Operation(
+        "/chaos",
+        "post",
+        "Have a rank misbehave, where that is on.",
+        commands.ArmedFault,
+        command=_FAULT,
+    ),
     Operation("/metrics", "get", "Return figures for Prometheus.", content_type=TEXT),
 )

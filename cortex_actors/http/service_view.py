@@ -1,13 +1,18 @@
-"""The daemon's pushed state as the JSON objects that clients read; pure."""
+"""The daemon's pushed state as the objects that clients are answered with; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from transports.schemas.fleet import ModelCard, ModelState, NeuronState, ServiceState
+from cortex_actors.http.answers import Model, Replica
+from cortex_actors.http.fleet_answers import Device, HostedModel, Neuron, SleepingModel
+from transports.schemas.fleet import DeviceState, ModelCard, ModelState, NeuronState, ServiceState
+
+ValueT = TypeVar("ValueT")
 
 _BEST_FIRST = (
     "ready",
@@ -20,7 +25,7 @@ _BEST_FIRST = (
 )
 
 
-def models(state: ServiceState) -> list[dict[str, Any]]:
+def models(state: ServiceState) -> list[Model]:
     """Return every model, then every alias, as OpenAI model objects with their status.
 
     The catalogue's order, then the models that only a neuron knows of, by name; then the aliases in
@@ -31,11 +36,11 @@ def models(state: ServiceState) -> list[dict[str, Any]]:
     strangers = sorted({*found, *pending})
     ids = dict.fromkeys((*cards, *(model.id for model in state.models), *strangers))
     listed = {
-        id_: {
-            **_model(cards.get(id_, ModelCard(id_)), found.get(id_, [])),
-            **({"warm_on": warm[id_]} if id_ in warm else {}),
-            **({"pending_on": pending[id_]} if id_ in pending else {}),
-        }
+        id_: msgspec.structs.replace(
+            _model(cards.get(id_, ModelCard(id_)), found.get(id_, [])),
+            warm_on=warm.get(id_, UNSET),
+            pending_on=pending.get(id_, UNSET),
+        )
         for id_ in ids
     }
     chains = {**{name: (target,) for name, target in state.aliases.items()}, **state.chains}
@@ -43,51 +48,43 @@ def models(state: ServiceState) -> list[dict[str, Any]]:
     return [*listed.values(), *(alias for alias in aliases if alias)]
 
 
-def neurons(state: ServiceState) -> list[dict[str, Any]]:
-    """Return every neuron with its devices and models."""
-    return [neuron(each) for each in state.neurons]
-
-
-def neuron(state: NeuronState) -> dict[str, Any]:
-    """Return one neuron."""
-    return {
-        "name": state.name,
-        "state": state.state,
-        "hostname": state.hostname,
-        "version": state.version,
-        "uptime_s": round(state.uptime_s, 1),
-        "age_s": round(state.age_s, 3),
-        "devices": [
-            {
-                "id": device.id,
-                "kind": device.kind,
-                "name": device.name,
-                "memory_total_mb": device.memory_total_mb,
-                "memory_free_mb": device.memory_free_mb,
-                "age_s": round(device.age_s, 3),
-            }
-            for device in state.devices
-        ],
-        "models": replicas(state.models),
-        "pending": list(state.pending),
-        "harnesses": list(state.harnesses or ()),
-        "warm": [
-            {
-                "id": record.model,
-                "memory_mb": record.weights_mb,
-                "wake_s": round(record.warm_load_s, 3),
-            }
+def neuron(state: NeuronState) -> Neuron:
+    """Return one neuron with its devices and models."""
+    return Neuron(
+        name=state.name,
+        state=state.state,
+        hostname=state.hostname,
+        version=state.version,
+        uptime_s=round(state.uptime_s, 1),
+        age_s=round(state.age_s, 3),
+        devices=[_device(device) for device in state.devices],
+        models=hosted(state.models),
+        pending=list(state.pending),
+        harnesses=list(state.harnesses or ()),
+        warm=[
+            SleepingModel(record.model, record.weights_mb, round(record.warm_load_s, 3))
             for record in state.records
             if record.warm
         ],
-        "warm_mb": state.warm_mb,
-        "warm_used_mb": state.warm_used_mb,
-    }
+        warm_mb=state.warm_mb,
+        warm_used_mb=state.warm_used_mb,
+    )
 
 
-def replicas(states: Iterable[ModelState]) -> list[dict[str, Any]]:
+def hosted(states: Iterable[ModelState]) -> list[HostedModel]:
     """Return models as operators see them: one entry per model and neuron."""
-    return [{"id": state.id, **_replica(state)} for state in states]
+    return [HostedModel(state.id, **msgspec.structs.asdict(_replica(state))) for state in states]
+
+
+def _device(state: DeviceState) -> Device:
+    return Device(
+        id=state.id,
+        kind=state.kind,
+        name=state.name,
+        memory_total_mb=state.memory_total_mb,
+        memory_free_mb=state.memory_free_mb,
+        age_s=round(state.age_s, 3),
+    )
 
 
 def _replicas(state: ServiceState) -> dict[str, list[ModelState]]:
@@ -123,54 +120,44 @@ def _pending_on(state: ServiceState) -> dict[str, list[str]]:
     return found
 
 
-def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Any]) -> dict[str, Any] | None:
+def _alias(name: str, chain: tuple[str, ...], listed: Mapping[str, Model]) -> Model | None:
     targets = [listed[target] for target in chain if target in listed]
     if not targets:
         return None
-    shown = next((target for target in targets if target["status"] == "ready"), targets[0])
-    return {**shown, "id": name, "alias_of": shown["id"], "chain": list(chain)}
+    shown = next((target for target in targets if target.status == "ready"), targets[0])
+    return msgspec.structs.replace(shown, id=name, alias_of=shown.id, chain=list(chain))
 
 
-def _model(card: ModelCard, states: list[ModelState]) -> dict[str, Any]:
+def _model(card: ModelCard, states: list[ModelState]) -> Model:
     best = min(states, key=_rank, default=ModelState(card.id, "unloaded"))
     given_up = card.error if best.state in {"unloaded", "failed"} else ""
     created = card.created or min((each.created for each in states if each.created), default=0)
     contexts = [each.context_length for each in states if each.context_length > 0]
     limit = {**card.limit, **({"context": min(contexts)} if contexts else {})}
-    view: dict[str, Any] = {
-        "id": card.id,
-        "object": "model",
-        "created": created,
-        "owned_by": "cortex",
-        "status": "failed" if given_up else best.state,
-        "loaded": best.state == "ready",
-        "progress": round(best.progress, 3),
-        "context_length": limit.get("context", 0),
-        "capabilities": _capabilities(card, states),
-        "pinned": card.pinned,
-        "feasible_on": list(card.feasible_on),
-        "replicas": [_replica(state) for state in states if state.neuron],
-    }
-    optional = {
-        "eta_s": round(best.eta_s, 1),
-        "error": given_up or best.error,
-        "infeasible": card.infeasible,
-        "quant": card.quant,
-        "limit": limit,
-        **{name: limit.get(kind) for name, kind in _FLAT_LIMITS.items()},
-    }
-    view |= {name: value for name, value in optional.items() if value}
-    if card.cost:
-        view["cost"] = card.cost
-    return view
-
-
-_FLAT_LIMITS = {
-    "max_model_len": "context",
-    "max_input_tokens": "input",
-    "max_output_tokens": "output",
-}
-"""Names under which clients of other servers look for the limits."""
+    return Model(
+        id=card.id,
+        object="model",
+        created=created,
+        owned_by="cortex",
+        status="failed" if given_up else best.state,
+        loaded=best.state == "ready",
+        progress=round(best.progress, 3),
+        context_length=limit.get("context", 0),
+        capabilities=_capabilities(card, states),
+        pinned=card.pinned,
+        feasible_on=list(card.feasible_on),
+        replicas=[_replica(state) for state in states if state.neuron],
+        eta_s=_known(round(best.eta_s, 1)),
+        error=_known(given_up or best.error),
+        infeasible=_known(card.infeasible),
+        quant=_known(card.quant),
+        limit=_known(limit),
+        # Clients of other servers look for the limits under these names.
+        max_model_len=_known(limit.get("context", 0)),
+        max_input_tokens=_known(limit.get("input", 0)),
+        max_output_tokens=_known(limit.get("output", 0)),
+        cost=_known(card.cost),
+    )
 
 
 def _capabilities(card: ModelCard, states: list[ModelState]) -> list[str]:
@@ -179,24 +166,26 @@ def _capabilities(card: ModelCard, states: list[ModelState]) -> list[str]:
     return list(dict.fromkeys(said or card.capabilities))
 
 
-def _replica(state: ModelState) -> dict[str, Any]:
-    view: dict[str, Any] = {
-        "neuron": state.neuron,
-        "status": state.state,
-        "progress": round(state.progress, 3),
-        "devices": list(state.devices),
-        "running": state.running,
-        "waiting": state.waiting,
-        "capacity": state.capacity,
-        "context_length": state.context_length,
-        "restarts": state.restarts,
-    }
-    optional = {
-        "memory_mb": state.memory_mb,
-        "eta_s": round(state.eta_s, 1),
-        "error": state.error,
-    }
-    return view | {name: value for name, value in optional.items() if value}
+def _replica(state: ModelState) -> Replica:
+    return Replica(
+        neuron=state.neuron,
+        status=state.state,
+        progress=round(state.progress, 3),
+        devices=list(state.devices),
+        running=state.running,
+        waiting=state.waiting,
+        capacity=state.capacity,
+        context_length=state.context_length,
+        restarts=state.restarts,
+        memory_mb=_known(state.memory_mb),
+        eta_s=_known(round(state.eta_s, 1)),
+        error=_known(state.error),
+    )
+
+
+def _known(value: ValueT) -> ValueT | UnsetType:
+    """Return the value, unless it is 0 or empty: then nobody knows it, and it is left out."""
+    return value or UNSET
 
 
 def _rank(state: ModelState) -> int:

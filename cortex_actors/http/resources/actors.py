@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final, final
 
 import falcon
-import msgspec
 
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.body_view import body_view
+from cortex_actors.http.inspection_answers import Actor, ActorList
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json
 from transports.schemas.fleet import ActorTable, QueryActors
@@ -26,4 +27,4 @@ class Actors:
         """Ask for the table."""
         question = QueryActors(req.get_param("neuron") or "")
         table = ask(self._backend, question, ActorTable, DEADLINE_S)
-        answer_json(resp, {"actors": [msgspec.structs.asdict(row) for row in table.rows]})
+        answer_json(resp, ActorList([body_view(row, Actor) for row in table.rows]))

@@ -9,6 +9,7 @@ import msgspec
 
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.command_answers import ArmedFault
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json
@@ -30,7 +31,7 @@ class Chaos:
         """Arm ``{"model", "fault", "phase", "rank", "after", "times", "seconds"}``."""
         fault = _fault(dict(read_json(req, self._body_limit)))
         armed = ask(self._backend, fault, FaultArmed, DEADLINE_S)
-        answer_json(resp, {"status": "armed", "model": armed.model, "rank": armed.rank})
+        answer_json(resp, ArmedFault("armed", armed.model, armed.rank))
 
 
 def _fault(body: dict[str, Any]) -> InjectFault:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final, final
 
 import falcon
-import msgspec
 
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.body_view import body_view
+from cortex_actors.http.inspection_answers import RequestFigures, RequestStep, RequestTrail
 from cortex_actors.http.request_phases import request_phases
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json
@@ -29,12 +30,12 @@ class Explain:
         settled = found.settled
         answer_json(
             resp,
-            {
-                "request_id": found.request_id,
-                "model": found.model,
-                "steps": [msgspec.structs.asdict(step) for step in found.steps],
-                "load_s": found.load_s,
-                "settled": None if settled is None else msgspec.structs.asdict(settled),
-                "phases": None if settled is None else request_phases(settled, found.load_s),
-            },
+            RequestTrail(
+                request_id=found.request_id,
+                model=found.model,
+                steps=[body_view(step, RequestStep) for step in found.steps],
+                load_s=found.load_s,
+                settled=None if settled is None else body_view(settled, RequestFigures),
+                phases=None if settled is None else request_phases(settled, found.load_s),
+            ),
         )

@@ -8,6 +8,7 @@ import falcon
 
 from cortex_actors.http import service_view
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.fleet_answers import FleetStatus
 from cortex_actors.http.health_view import health
 from cortex_actors.http.resources.snapshot import answer_json, service_state
 
@@ -24,16 +25,16 @@ class GatewayStatus:
         state = service_state(self._backend)
         answer_json(
             resp,
-            {
-                "service": state.service,
-                "version": state.version,
-                "ready": state.ready,
-                "reason": state.reason,
-                "health": health(state),
-                "uptime_s": round(state.uptime_s, 1),
-                "connected": self._backend.connected,
-                "neurons": service_view.neurons(state),
-                "models": service_view.models(state),
-                "aliases": state.aliases,
-            },
+            FleetStatus(
+                service=state.service,
+                version=state.version,
+                ready=state.ready,
+                reason=state.reason,
+                health=health(state),
+                uptime_s=round(state.uptime_s, 1),
+                connected=self._backend.connected,
+                neurons=[service_view.neuron(each) for each in state.neurons],
+                models=service_view.models(state),
+                aliases=state.aliases,
+            ),
         )

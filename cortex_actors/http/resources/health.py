@@ -6,6 +6,7 @@ from typing import final
 
 import falcon
 
+from cortex_actors.http.answers import Readiness
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.health_view import health
 from cortex_actors.http.resources.snapshot import answer_json
@@ -36,7 +37,7 @@ class Ready:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 or 503 with the reason, from the pushed state."""
         reason = self._reason()
-        answer_json(resp, {"ready": not reason, "reason": reason})
+        answer_json(resp, Readiness(not reason, reason))
         if reason:
             resp.status = falcon.HTTP_503
             resp.set_header("retry-after", "1")

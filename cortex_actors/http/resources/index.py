@@ -6,6 +6,7 @@ from typing import Final, final
 
 import falcon
 
+from cortex_actors.http.answers import Welcome
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.resources.snapshot import answer_json
 
@@ -29,8 +30,7 @@ class Index:
         """Answer at once."""
         state = self._backend.service
         service = state.service if state else None
-        about = {"name": "cortex", "version": self._version, "service": service, "links": LINKS}
-        answer_json(resp, about)
+        answer_json(resp, Welcome("cortex", self._version, service, LINKS))
 
     def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the same without its body, which Falcon leaves out."""

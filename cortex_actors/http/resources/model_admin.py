@@ -9,6 +9,7 @@ import falcon
 
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http.backend import Backend
+from cortex_actors.http.command_answers import LoadedModel, UnloadedModel
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.snapshot import answer_json
@@ -30,9 +31,7 @@ class LoadModel:
         """Load ``{"model": id}``."""
         question = fleet.LoadModelById(model_id(read_json(req, self._body_limit)))
         loaded = ask(self._backend, question, fleet.ModelLoaded, LOAD_DEADLINE_S)
-        answer_json(
-            resp, {"status": "loaded", "model": loaded.model, "load_s": round(loaded.load_s, 3)}
-        )
+        answer_json(resp, LoadedModel("loaded", loaded.model, round(loaded.load_s, 3)))
 
 
 @final
@@ -47,7 +46,7 @@ class UnloadModel:
         """Unload ``{"model": id}``."""
         question = fleet.UnloadModel(model_id(read_json(req, self._body_limit)))
         unloaded = ask(self._backend, question, fleet.ModelUnloaded, UNLOAD_DEADLINE_S)
-        answer_json(resp, {"status": "unloaded", "model": unloaded.model})
+        answer_json(resp, UnloadedModel("unloaded", unloaded.model))
 
 
 def model_id(body: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import falcon
+import msgspec
 
 from cortex_actors.dialects.anthropic.model_list import (
     DEFAULT_LIMIT,
@@ -13,6 +14,7 @@ from cortex_actors.dialects.anthropic.model_list import (
     model_info,
 )
 from cortex_actors.dialects.api_error import ApiError
+from cortex_actors.http import answers as own
 from cortex_actors.http import service_view
 from cortex_actors.http.asked_dialect import asks_anthropic
 from cortex_actors.http.backend import Backend
@@ -33,9 +35,9 @@ class ModelList:
         """Answer from the pushed state."""
         models = service_view.models(service_state(self._backend))
         if asks_anthropic(req):
-            answer_json(resp, _page_request(req).page(models))
+            answer_json(resp, _page_request(req).page(msgspec.to_builtins(models)))
         else:
-            answer_json(resp, {"object": "list", "data": models})
+            answer_json(resp, own.ModelPage("list", models))
 
 
 @final
@@ -48,8 +50,9 @@ class Model:
     def on_get(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         """Answer from the pushed state, or 404."""
         for model in service_view.models(service_state(self._backend)):
-            if model["id"] == model_id:
-                answer_json(resp, model_info(model) if asks_anthropic(req) else model)
+            if model.id == model_id:
+                anthropic = asks_anthropic(req)
+                answer_json(resp, model_info(msgspec.to_builtins(model)) if anthropic else model)
                 return
         message = f"model {model_id[:200]!r} does not exist"
         raise ApiError.from_failure(Failure(FailureCode.MODEL_NOT_FOUND, message, param="model"))

@@ -6,9 +6,9 @@ from typing import final
 
 import falcon
 
-from cortex_actors.http import service_view
+from cortex_actors.http import fleet_answers, service_view
 from cortex_actors.http.backend import Backend
-from cortex_actors.http.resources.snapshot import answer_json, service_state
+from cortex_actors.http.resources.snapshot import answer_json, own_neuron, service_state
 
 
 @final
@@ -20,8 +20,7 @@ class Discovery:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer from the pushed state."""
-        neurons = service_view.neurons(service_state(self._backend))
-        answer_json(resp, neurons[0] if neurons else {})
+        answer_json(resp, service_view.neuron(own_neuron(self._backend)))
 
 
 @final
@@ -34,4 +33,4 @@ class NeuronModels:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer from the pushed state."""
         state = service_state(self._backend)
-        answer_json(resp, {"models": service_view.replicas(state.models)})
+        answer_json(resp, fleet_answers.NeuronModels(service_view.hosted(state.models)))

@@ -9,6 +9,7 @@ import falcon
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.body_view import body_view
+from cortex_actors.http.command_answers import CatalogueChanges, PinnedModel, PlannedLoad
 from cortex_actors.http.request_body import read_json
 from cortex_actors.http.resources.daemon_question import ask
 from cortex_actors.http.resources.model_admin import model_id
@@ -29,9 +30,8 @@ class PlanLoad:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Plan the load of ``{"model": id}``."""
         question = operations.PlanLoad(model_id(read_json(req, self._body_limit)))
-        answer_json(
-            resp, body_view(ask(self._backend, question, operations.LoadPlan, ANSWER_DEADLINE_S))
-        )
+        plan = ask(self._backend, question, operations.LoadPlan, ANSWER_DEADLINE_S)
+        answer_json(resp, body_view(plan, PlannedLoad))
 
 
 @final
@@ -49,9 +49,8 @@ class PinModel:
         if not isinstance(pinned, bool):
             raise ApiError.invalid("pinned should be true or false", "pinned")
         question = operations.PinModel(model_id(body), pinned)
-        answer_json(
-            resp, body_view(ask(self._backend, question, operations.ModelPinned, ANSWER_DEADLINE_S))
-        )
+        done = ask(self._backend, question, operations.ModelPinned, ANSWER_DEADLINE_S)
+        answer_json(resp, body_view(done, PinnedModel))
 
 
 @final
@@ -70,6 +69,4 @@ class ReloadCatalogue:
             raise ApiError.invalid(
                 f"the catalogue stays as it was:\n{text}", None, "invalid_catalogue"
             )
-        view = body_view(answer)
-        del view["problems"]
-        answer_json(resp, view)
+        answer_json(resp, body_view(answer, CatalogueChanges))

@@ -6,6 +6,7 @@ from typing import final
 
 import falcon
 
+from cortex_actors.http.answers import BuildVersion
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.resources.snapshot import answer_json
 
@@ -21,11 +22,5 @@ class Version:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer at once."""
         state = self._backend.service
-        answer_json(
-            resp,
-            {
-                "version": self._version,
-                "service": state.service if state else None,
-                "daemon_version": state.version if state else None,
-            },
-        )
+        service, daemon_version = (state.service, state.version) if state else (None, None)
+        answer_json(resp, BuildVersion(self._version, service, daemon_version))

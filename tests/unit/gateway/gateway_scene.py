@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
@@ -168,4 +169,5 @@ class GatewayScene:
             models=merged_models(CATALOGUE, neurons),
             cards=fleet_cards(CATALOGUE, {}, neurons, self._notes.read()),
         )
-        return next((row for row in service_view.models(state) if row["id"] == model), {})
+        rows = service_view.models(state)
+        return next((msgspec.to_builtins(row) for row in rows if row.id == model), {})

@@ -21,6 +21,7 @@ from cortex_actors.gateway.messages import (
 )
 from cortex_actors.gateway.placement import Placement, PlacementSettings
 from cortex_actors.gateway.placement_metrics import PlacementMetrics
+from cortex_actors.http.answers import NodeCounts
 from cortex_actors.http.health_view import health
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.serving.messages import (
@@ -194,7 +195,7 @@ def test_a_configured_neuron_that_never_answered_is_down_since_the_gateway_began
     assert scene.notes.read().heard == {"n1": began, "n2": began + 4.0}
     assert scene.load().answers == []
     verdict = health(ServiceState("cortexd", "1", True, "", 1.0, scene.board.read()))
-    assert verdict["nodes"] == {"healthy": 1, "total": 2}
+    assert verdict.nodes == NodeCounts(healthy=1, total=2)
 
 
 def test_one_load_serves_all_who_ask(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import falcon.testing
+import msgspec
 import pytest
 
 from cortex_actors.http.app import create_gateway_app, gateway_routes, neuron_routes
@@ -18,7 +19,11 @@ from cortex_actors.http.operations import (
 )
 from tests.unit.http.doubles import ScriptedBackend
 
-DOCUMENT = document("1.2.3", GATEWAY_OPERATIONS)
+DOCUMENT = msgspec.to_builtins(document("1.2.3", GATEWAY_OPERATIONS))
+DAEMONS = pytest.mark.parametrize(
+    ("routes", "operations"),
+    [(gateway_routes, GATEWAY_OPERATIONS), (neuron_routes, NEURON_OPERATIONS)],
+)
 
 
 def references(node: Any) -> Iterator[str]:
@@ -51,10 +56,7 @@ def test_every_reference_leads_somewhere() -> None:
     assert found <= schemas
 
 
-@pytest.mark.parametrize(
-    ("routes", "operations"),
-    [(gateway_routes, GATEWAY_OPERATIONS), (neuron_routes, NEURON_OPERATIONS)],
-)
+@DAEMONS
 def test_no_route_or_verb_is_missing_or_made_up(
     routes: Any, operations: tuple[Operation, ...]
 ) -> None:
@@ -68,12 +70,41 @@ def test_no_route_or_verb_is_missing_or_made_up(
     assert len(operations) == len(served)
 
 
-def test_every_answer_to_a_client_has_a_schema() -> None:
-    for operation in CLIENT_OPERATIONS:
-        described = DOCUMENT["paths"][operation.path][operation.verb]["responses"]
-        if operation.statuses and operation.path != "/openapi.json" and operation.verb != "head":
-            schema = described["200"]["content"]["application/json"]["schema"]
-            assert set(schema) & {"$ref", "anyOf"}, operation.path
+def has_fields(schema: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Whether a schema says which fields an object has; each of them if it is of several."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return has_fields(schemas[reference.rpartition("/")[2]], schemas)
+        case {"anyOf": [*either]}:
+            return all(has_fields(each, schemas) for each in either)
+        case _:
+            return bool(schema.get("properties"))
+
+
+@DAEMONS
+def test_every_answer_in_json_has_a_schema(routes: Any, operations: tuple[Operation, ...]) -> None:
+    del routes
+    described = msgspec.to_builtins(document("1.2.3", operations))
+    schemas = described["components"]["schemas"]
+    seen = set()
+    for path, verbs in described["paths"].items():
+        for verb, operation in verbs.items():
+            for status, answer in operation["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    if kind == "application/json":
+                        assert has_fields(content["schema"], schemas), (path, verb, status)
+                        seen.add((path, verb))
+    plain = [each for each in operations if each.content_type != "application/json"]
+    assert {each.path for each in plain} <= {"/", "/metrics"}
+    assert seen >= {(each.path, each.verb) for each in operations if each not in plain}
+
+
+def test_an_answer_that_no_type_is_declared_for_is_noticed() -> None:
+    bare = Operation("/new", "get", "Do something new.", dict[str, Any], fails=False)
+    (described,) = document("1", (bare,)).paths["/new"]["get"]["responses"].values()
+    assert not has_fields(described["content"]["application/json"]["schema"], {})
+    with pytest.raises(ValueError, match="/new"):
+        document("1", (Operation("/new", "get", "Do something new."),))
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,14 @@ def test_a_neuron_describes_itself(neuron: testing.TestClient) -> None:
     assert [model["status"] for model in models] == ["ready", "failed"]
 
 
+def test_a_neuron_whose_daemon_has_not_told_of_it_yet_is_starting(
+    backend: ScriptedBackend, neuron: testing.TestClient
+) -> None:
+    backend.service = fleet.ServiceState("neuron", "1", False, "starting", 1.0)
+    refused = neuron.simulate_get("/discovery")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+
+
 def test_the_gateway_shows_its_fleet(gateway: testing.TestClient) -> None:
     status = gateway.simulate_get("/admin/status").json
     assert status["neurons"][0]["name"] == "local"

@@ -8,6 +8,7 @@ import msgspec
 
 from cortex_actors.http import service_view
 from cortex_actors.http.answers import Model
+from cortex_actors.http.fleet_answers import SleepingModel
 from transports.schemas.fleet import ModelCard, ModelRecord, ModelState, NeuronState, ServiceState
 
 CARDS = (
@@ -35,7 +36,7 @@ def listed(*neurons: NeuronState, **chains: tuple[str, ...]) -> dict[str, dict[s
     )
     models = service_view.models(state)
     msgspec.json.decode(msgspec.json.encode(models), type=list[Model])  # as it is documented
-    return {model["id"]: model for model in models}
+    return {model.id: msgspec.to_builtins(model) for model in models}
 
 
 HOT = (
@@ -120,7 +121,7 @@ def test_a_model_that_waits_for_its_turn_to_be_loaded_is_listed_wherever_it_does
     assert models["cold"]["pending_on"] == models["stranger"]["pending_on"] == ["n1", "n2"]
     assert models["stranger"]["status"] == "unloaded"
     assert "pending_on" not in models["hot"]
-    assert service_view.neuron(one)["pending"] == ["cold", "stranger"]
+    assert service_view.neuron(one).pending == ["cold", "stranger"]
 
 
 def test_a_model_shows_where_it_is_warm_and_a_neuron_what_sleeps_there() -> None:
@@ -136,5 +137,5 @@ def test_a_model_shows_where_it_is_warm_and_a_neuron_what_sleeps_there() -> None
     assert "warm_on" not in models["hot"]
 
     view = service_view.neuron(there[0])
-    assert view["warm"] == [{"id": "cold", "memory_mb": 300, "wake_s": 0.512}]
-    assert (view["warm_mb"], view["warm_used_mb"]) == (500, 300)
+    assert view.warm == [SleepingModel("cold", memory_mb=300, wake_s=0.512)]
+    assert (view.warm_mb, view.warm_used_mb) == (500, 300)
