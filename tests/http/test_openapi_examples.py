@@ -13,11 +13,10 @@ import falcon.testing
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cortex_actors.dialects.events import Counted, Embedded, Question, Started
-from cortex_actors.http.app import create_gateway_app
-from cortex_actors.http.operations import CLIENT_OPERATIONS
-from tests.unit.http.doubles import HELLO, MODEL, ScriptedBackend, ScriptedGeneration
-from transports.schemas.generate import CountTokens, Embed
+from cortex_actors.http.app import create_gateway_app, create_neuron_app
+from cortex_actors.http.operations import CLIENT_OPERATIONS, NEURON_OPERATIONS
+from tests.http.answering_backend import AnsweringBackend
+from tests.unit.http.doubles import HELLO, MODEL, ScriptedBackend
 from transports.schemas.link import Failure
 
 schemathesis = pytest.importorskip("schemathesis", reason="make test installs it")
@@ -28,39 +27,37 @@ STREAMS = sorted(operation.path for operation in CLIENT_OPERATIONS if operation.
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
-class AnsweringBackend(ScriptedBackend):
-    """Answers each kind of question with its kind of answer."""
-
-    def generate(self, question: Question, *, streamed: bool = True) -> ScriptedGeneration:
-        started = Started(MODEL, "local")
-        match question:
-            case Embed(inputs=inputs):
-                self.events = (started, Embedded(1, 3, bytes(4 * len(inputs))))
-            case CountTokens():
-                self.events = (started, Counted(3))
-            case _:
-                self.events = HELLO
-        return super().generate(question, streamed=streamed)
-
-
 APP = create_gateway_app(AnsweringBackend())
-SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", APP)
-FOR_CLIENTS = SCHEMA.include(path=PATHS)
 DOCUMENT = falcon.testing.TestClient(APP).simulate_get("/openapi.json").json
 COMPONENTS = DOCUMENT["components"]
 
-
-@FOR_CLIENTS.parametrize()
-@settings(
+OF_NEURONS = sorted({operation.path for operation in NEURON_OPERATIONS} - {*PATHS})
+GATEWAY = schemathesis.openapi.from_wsgi("/openapi.json", APP)
+NEURON = schemathesis.openapi.from_wsgi("/openapi.json", create_neuron_app(AnsweringBackend()))
+FEW = settings(
     max_examples=5,
     derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_answers_are_as_the_document_says(case: Any) -> None:
-    checks = schemathesis.checks
-    case.call_and_validate(excluded_checks=[checks.CHECKS.get_one("positive_data_acceptance")])
+
+
+def check(case: Any) -> None:
+    left_out = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
+    case.call_and_validate(excluded_checks=[left_out])
+
+
+@GATEWAY.parametrize()
+@FEW
+def test_a_gateways_answers_are_as_the_document_says(case: Any) -> None:
+    check(case)
+
+
+@NEURON.include(path=OF_NEURONS).parametrize()
+@FEW
+def test_a_neurons_own_answers_are_as_the_document_says(case: Any) -> None:
+    check(case)
 
 
 BODIES: dict[str, dict[str, Any]] = {
