@@ -1,7 +1,8 @@
 """What the objects of answers are declared as.
 
 Encoders make plain dictionaries, which cost less for each token; that these are as declared is
-checked in tests, and the OpenAPI document is made from the declarations.
+checked in tests. All other answers are made of the declared types themselves. The OpenAPI document
+is made from the declarations.
 """
 
 from __future__ import annotations

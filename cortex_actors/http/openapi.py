@@ -23,6 +23,7 @@ _PARAMETERS: Final[Mapping[str, Json]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
     "after": {"type": "string"},
     "order": {"enum": ["asc", "desc"]},
+    "neuron": {"type": "string"},
 }
 
 

@@ -155,11 +155,16 @@ _PIN: Final[Json] = {
     "properties": {**_MODEL["properties"], "pinned": {"type": "boolean", "default": True}},
 }
 _FAULT: Final[Json] = {"type": "object", "required": ["fault", "phase"]}
-_ACTORS: Final = Operation("/debug/actors", "get", "List the actors.", inspection.ActorList)
 
 GATEWAY_OPERATIONS: Final = (
     *CLIENT_OPERATIONS,
-    _ACTORS,
+    Operation(
+        "/debug/actors",
+        "get",
+        "List the actors, or those of one of its neurons.",
+        inspection.ActorList,
+        parameters=("neuron",),
+    ),
     Operation("/admin/load", "post", "Load a model.", commands.LoadedModel, command=_MODEL),
     Operation("/admin/unload", "post", "Unload a model.", commands.UnloadedModel, command=_MODEL),
     Operation(
@@ -183,7 +188,7 @@ GATEWAY_OPERATIONS: Final = (
 )
 NEURON_OPERATIONS: Final = (
     *CLIENT_OPERATIONS,
-    _ACTORS,
+    Operation("/debug/actors", "get", "List the actors.", inspection.ActorList),
     Operation("/discovery", "get", "Return this host and its devices.", fleet.Neuron),
     Operation("/models", "get", "List the models of this host.", fleet.NeuronModels),
     Operation("/models/load", "post", "Load a model.", commands.LoadedModel, command=_MODEL),
