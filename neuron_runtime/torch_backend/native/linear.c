@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = CX_GROUP / 4, TILE = 8 };
+enum { STEPS = CX_GROUP / 4, TILE = 8, INT4_ROWS = 4, INT4_BLOCKS = 2, PANEL = 32 };
 
 static int blocks_of(int outputs) { return (outputs + CX_BLOCK - 1) / CX_BLOCK; }
 static int groups_of(int inputs) { return (inputs + CX_GROUP - 1) / CX_GROUP; }
@@ -209,40 +209,81 @@ INLINE void write_block(const cx_linear *linear, int block, __m256 sum, float *o
     for (int lane = 0; lane < lanes; lane++) to[lane] = add ? to[lane] + part[lane] : part[lane];
 }
 
+/* PERF: four rows of two blocks are as many sums as the registers hold beside the weights; each input
+ * that is broadcast and each weight that is unpacked then serves more than one of them. */
 INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
-                      float *out, int stride, int add) {
+                      int blocks, float *out, int stride, int add) {
     const int groups = linear->groups, inputs = groups * CX_GROUP;
-    const uint8_t *w = (const uint8_t *)linear->weight + (int64_t)block * groups * 128;
-    const int64_t at = (int64_t)block * groups * CX_BLOCK;
+    const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
+    const uint8_t *w = (const uint8_t *)linear->weight + at * CX_GROUP / 2;
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    __m256 sum[TILE];
-    for (int r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
-    for (int group = 0; group < groups; group++, w += 128) {
+    __m256 sum[INT4_ROWS][INT4_BLOCKS];
+    for (int r = 0; r < rows; r++)
+        for (int b = 0; b < blocks; b++) sum[r][b] = _mm256_setzero_ps();
+    for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP / 2) {
         const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
-        __m256i acc[TILE];
-        for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_si256();
+        __m256i acc[INT4_ROWS][INT4_BLOCKS];
+        for (int r = 0; r < rows; r++)
+            for (int b = 0; b < blocks; b++) acc[r][b] = _mm256_setzero_si256();
+        /* PERF: unrolled, the sums no longer fit the registers. */
+#pragma GCC unroll 1
         for (int pair = 0; pair < STEPS / 2; pair++) {
-            __m256i both = _mm256_loadu_si256((const __m256i *)(w + pair * 32));
-            __m256i even = _mm256_and_si256(both, low);
-            __m256i odd = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+            __m256i even[INT4_BLOCKS], odd[INT4_BLOCKS];
+            for (int b = 0; b < blocks; b++) {
+                const uint8_t *from = w + b * next * CX_GROUP / 2 + pair * 32;
+                __m256i both = _mm256_loadu_si256((const __m256i *)from);
+                even[b] = _mm256_and_si256(both, low);
+                odd[b] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+            }
             for (int r = 0; r < rows; r++) {
-                const int8_t *x = q + (int64_t)r * inputs + pair * 8;
-                acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(even, four_inputs(x)));
-                acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(odd, four_inputs(x + 4)));
+                const int8_t *from = q + (int64_t)r * inputs + pair * 8;
+                __m256i x = four_inputs(from), y = four_inputs(from + 4);
+                for (int b = 0; b < blocks; b++)
+                    acc[r][b] = _mm256_add_epi16(acc[r][b], _mm256_maddubs_epi16(even[b], x));
+                for (int b = 0; b < blocks; b++)
+                    acc[r][b] = _mm256_add_epi16(acc[r][b], _mm256_maddubs_epi16(odd[b], y));
             }
         }
-        __m256 scale = cx_half8(linear->scale + at + group * CX_BLOCK);
-        __m256 minimum = cx_half8(linear->minimum + at + group * CX_BLOCK);
+        __m256 scale[INT4_BLOCKS], minimum[INT4_BLOCKS];
+        for (int b = 0; b < blocks; b++) {
+            scale[b] = cx_half8(linear->scale + at + b * next + group * CX_BLOCK);
+            minimum[b] = cx_half8(linear->minimum + at + b * next + group * CX_BLOCK);
+        }
         for (int r = 0; r < rows; r++) {
             const int64_t place = (int64_t)(row + r) * groups + group;
-            __m256 product = _mm256_cvtepi32_ps(_mm256_madd_epi16(acc[r], ones));
-            __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(in->scale[place]));
-            sum[r] = _mm256_fmadd_ps(product, factor, sum[r]);
-            sum[r] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(in->sum[place]), sum[r]);
+            __m256 step = _mm256_set1_ps(in->scale[place]), total = _mm256_set1_ps(in->sum[place]);
+            for (int b = 0; b < blocks; b++) {
+                __m256 product = _mm256_cvtepi32_ps(_mm256_madd_epi16(acc[r][b], ones));
+                sum[r][b] = _mm256_fmadd_ps(product, _mm256_mul_ps(scale[b], step), sum[r][b]);
+                sum[r][b] = _mm256_fmadd_ps(minimum[b], total, sum[r][b]);
+            }
         }
     }
     for (int r = 0; r < rows; r++)
-        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+        for (int b = 0; b < blocks; b++)
+            write_block(linear, block + b, sum[r][b], out + (int64_t)(row + r) * stride, add);
+}
+
+INLINE void int4_rows(const cx_linear *linear, const cx_input *in, int row, int end, int block,
+                      int blocks, float *out, int stride, int add) {
+    for (; row + 4 <= end; row += 4)
+        tile_int4(linear, in, row, 4, block, blocks, out, stride, add);
+    if (row + 2 <= end) {
+        tile_int4(linear, in, row, 2, block, blocks, out, stride, add);
+        row += 2;
+    }
+    if (row < end) tile_int4(linear, in, row, 1, block, blocks, out, stride, add);
+}
+
+/* PERF: a panel's inputs stay in the first-level cache while all blocks are computed. */
+static void int4_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
+                        float *out, int stride, int add) {
+    for (int row = 0; row < rows; row += PANEL) {
+        int end = rows - row < PANEL ? rows : row + PANEL, block = first;
+        for (; block + 2 <= last; block += 2)
+            int4_rows(linear, in, row, end, block, 2, out, stride, add);
+        if (block < last) int4_rows(linear, in, row, end, block, 1, out, stride, add);
+    }
 }
 
 INLINE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
@@ -329,7 +370,6 @@ static int single_row_half(const cx_linear *linear, const cx_input *in, int firs
         if (row < rows) tile_##NAME(linear, in, row, 1, block, out, stride, add);                  \
     }
 
-TILES(int4)
 TILES(int8)
 TILES(half)
 
@@ -337,12 +377,15 @@ void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int
                       float *out, int32_t out_stride, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
+    if (linear->format == CX_INT4) {
+        int4_blocks(linear, in, rows, first, last, out, out_stride, add);
+        return;
+    }
     for (int block = first; block < last; block++)
-        switch (linear->format) {
-            case CX_F16: half_rows(linear, in, rows, block, out, out_stride, add); break;
-            case CX_INT8: int8_rows(linear, in, rows, block, out, out_stride, add); break;
-            default: int4_rows(linear, in, rows, block, out, out_stride, add);
-        }
+        if (linear->format == CX_F16)
+            half_rows(linear, in, rows, block, out, out_stride, add);
+        else
+            int8_rows(linear, in, rows, block, out, out_stride, add);
 }
 
 /* -- one layer by itself ------------------------------------------------------------------------ */
