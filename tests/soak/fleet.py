@@ -110,12 +110,12 @@ class SoakFleet:
                 continue
             if running.poll() is None:
                 running.terminate()
-            try:
-                codes[name] = running.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                codes[name] = None
+            codes[name] = _code(running)
         return codes
+
+    def codes(self) -> dict[str, int | None]:
+        """Wait until both end, and return the same as ``stop``."""
+        return {name: _code(running) for name, running in self._running.items()}
 
     def orphans(self) -> list[psutil.Process]:
         """Processes whose command line names our directory."""
@@ -147,6 +147,14 @@ def _start(daemon: _Daemon) -> subprocess.Popen[bytes]:
             env={**os.environ, "CORTEX_FAULT": STEP_PACE},
             preexec_fn=die_with_the_tests,  # noqa: PLW1509 - only calls prctl
         )
+
+
+def _code(running: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return running.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        return None
 
 
 def _role(process: psutil.Process) -> str:
