@@ -39,23 +39,52 @@ class Told:
         if self.status != httpx.codes.TOO_MANY_REQUESTS:
             return False
         error = self.body["error"]
-        asked_back = int(self.headers.get("retry-after", "0")) >= 1
-        return (error["type"], error["code"]) == ("rate_limit_error", "overloaded") and asked_back
+        named = (error["type"], error["code"]) == ("rate_limit_error", "overloaded")
+        return named and self.retry_after_s >= 1
+
+    @property
+    def code(self) -> str:
+        """Status and error code, or how the connection was lost."""
+        return str(
+            self.body.get("lost") or f"{self.status} {self.body.get('error', {}).get('code')}"
+        )
+
+    @property
+    def retry_after_s(self) -> int:
+        """In how many seconds it is asked to come again; 0 if it is not."""
+        return int(self.headers.get("retry-after", "0"))
+
+
+@final
+class Client:
+    """Asks one question after another over one connection. One thread."""
+
+    def __init__(self, url: str) -> None:
+        # There is no TLS here, and reading all certificates takes longer than a request.
+        self._http = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False)
+
+    def ask(self, question: Question) -> Told:
+        """Return what came of it."""
+        try:
+            answer = self._http.post("/v1/chat/completions", json=question.body(stream=False))
+        except httpx.TransportError as error:
+            return Told(question, 0, {}, {"lost": repr(error)})
+        return Told(question, answer.status_code, answer.headers, answer.json())
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
 
 
 @final
 class Crowd:
-    """So many clients, each with a connection of its own that is open before they ask."""
+    """So many clients, each with a connection of its own, that ask at the same moment."""
 
     def __init__(self, url: str, size: int) -> None:
         self._size = size
         self._start = threading.Barrier(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="crowd")
-        # There is no TLS here, and reading all certificates takes longer than a request.
-        self._clients = [
-            httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False)
-            for _ in range(size)
-        ]
+        self._clients = [Client(url) for _ in range(size)]
 
     def __enter__(self) -> Self:
         return self
@@ -78,11 +107,6 @@ class Crowd:
             for client, question in zip(self._clients, questions, strict=True)
         ]
 
-    def _ask(self, client: httpx.Client, question: Question) -> Told:
-        body = question.body(stream=False)
+    def _ask(self, client: Client, question: Question) -> Told:
         self._start.wait(PATIENCE_S)
-        try:
-            answer = client.post("/v1/chat/completions", json=body)
-        except httpx.TransportError as error:
-            return Told(question, 0, {}, {"lost": repr(error)})
-        return Told(question, answer.status_code, answer.headers, answer.json())
+        return client.ask(question)
