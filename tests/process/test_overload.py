@@ -50,10 +50,10 @@ class Scene(ServingFleet):
         return int(router["detail"].split()[0].removeprefix("leases="))
 
     def lost_links(self) -> list[str]:
-        """What the daemons have said of links that went down."""
+        """What the daemons and their front ends have said of links that went silent or down."""
         logs = (self.fleet.directory / f"{role}.log" for role in ("neurond", "cortexd"))
         lines = [line for log in logs for line in log.read_text().splitlines()]
-        return [line for line in lines if "link_down" in line]
+        return [line for line in lines if "link_down" in line or "state=silent" in line]
 
     def is_at_rest(self) -> bool:
         """Whether nobody is served, nobody waits, and no lease is out."""
