@@ -88,7 +88,7 @@ waiting: $(VENV)/tools
 
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_fanout bench_death bench_stop bench_router bench_tp \
-	  bench_slow_neuron bench_fleet bench_prefix; do \
+	  bench_slow_neuron bench_overload bench_fleet bench_prefix; do \
 	  echo "==> $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit; done
 
 # Against other servers: make bench-serve LLAMA_SERVER=DIR/llama-server TRANSFORMERS=VENV/bin/python

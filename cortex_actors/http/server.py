@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("cortex.http")
 
+KEEP_S: Final = 35
+"""How long a connection may idle. Longer than an engine asks anybody to stay away, or its client
+would be back just as the connection is closed, and lose its request."""
+
 LAST_WORDS_S: Final = 1.5
 """How much of the drain time is kept for error events and for the threads to end."""
 
@@ -77,6 +81,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             "worker_connections": 16 * arguments.threads,
             "graceful_timeout": math.ceil(arguments.drain_s),
             "timeout": _HANG_S,
+            "keepalive": KEEP_S,
             "preload_app": False,
             "logger_class": GunicornLog,
             "control_socket_disable": True,

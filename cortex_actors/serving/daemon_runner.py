@@ -18,12 +18,16 @@ from cortex_actors.serving.runtime_dir import RuntimeDir, RuntimeDirError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
 from neuron_runtime.launcher import Launcher
+from transports.clock import MonotonicClock
 from transports.reactor import Reactor
 
 _log = logging.getLogger("cortex.daemon")
 
 TREE_STOP_S = 60.0
 THREAD_STOP_S = 3.0
+_KILLS = 2
+"""The signal that stops waiting; the next one is for when that is stuck, too."""
+_clock = MonotonicClock()
 
 
 class Tree(Protocol):
@@ -49,7 +53,9 @@ Build = Callable[[Ground], Tree]
 class DaemonRunner:
     """Runs one tree in this process until a signal or Root's own end.
 
-    The first SIGTERM or SIGINT stops in order; a second one kills what is left. SIGHUP reloads.
+    The first SIGTERM or SIGINT stops in order. A second one waits for nobody: it kills what is
+    left, closes the sockets and ends with ``ExitCode.INTERNAL``; a third ends on the spot, for when
+    even that hangs. SIGHUP reloads. Each stage of the stop is one ``event=stop`` in the log.
     """
 
     def __init__(self, name: str, directory: RuntimeDir, log_level: str) -> None:
@@ -58,7 +64,7 @@ class DaemonRunner:
         self._log_level = log_level
         # Not an Event: its lock is not reentrant, and a signal may come while this thread holds it.
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        """True for a reload, False for the end."""
+        """True for a reload, False for anything else that the main thread is to look at."""
 
         self._signals = 0
 
@@ -85,11 +91,7 @@ class DaemonRunner:
         try:
             return self._serve(build(Ground(reactor, source, path)))
         finally:
-            launcher.stop(THREAD_STOP_S)
-            reactor.stop()
-            reactor.join(THREAD_STOP_S)
-            self._directory.remove()
-            _log.info("stopped")
+            self._take_down(launcher, reactor)
 
     def _serve(self, tree: Tree) -> int:
         root = tree.start()
@@ -99,21 +101,48 @@ class DaemonRunner:
         if root.exit.done:
             _log.error("the actor tree ended: %s", root.exit.result())
             return ExitCode.INTERNAL
-        _log.info("stopping")
+        _stage("draining")
         tree.begin_drain()
         root.stop()
-        if not root.exit.wait(TREE_STOP_S):
-            _log.error("the actor tree did not end within %s s", TREE_STOP_S)
+        return self._await_end(root)
+
+    def _await_end(self, root: ActorRef) -> ExitCode:
+        until = _clock.now() + TREE_STOP_S
+        while not root.exit.done:
+            if self._signals >= _KILLS:
+                _stage("killing")
+                return ExitCode.INTERNAL
+            try:
+                self._wake.get(timeout=max(0.0, until - _clock.now()))
+            except queue.Empty:
+                _log.error("the actor tree did not end within %s s", TREE_STOP_S)
+                break
         return ExitCode.OK
+
+    def _take_down(self, launcher: Launcher, reactor: Reactor) -> None:
+        """Kill and reap what the tree has left, then close its sockets, then remove their files."""
+        if not launcher.stop(THREAD_STOP_S):
+            _log.error("not every process ended within %s s", THREAD_STOP_S)
+        _stage("processes_gone")
+        reactor.stop()
+        if not reactor.join(THREAD_STOP_S):
+            _log.error("not every socket was closed within %s s", THREAD_STOP_S)
+        _stage("sockets_closed")
+        self._directory.remove()
+        _stage("stopped")
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         self._signals += 1
         self._wake.put(False)
-        if self._signals > 1:
+        if self._signals > _KILLS:
             # Every child holds the read end of a pipe of ours and ends with us.
             os._exit(ExitCode.INTERNAL)
 
     def _on_hangup(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         self._wake.put(True)
+
+
+def _stage(name: str) -> None:
+    _log.info("event=stop stage=%s", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -37,8 +38,8 @@ class Stream(threading.Thread):
 class ServingFleet:
     """It serves from the start; its files are in ``directory`` (a short path)."""
 
-    def __init__(self, directory: Path) -> None:
-        self.fleet = SoakFleet(directory)
+    def __init__(self, directory: Path, limits: Mapping[str, int] | None = None) -> None:
+        self.fleet = SoakFleet(directory, limits)
         self.doors = {name: f"{url}/v1/chat/completions" for name, url in self.fleet.urls.items()}
         self._numbers = iter(range(10_000))
         self.await_service()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,12 @@ class _Daemon:
 
 
 class SoakFleet:
-    """A neuron with two ranks and a gateway, on free ports, restarted when they have ended."""
+    """A neuron with two ranks and a gateway, on free ports, restarted when they have ended.
 
-    def __init__(self, directory: Path) -> None:
+    ``limits`` are settings of the neuron that bound what it takes at once.
+    """
+
+    def __init__(self, directory: Path, limits: Mapping[str, int] | None = None) -> None:
         self.directory = directory
         neuron, link, gateway, metrics = free_ports(4)
         self.urls = {
@@ -52,7 +56,7 @@ class SoakFleet:
         make_model_dir(directory / "model", words=FAKE_WORDS)
         self._write("models.yaml", _catalogue(directory / "model"))
         files = (
-            self._write("neuron.yaml", _neuron(directory, neuron, link)),
+            self._write("neuron.yaml", _neuron(directory, neuron, link, limits or {})),
             self._write("cortex.yaml", _gateway(directory, gateway, metrics, link)),
         )
         modules = ("tests.soak.neuron_process",), ("cortex_actors.cli.cortexd", "serve", "-c")
@@ -110,12 +114,12 @@ class SoakFleet:
                 continue
             if running.poll() is None:
                 running.terminate()
-            try:
-                codes[name] = running.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                codes[name] = None
+            codes[name] = _code(running)
         return codes
+
+    def codes(self) -> dict[str, int | None]:
+        """Wait until both end, and return the same as ``stop``."""
+        return {name: _code(running) for name, running in self._running.items()}
 
     def orphans(self) -> list[psutil.Process]:
         """Processes whose command line names our directory."""
@@ -149,6 +153,14 @@ def _start(daemon: _Daemon) -> subprocess.Popen[bytes]:
         )
 
 
+def _code(running: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return running.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        return None
+
+
 def _role(process: psutil.Process) -> str:
     try:
         line = process.cmdline()
@@ -170,7 +182,7 @@ def _catalogue(model_dir: Path) -> dict[str, Any]:
     return {"models": [model]}
 
 
-def _neuron(directory: Path, http: int, link: int) -> dict[str, Any]:
+def _neuron(directory: Path, http: int, link: int, limits: Mapping[str, int]) -> dict[str, Any]:
     return {
         "neuron": {
             "listen": f"127.0.0.1:{http}",
@@ -183,6 +195,7 @@ def _neuron(directory: Path, http: int, link: int) -> dict[str, Any]:
             "chaos": True,
             "max_running": 5,
             "log_level": "debug",
+            **limits,
         },
         "restart": {"engine": RESTART, "group": RESTART},
         "default_models": [MODEL],

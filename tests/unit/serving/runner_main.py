@@ -1,4 +1,4 @@
-"""A daemon whose tree is one actor: ``python -m … DIRECTORY serve|hang|fail``."""
+"""A daemon whose tree is one actor: ``python -m … DIRECTORY serve|hang|stuck|fail``."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class Tree:
 
     def begin_drain(self) -> None:
         say("draining")
+        if self._mode == "stuck":
+            threading.Event().wait()
 
     def reload(self) -> None:
         say("reloading")

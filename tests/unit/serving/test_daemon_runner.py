@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from neuron_runtime.exit_codes import ExitCode
+from tests.eventually import eventually
 from tests.unit.serving import runner_main
 
 pytestmark = pytest.mark.process
@@ -71,7 +72,7 @@ def test_the_first_signal_stops_in_order(tmp_path: Path, signum: signal.Signals)
     assert not (tmp_path / "daemon").exists()
 
 
-def test_a_second_signal_ends_it_whatever_hangs(tmp_path: Path) -> None:
+def test_a_second_signal_waits_for_no_actor(tmp_path: Path) -> None:
     with daemon(tmp_path, "hang") as running:
         running.expect("started")
         running.process.terminate()
@@ -79,6 +80,22 @@ def test_a_second_signal_ends_it_whatever_hangs(tmp_path: Path) -> None:
         running.expect("hanging")
         running.process.terminate()
 
+        assert running.code() == ExitCode.INTERNAL
+    assert not (tmp_path / "daemon").exists()
+
+
+def test_a_third_signal_ends_it_whatever_hangs(tmp_path: Path) -> None:
+    with daemon(tmp_path, "stuck") as running:
+        running.expect("started")
+        running.process.terminate()
+        running.expect("draining")
+
+        def insist() -> bool:
+            running.process.terminate()
+            return running.process.poll() is not None
+
+        # Two that wait at once are one.
+        eventually(insist, WAIT_S)
         assert running.code() == ExitCode.INTERNAL
 
 
