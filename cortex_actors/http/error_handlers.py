@@ -64,7 +64,8 @@ def _http_error(req: falcon.Request, resp: falcon.Response, ex: falcon.HTTPError
     target = f"{req.method} {req.path[:200]}"
     match ex:
         case falcon.HTTPNotFound():
-            error = ApiError(404, "unknown_url", f"unknown request URL: {target}")
+            hint = "" if req.path.startswith("/v1/") else " (the API is under /v1)"
+            error = ApiError(404, "unknown_url", f"unknown request URL: {target}{hint}")
         case falcon.HTTPMethodNotAllowed():
             error = ApiError(405, "method_not_allowed", f"not allowed: {target}")
         case _:

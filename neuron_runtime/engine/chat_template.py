@@ -73,7 +73,10 @@ class ChatTemplate:
                 or it does not know tools: they are never dropped.
         """
         if tools and not self.renders_tools:
-            msg = "the model's chat template does not support tools"
+            msg = (
+                "the model's chat template does not support tools: switch them off in the client, "
+                "or take a model that has the capability 'tools'"
+            )
             raise ChatTemplateError(msg, "tools")
         given = {
             **self._special_tokens,

@@ -179,7 +179,7 @@ def test_tools_that_the_template_does_not_know_are_refused() -> None:
     template = ChatTemplate(realistic("smollm2"), {})
 
     assert not template.renders_tools
-    with pytest.raises(ChatTemplateError, match="does not support tools") as caught:
+    with pytest.raises(ChatTemplateError, match="does not support tools: switch") as caught:
         template.render(HELLO, tools=TOOLS)
     assert caught.value.param == "tools"
 

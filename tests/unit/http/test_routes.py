@@ -170,6 +170,14 @@ def test_unknown_urls_and_methods_get_the_envelope(
         assert result.headers["allow"]
 
 
+@pytest.mark.parametrize(("path", "told"), [("/models", True), ("/v1/nope", False)])
+def test_who_asks_beside_the_api_is_told_where_it_is(
+    gateway: testing.TestClient, path: str, *, told: bool
+) -> None:
+    message = gateway.simulate_get(path).json["error"]["message"]
+    assert ("under /v1" in message) is told
+
+
 @pytest.mark.parametrize("path", ["/admin/load", "/models/load"])
 def test_a_model_is_loaded_on_command(
     backend: ScriptedBackend,
