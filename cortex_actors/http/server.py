@@ -85,6 +85,8 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             "preload_app": False,
             "logger_class": GunicornLog,
             "control_socket_disable": True,
+            # What a proxy tells (a scheme, a prefix) would change no answer, but could spoil one.
+            "forwarded_allow_ips": "",
             "proc_name": arguments.name,
             "when_ready": self._when_ready,
             "pre_fork": self._pre_fork,

@@ -98,6 +98,17 @@ def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(hasty: ServerP
     assert "Traceback" not in hasty.log()
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [b"SCRIPT_NAME: /elsewhere\r\n", b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\n"],
+)
+def test_what_only_a_proxy_may_say_is_heard_from_nobody(
+    hasty: ServerProcess, headers: bytes
+) -> None:
+    response, _ = ask(hasty, b"GET /health HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
+    assert response.status == 200
+
+
 def test_refusals_are_counted(server: ServerProcess, fleet: ScriptedFleet) -> None:
     ask(server, b"hello\r\n\r\n")
     assert fleet.daemon.responses.get(timeout=5.0).counts["other"] == {"400": 1}
