@@ -225,8 +225,6 @@ INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int 
         __m256i acc[INT4_ROWS][INT4_BLOCKS];
         for (int r = 0; r < rows; r++)
             for (int b = 0; b < blocks; b++) acc[r][b] = _mm256_setzero_si256();
-        /* PERF: unrolled, the sums no longer fit the registers. */
-#pragma GCC unroll 1
         for (int pair = 0; pair < STEPS / 2; pair++) {
             __m256i even[INT4_BLOCKS], odd[INT4_BLOCKS];
             for (int b = 0; b < blocks; b++) {
@@ -242,6 +240,9 @@ INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int 
                     acc[r][b] = _mm256_add_epi16(acc[r][b], _mm256_maddubs_epi16(even[b], x));
                 for (int b = 0; b < blocks; b++)
                     acc[r][b] = _mm256_add_epi16(acc[r][b], _mm256_maddubs_epi16(odd[b], y));
+                /* PERF: else the compiler sums all pairs at once, and they do not fit. */
+                if (rows > 1)
+                    for (int b = 0; b < blocks; b++) __asm__("" : "+x"(acc[r][b]));
             }
         }
         __m256 scale[INT4_BLOCKS], minimum[INT4_BLOCKS];
@@ -275,9 +276,12 @@ INLINE void int4_rows(const cx_linear *linear, const cx_input *in, int row, int 
     if (row < end) tile_int4(linear, in, row, 1, block, blocks, out, stride, add);
 }
 
-/* PERF: a panel's inputs stay in the first-level cache while all blocks are computed. */
+/* PERF: a panel's inputs stay in the first-level cache while all blocks are computed. What one row
+ * takes is to read the weights, which is fastest in one stream. */
 static void int4_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
                         float *out, int stride, int add) {
+    for (; rows == 1 && first < last; first++)
+        tile_int4(linear, in, 0, 1, first, 1, out, stride, add);
     for (int row = 0; row < rows; row += PANEL) {
         int end = rows - row < PANEL ? rows : row + PANEL, block = first;
         for (; block + 2 <= last; block += 2)
