@@ -68,10 +68,7 @@ static void linear_phase(step *s, cx_thread *self, const cx_linear *linear, cons
     cx_input in = s->in;
     in.value = value;
     in.stride = linear->inputs;
-    int blocks = (linear->outputs + CX_BLOCK - 1) / CX_BLOCK, first, last;
-    int chunk = (blocks / (6 * cx_threads(self)) + 2) & ~1; /* even, see tile_int4 */
-    while (cx_take(self, blocks, chunk, &first, &last))
-        cx_linear_blocks(linear, &in, rows, first, last, out, linear->outputs, add);
+    cx_linear_share(self, linear, &in, rows, out, add);
     cx_barrier(self);
 }
 

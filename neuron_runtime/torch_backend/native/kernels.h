@@ -65,9 +65,10 @@ int64_t cx_packed_bytes(int32_t format, int32_t outputs, int32_t inputs);
 void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, int32_t inputs,
              void *weight, uint16_t *scale, uint16_t *minimum);
 void cx_quantize_row(const float *row, int32_t inputs, int8_t *q, float *scale, float *sum);
-/* Compute output blocks [first, last) for all rows; add = 1 adds to what out holds. */
-void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
-                      float *out, int32_t out_stride, int add);
+/* Compute with the other threads of the job all rows' outputs, [rows][outputs], until none are left to
+ * take; add = 1 adds to what out holds. */
+void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *in, int rows,
+                     float *out, int add);
 /* One layer by itself: rows [rows][inputs] to out [rows][outputs]. Returns 0 or -ENOMEM. */
 int cx_linear_forward(cx_pool *pool, const cx_linear *linear, const float *rows, int32_t count,
                       float *out);

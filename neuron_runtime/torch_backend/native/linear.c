@@ -377,8 +377,8 @@ static int single_row_half(const cx_linear *linear, const cx_input *in, int firs
 TILES(int8)
 TILES(half)
 
-void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
-                      float *out, int32_t out_stride, int add) {
+static void linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
+                          float *out, int32_t out_stride, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
     if (linear->format == CX_INT4) {
@@ -390,6 +390,14 @@ void cx_linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int
             half_rows(linear, in, rows, block, out, out_stride, add);
         else
             int8_rows(linear, in, rows, block, out, out_stride, add);
+}
+
+void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *in, int rows,
+                     float *out, int add) {
+    int blocks = blocks_of(linear->outputs), first, last;
+    int chunk = (blocks / (6 * cx_threads(self)) + 2) & ~1; /* even, see tile_int4 */
+    while (cx_take(self, blocks, chunk, &first, &last))
+        linear_blocks(linear, in, rows, first, last, out, linear->outputs, add);
 }
 
 /* -- one layer by itself ------------------------------------------------------------------------ */
@@ -413,9 +421,7 @@ static void run_forward(void *context, cx_thread *self) {
                                 job->in.q + row * padded, job->in.scale + row * groups,
                                 job->in.sum + row * groups);
     cx_barrier(self);
-    int blocks = blocks_of(linear->outputs), chunk = blocks / (4 * cx_threads(self)) + 1;
-    while (cx_take(self, blocks, chunk, &first, &last))
-        cx_linear_blocks(linear, &job->in, job->rows, first, last, job->out, linear->outputs, 0);
+    cx_linear_share(self, linear, &job->in, job->rows, job->out, 0);
 }
 
 int cx_linear_forward(cx_pool *pool, const cx_linear *linear, const float *rows, int32_t count,
