@@ -1,6 +1,6 @@
 """The link to our own daemon: kept open for ever, with the latest state that it pushed.
 
-Runs on the reactor's thread, except for the two properties, which any thread may read.
+Runs on the reactor's thread, except for the properties, which any thread may read.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class DaemonLink:
         return self._service
 
     @property
+    def link(self) -> Link | None:
+        """The link, while it is up."""
+        return self._link
+
+    @property
     def connected(self) -> bool:
         """Whether the daemon answers."""
         return self._link is not None and not self._silent
@@ -74,8 +79,8 @@ class DaemonLink:
 
     def request(
         self, body: Body, on_event: OnCallEvent, *, deadline_s: float, trace: int = 0
-    ) -> tuple[Link, Call]:
-        """Ask the daemon; return the link that carries the question too.
+    ) -> Call:
+        """Ask the daemon.
 
         Raises:
             LinkDown: There is no link now.
@@ -84,7 +89,7 @@ class DaemonLink:
         link = self._link
         if link is None:
             raise LinkDown("the daemon is not connected")
-        return link, link.request(body, on_event, deadline_s=deadline_s, trace=trace)
+        return link.request(body, on_event, deadline_s=deadline_s, trace=trace)
 
     def on_up(self, link: Link) -> None:
         """Be ready for questions."""

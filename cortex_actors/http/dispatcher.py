@@ -13,6 +13,7 @@ from cortex_actors.http.backend import BackendError
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import RoutedGeneration, Routes
+from cortex_actors.http.leases import Leases
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.response_counts import ResponseCounts
 from transports.clock import Clock, MonotonicClock
@@ -57,7 +58,8 @@ class Dispatcher:
         self._daemon = DaemonLink(self._reactor, daemon_endpoint, name, self._responses)
         keys = None if key_file is None else load_keys(key_file)
         self._engines = EngineLinks(self._reactor, key_file.stem if key_file else name, keys)
-        self._routes = Routes(self._reactor, self._daemon, self._engines, self._clock)
+        leases = Leases(self._reactor, self._daemon)
+        self._routes = Routes(self._reactor, self._daemon, leases, self._engines, self._clock)
         self._slots = threading.BoundedSemaphore(slots)
         self._running: set[RoutedGeneration] = set()
         self._look_through_at = _FEW
@@ -116,6 +118,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Close the links and stop the reactor's thread."""
+        self._reactor.call_soon(self._routes.leases.close)
         self._reactor.call_soon(self._daemon.close)
         self._reactor.call_soon(self._engines.close)
         self._reactor.stop()

@@ -31,6 +31,8 @@ from cortex_actors.http.generation_flow import (
     Phase,
     Settle,
 )
+from cortex_actors.http.kept_leases import HeldLease
+from cortex_actors.http.leases import Leases
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.prompt_prefix import expected_tokens, prefix_hashes, prompt_bytes
 from cortex_actors.http.retry_budget import RetryBudget
@@ -67,6 +69,7 @@ class Routes:
 
     reactor: Reactor
     daemon: DaemonLink
+    leases: Leases
     engines: EngineLinks
     clock: Clock
     retries: RetryBudget = field(default_factory=RetryBudget)
@@ -102,7 +105,7 @@ class RoutedGeneration:
         self._queue = EventQueue(streamed=streamed)
         self._trace = _trace_of(question.request_id)
         self._call: Call | None = None
-        self._lease_link: Link | None = None
+        self._held: HeldLease | None = None
         self._closed = False
         self._read_to_the_end = False
 
@@ -176,7 +179,7 @@ class RoutedGeneration:
 
     def _ask_lease(self, asked: AskLease) -> None:
         question = self._question
-        body = LeaseRequest(
+        wanted = LeaseRequest(
             question.request_id,
             question.model,
             avoid=asked.avoid,
@@ -185,10 +188,14 @@ class RoutedGeneration:
             prefix=self._prefix,
             task=EMBED if isinstance(question, Embed) else GENERATE,
         )
+        self._held = self._routes.leases.take(wanted)
+        if self._held is not None:
+            self._apply(self._flow.leased(self._held.lease, self._now()))
+            return
         try:
-            self._lease_link, self._call = self._routes.daemon.request(
-                body,
-                self._on_lease_event,
+            self._call = self._routes.daemon.request(
+                wanted,
+                lambda event: self._on_lease_event(event, wanted),
                 deadline_s=self._deadlines.lease_s,
                 trace=self._trace,
             )
@@ -232,11 +239,12 @@ class RoutedGeneration:
         else:
             self._apply(self._flow.lost("cancelled", reason, self._now()))
 
-    def _on_lease_event(self, event: CallEvent) -> None:
+    def _on_lease_event(self, event: CallEvent, wanted: LeaseRequest) -> None:
         match event:
             case Progress(ModelState() as state):
                 self._apply(self._flow.loading(state))
             case Completed(Lease() as lease):
+                self._held = self._routes.leases.granted(lease, wanted)
                 self._apply(self._flow.leased(lease, self._now()))
             case _:
                 self._on_common_event(event)
@@ -272,25 +280,9 @@ class RoutedGeneration:
         self._apply(self._flow.failed(Failure(code, message), self._now()))
 
     def _settle(self, settled: LeaseSettled) -> None:
-        _LOG.debug(
-            "lease id=%s request=%s outcome=%s completion_tokens=%d first_token_s=%.3f",
-            settled.lease,
-            self._question.request_id,
-            settled.outcome,
-            settled.completion_tokens,
-            settled.first_token_s,
-        )
-        if self._lease_link is None:
-            return
-        try:
-            self._lease_link.note(settled, trace=self._trace)
-        except TransportError:
-            # The daemon has lost this link too and released all that was leased over it.
-            _LOG.debug(
-                "lease id=%s request=%s released=with_link",
-                settled.lease,
-                self._question.request_id,
-            )
+        held, self._held = self._held, None
+        if held is not None:
+            self._routes.leases.settle(held, settled)
 
     def _engine_budget_s(self, question: Question) -> float:
         # A text may take as long as it goes on, so its engine is told of no end.

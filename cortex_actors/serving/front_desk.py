@@ -16,7 +16,7 @@ from cortex_actors.serving.messages import (
     ExplainAsked,
     HolderGone,
     LeaseAsked,
-    LeaseReturned,
+    LeasesReturned,
     OperatorAsked,
     SubscriberGone,
     SubscriberUp,
@@ -24,7 +24,7 @@ from cortex_actors.serving.messages import (
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.schemas.body import Body
-from transports.schemas.fleet import HttpResponses, LeaseRequest, LeaseSettled, QueryExplain
+from transports.schemas.fleet import HttpResponses, LeaseRequest, LeasesSettled, QueryExplain
 from transports.schemas.link import Failure, LinkDrops
 
 
@@ -69,10 +69,10 @@ class FrontDesk:
             )
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        """Take a settled lease back, or a count of refused messages or of responses."""
+        """Take settled leases back, or a count of refused messages or of responses."""
         del raw
-        if isinstance(body, LeaseSettled):
-            self._router.notify(LeaseReturned(holder_of(link), body))
+        if isinstance(body, LeasesSettled):
+            self._router.notify(LeasesReturned(holder_of(link), body.items))
         elif isinstance(body, LinkDrops):
             self._drops.add(body)
         elif isinstance(body, HttpResponses):

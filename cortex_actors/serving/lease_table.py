@@ -1,14 +1,15 @@
 """Leases: who may use which engine right now. Pure; one owner, no locks.
 
 A lease is granted to one holder (a front-end process, named by its link's boot and incarnation)
-and ends exactly once: settled by its holder, or released because the holder is gone.
+and ends exactly once: settled by its holder, or released because the holder is gone. Until then it
+may serve one request after another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import final
 
@@ -19,7 +20,10 @@ Holder = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One lease in force."""
+    """One lease in force; ``request_id`` is empty once the request that it was granted to is over.
+
+    Who uses it after that is told when that request is over too.
+    """
 
     lease: int
     holder: Holder
@@ -51,10 +55,15 @@ class LeaseTable:
 
     def settle(self, holder: Holder, lease: int) -> Grant | None:
         """End a lease; None when it is not this holder's or has ended already."""
-        grant = self._grants.get(lease)
-        if grant is None or grant.holder != holder:
-            return None
-        return self._end(grant)
+        grant = self._held_by(holder, lease)
+        return None if grant is None else self._end(grant)
+
+    def used(self, holder: Holder, lease: int) -> Grant | None:
+        """Note that a request is over whose lease goes on; None as for ``settle``."""
+        grant = self._held_by(holder, lease)
+        if grant is not None and grant.request_id:
+            self._grants[lease] = replace(grant, request_id="")
+        return grant
 
     def release_all(self, holder: Holder) -> tuple[Grant, ...]:
         """End every lease of a holder that is gone, oldest first."""
@@ -75,6 +84,10 @@ class LeaseTable:
 
     def __len__(self) -> int:
         return len(self._grants)
+
+    def _held_by(self, holder: Holder, lease: int) -> Grant | None:
+        grant = self._grants.get(lease)
+        return grant if grant is not None and grant.holder == holder else None
 
     def _end(self, grant: Grant) -> Grant:
         del self._grants[grant.lease]

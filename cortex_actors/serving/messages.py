@@ -46,11 +46,11 @@ class ExplainAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseReturned:
-    """The holder says what became of its lease."""
+class LeasesReturned:
+    """The holder says what became of the requests that used its leases."""
 
     holder: Holder
-    settled: LeaseSettled
+    settled: tuple[LeaseSettled, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ OVERRIDE: Final = 1.5
 SLACK: Final = 2.0
 """A replica that knows the prompt's beginning may be so many times as busy as the least loaded one,
 and so many requests like this one more."""
+ONLY: Final = "only"
+"""Why a replica was chosen: there is no other."""
 
 Load = Callable[[str, str], float]
 
@@ -103,6 +105,10 @@ class ReplicaChoice:
         if replicas is not None and state is not None:
             replicas.update(neuron, self._relative(state, neuron))
 
+    def served(self, model: str, prefix: Sequence[int], neuron: str) -> None:
+        """A prompt that begins so has come to this replica without having been asked about."""
+        self._affinity.saw(model, prefix, neuron)
+
     def endpoint(self, model: str, neuron: str) -> str:
         """Return where this replica's engine listens now; empty if it cannot be routed to."""
         replicas = self._models.get(model)
@@ -120,9 +126,9 @@ class ReplicaChoice:
         least = replicas.least_loaded(avoid) if replicas else None
         if replicas is None or least is None:
             return None
-        chosen = Chosen(least, "only" if len(replicas.by_neuron) == 1 else "least_loaded")
+        chosen = Chosen(least, ONLY if len(replicas.by_neuron) == 1 else "least_loaded")
         known = self._that_knows(model, tokens, prefix, avoid, replicas, least)
-        if known is not None and chosen.why != "only":
+        if known is not None and chosen.why != ONLY:
             chosen = Chosen(known, "prefix")
         self._affinity.saw(model, prefix, chosen.replica.neuron)
         return chosen

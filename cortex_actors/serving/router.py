@@ -25,7 +25,7 @@ from cortex_actors.serving.messages import (
     FleetChanged,
     HolderGone,
     LeaseAsked,
-    LeaseReturned,
+    LeasesReturned,
     LoadFinished,
     LoadUnwanted,
     NamesChanged,
@@ -34,13 +34,13 @@ from cortex_actors.serving.messages import (
     Tick,
     WaiterGone,
 )
-from cortex_actors.serving.replica_choice import Chosen, ReplicaChoice
+from cortex_actors.serving.replica_choice import ONLY, Chosen, ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.request_trail import LEASED, WAITS, RequestTrail
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
-from transports.schemas.fleet import Lease, LeaseRequest, ModelState, NeuronState
+from transports.schemas.fleet import Lease, LeaseRequest, LeaseSettled, ModelState, NeuronState
 from transports.schemas.link import Failure
 
 MAX_PARKED = 512
@@ -50,6 +50,9 @@ RETURN_S = 10.0
 """Whoever was told to come back for a model may take so much longer before its load is given up."""
 LATE_S = LOOK_INTERVAL_S + 0.5
 """So long before its deadline a waiter is told, lest the answer cross the asker's giving up."""
+
+KEEP_S = 1.0
+"""What has changed in the fleet or the catalogue since is told to nobody who keeps a lease."""
 
 Unfit = Callable[[str, str], Failure | None]
 
@@ -147,23 +150,44 @@ class Router(SupervisedActor):
     def _names_changed(self, message: NamesChanged) -> None:
         self._catalogue = dict(message.names)
 
-    @handles(LeaseReturned)
-    def _lease_returned(self, message: LeaseReturned) -> None:
-        grant = self._leases.settle(message.holder, message.settled.lease)
-        if grant is not None:
-            self._metrics.settled(grant, message.settled)
-            self._note(grant.request_id, grant.model, message.settled.outcome, grant.neuron)
-            self._trail.settled(grant.request_id, message.settled)
+    @handles(LeasesReturned)
+    def _leases_returned(self, message: LeasesReturned) -> None:
+        for settled in message.settled:
+            if settled.kept:
+                grant = self._leases.used(message.holder, settled.lease)
+            else:
+                grant = self._leases.settle(message.holder, settled.lease)
+            if grant is not None:
+                self._settled(grant, settled)
+
+    def _settled(self, grant: Grant, settled: LeaseSettled) -> None:
+        request_id = settled.request_id or grant.request_id
+        if settled.request_id:
+            self._used_again(grant, settled)
+        self._metrics.settled(grant, settled)
+        self._note(request_id, grant.model, settled.outcome, grant.neuron)
+        self._trail.settled(request_id, settled)
+        if not settled.kept:
             self._tell_use(grant, 0)
-            if message.settled.outcome == FailureCode.OVERLOADED:
-                endpoint = self._replicas.endpoint(grant.model, grant.neuron)
-                self._full.refused(endpoint, message.settled.retry_after_s, self._clock.now())
+        if settled.outcome == FailureCode.OVERLOADED:
+            endpoint = self._replicas.endpoint(grant.model, grant.neuron)
+            self._full.refused(endpoint, settled.retry_after_s, self._clock.now())
+
+    def _used_again(self, grant: Grant, settled: LeaseSettled) -> None:
+        """A request that we were not asked about has used a kept lease: it counts all the same."""
+        self._requested[grant.model] += 1
+        self._replicas.served(grant.model, settled.prefix, grant.neuron)
+        began = self._clock.now() - settled.duration_s
+        self._trail.note(
+            settled.request_id, grant.model, LEASED, began, grant.neuron, "a kept lease"
+        )
 
     @handles(HolderGone)
     def _holder_gone(self, message: HolderGone) -> None:
         for grant in self._leases.release_all(message.holder):
             self._metrics.abandoned(grant)
-            self._note(grant.request_id, grant.model, "front_end_died", grant.neuron)
+            if grant.request_id:
+                self._note(grant.request_id, grant.model, "front_end_died", grant.neuron)
             self._tell_use(grant, 0)
 
     @handles(WaiterGone)
@@ -260,10 +284,25 @@ class Router(SupervisedActor):
         grant = self._leases.grant(holder, wanted.request_id, model, replica.neuron, wanted.tokens)
         key = self._server_keys.get(replica.neuron, "")
         # PERF: first, for whoever asked waits; what follows wakes threads that would be in the way.
-        asked.request.complete(Lease(grant.lease, model, replica.neuron, replica.endpoint, key))
+        asked.request.complete(
+            Lease(
+                grant.lease,
+                model,
+                replica.neuron,
+                replica.endpoint,
+                key,
+                self._keep_s(chosen, asked),
+            )
+        )
         self._note(wanted.request_id, model, LEASED, replica.neuron, chosen.why)
         self._tell_use(grant, 1)
         return True
+
+    def _keep_s(self, chosen: Chosen, asked: LeaseAsked) -> float:
+        """Where there is nothing to choose, a busy front end need not ask each time."""
+        first = self._catalogue[asked.wanted.model][0]
+        full = self._full.endpoints(self._clock.now())
+        return KEEP_S if chosen.why == ONLY and chosen.replica.id == first and not full else 0.0
 
     def _choose(self, model: str, wanted: LeaseRequest, avoid: tuple[str, ...]) -> Chosen | None:
         full = self._full.endpoints(self._clock.now())

@@ -28,6 +28,7 @@ from transports.schemas.fleet import (
     Lease,
     LeaseRequest,
     LeaseSettled,
+    LeasesSettled,
     ModelState,
     NeuronState,
 )
@@ -129,7 +130,7 @@ def round_trips_ms(endpoint: str) -> list[float]:
             taken.append((time.perf_counter() - began) * 1e3)
             assert isinstance(event, Completed)
             assert isinstance(event.body, Lease)
-            link.note(LeaseSettled(event.body.lease, "completed"))
+            link.note(LeasesSettled((LeaseSettled(event.body.lease, "completed"),)))
             if len(taken) < ROUND_TRIPS + WARM_UP:
                 ask()
             else:

@@ -30,12 +30,14 @@ class ScriptedDaemon:
         self.responses: queue.SimpleQueue[fleet.HttpResponses] = queue.SimpleQueue()
         self.lease_asked = threading.Event()
         self.leases = 0
+        self.keep_s = 0.0
         self.links: list[Link] = []
         self.on_lease: Answer = self.grant
 
     def grant(self, request: IncomingRequest) -> None:
         self.leases += 1
-        request.complete(fleet.Lease(self.leases, MODEL, "local", self.engine_endpoint))
+        endpoint = self.engine_endpoint
+        request.complete(fleet.Lease(self.leases, MODEL, "local", endpoint, keep_s=self.keep_s))
 
     def on_up(self, link: Link) -> None:
         self.links.append(link)
@@ -55,8 +57,9 @@ class ScriptedDaemon:
                 request.fail(Failure("invalid_request", "unknown question"))
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
-        if isinstance(body, fleet.LeaseSettled):
-            self.settled.put(body)
+        if isinstance(body, fleet.LeasesSettled):
+            for settled in body.items:
+                self.settled.put(settled)
         elif isinstance(body, fleet.HttpResponses):
             self.responses.put(body)
 

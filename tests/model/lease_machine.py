@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -44,6 +45,16 @@ class LeaseMachine(RuleBasedStateMachine):
         assert self.table.settle(grant.holder, grant.lease) == grant
         self.open.remove(grant)
         self.ended.append(grant)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), holder=st.sampled_from(HOLDERS))
+    def use_again(self, data: st.DataObject, holder: tuple[int, int]) -> None:
+        grant = data.draw(st.sampled_from(self.open))
+        if grant.holder != holder:
+            assert self.table.used(holder, grant.lease) is None
+            return
+        assert self.table.used(holder, grant.lease) == grant
+        self.open[self.open.index(grant)] = replace(grant, request_id="")
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), holder=st.sampled_from(HOLDERS))

@@ -41,4 +41,25 @@ class ReleasesTheWholeProcess(LeaseTable):  # type: ignore[misc]
         return tuple(map(self._end, lost))
 
 
-NAIVE = (AnyoneSettles, EndsTwice, ForgetsToCount, ReleasesTheWholeProcess)
+class ForgetsNoRequest(LeaseTable):  # type: ignore[misc]
+    """Takes whoever uses a kept lease for the one that it was granted to."""
+
+    def used(self, holder: Holder, lease: int) -> Grant | None:
+        return self._held_by(holder, lease)
+
+
+class EndsWhatIsKept(LeaseTable):  # type: ignore[misc]
+    """Counts a lease down when its first request is over."""
+
+    def used(self, holder: Holder, lease: int) -> Grant | None:
+        return self.settle(holder, lease)
+
+
+NAIVE = (
+    AnyoneSettles,
+    EndsTwice,
+    ForgetsToCount,
+    ReleasesTheWholeProcess,
+    ForgetsNoRequest,
+    EndsWhatIsKept,
+)

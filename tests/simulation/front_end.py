@@ -9,6 +9,7 @@ from cortex_actors.dialects.events import GenerationEvent
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import RoutedGeneration, Routes
+from cortex_actors.http.leases import Leases
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.response_counts import ResponseCounts
 from tests.simulation.engine import text, token
@@ -39,7 +40,8 @@ class FrontEnd:
             loop = VirtualLoop(world, network, self.host)
             reactor = cast(Reactor, loop)
             daemon = DaemonLink(reactor, ENDPOINT, name, ResponseCounts())
-            self.routes = Routes(reactor, daemon, EngineLinks(reactor, name), world)
+            engines = EngineLinks(reactor, name)
+            self.routes = Routes(reactor, daemon, Leases(reactor, daemon), engines, world)
             loop.call_soon(daemon.open)
 
 

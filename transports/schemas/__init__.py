@@ -57,7 +57,7 @@ AnyBody = (
     | fleet.ServiceState
     | fleet.LeaseRequest
     | fleet.Lease
-    | fleet.LeaseSettled
+    | fleet.LeasesSettled
     | fleet.HttpResponses
     | fleet.QueryExplain
     | fleet.Explanation

@@ -177,6 +177,8 @@ class Lease(Body, frozen=True):
     """The router's answer: this engine, until settled or until the front end's link is gone.
 
     ``server_key`` is the CURVE public key (Z85) that the engine must prove to have; empty is plain.
+    For ``keep_s`` seconds it may serve further requests for the same name and task, one after the
+    other; 0 it is for one request.
     """
 
     lease: int
@@ -184,17 +186,19 @@ class Lease(Body, frozen=True):
     neuron: str
     endpoint: str
     server_key: str = ""
+    keep_s: float = 0.0
 
 
 class LeaseSettled(Body, frozen=True):
-    """Front end to router, exactly once per lease: what became of it.
+    """Exactly once per request and lease: what became of it. The lease ends unless it is ``kept``.
 
     Times are in seconds: ``lease_s`` until there was a lease, with the load of the model if it had
     to wait for one; queue, prefill and decode as the engine told; ``cancel_s`` from the client's
     leaving until the engine had let go of the request, 0 if it stayed; ``retry_after_s`` for how
     long an engine that was full wants to be left alone. A request that goes on elsewhere has
     several leases: figures of the whole request are those of the ``last``, but for
-    ``completion_tokens`` and ``gaps``.
+    ``completion_tokens`` and ``gaps``. ``request_id`` and ``prefix`` are, as in a LeaseRequest,
+    those of a request that used a kept lease; of the one that it was granted to they are known.
     """
 
     lease: int
@@ -213,6 +217,15 @@ class LeaseSettled(Body, frozen=True):
     last: bool = True
     gaps: TextGaps | None = None
     retry_after_s: float = 0.0
+    kept: bool = False
+    request_id: str = ""
+    prefix: tuple[int, ...] = ()
+
+
+class LeasesSettled(Body, frozen=True):
+    """Front end to router, a NOTE: what became of requests, in the order of each lease's."""
+
+    items: tuple[LeaseSettled, ...]
 
 
 class HttpResponses(Body, frozen=True):

@@ -6,6 +6,7 @@ import queue
 import select
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from cortex_actors.dialects.events import GenerationEvent, Started
@@ -107,6 +108,31 @@ def test_a_generation_is_leased_streamed_and_settled(
     assert (settled.lease, settled.outcome) == (1, "completed")
     assert (settled.prompt_tokens, settled.completion_tokens) == (5, 2)
     assert 0 < settled.first_token_s <= settled.duration_s
+
+
+def test_a_kept_lease_serves_the_next_request_and_both_are_told(
+    fleet: ScriptedFleet, dispatcher: Dispatcher
+) -> None:
+    fleet.daemon.keep_s = 60.0
+    for request in ("req-1", "req-2", "req-3"):
+        # Before a lease that nobody wants is given back.
+        generation = dispatcher.generate(msgspec.structs.replace(QUESTION, request_id=request))
+        assert text(read(generation)) == "Hello"
+    settled = [fleet.daemon.settled.get(timeout=5.0) for _ in range(3)]
+    assert [each.outcome for each in settled] == ["completed"] * 3
+    ended = [each for each in settled if not each.kept]
+    first = [each for each in settled if not each.request_id]
+    assert len(ended) == len(first) == fleet.daemon.leases
+
+
+def test_what_is_kept_is_told_before_we_leave(fleet: ScriptedFleet) -> None:
+    fleet.daemon.keep_s = 60.0
+    dispatcher_ = Dispatcher(fleet.endpoint, "neuron", slots=3)
+    dispatcher_.start()
+    eventually(lambda: dispatcher_.service is not None)
+    read(dispatcher_.generate(QUESTION))
+    dispatcher_.close()
+    assert fleet.daemon.settled.get(timeout=5.0).outcome == "completed"
 
 
 def test_a_refused_lease_is_the_generations_end(dispatcher: Dispatcher) -> None:

@@ -13,7 +13,7 @@ from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     HolderGone,
     LeaseAsked,
-    LeaseReturned,
+    LeasesReturned,
     OperatorAsked,
     SubscriberGone,
     SubscriberUp,
@@ -23,7 +23,13 @@ from tests.unit.kit.conftest import Start
 from tests.unit.serving.doubles import SOON_S, Audience, FakeLink, FakeRequest, Recorder
 from transports.failures import FailureCode
 from transports.schemas.body import Body
-from transports.schemas.fleet import HttpResponses, LeaseRequest, LeaseSettled, QueryState
+from transports.schemas.fleet import (
+    HttpResponses,
+    LeaseRequest,
+    LeaseSettled,
+    LeasesSettled,
+    QueryState,
+)
 from transports.schemas.link import LinkDrops
 
 LEASE, STATE = LeaseRequest("id", "m"), QueryState()
@@ -78,15 +84,15 @@ def test_each_question_goes_to_who_answers_it(scene: Scene) -> None:
 def test_a_link_is_subscribed_and_its_end_releases_what_it_held(scene: Scene) -> None:
     link, settled = FakeLink(), LeaseSettled(3, "completed")
     scene.desk.on_up(link)
-    scene.desk.on_note(link, settled, ())
+    scene.desk.on_note(link, LeasesSettled((settled,)), ())
     scene.desk.on_note(link, STATE, ())
     scene.desk.on_suspect(link)
     scene.desk.on_down(link, "disconnected", "")
 
     assert scene.publisher.heard(SubscriberUp) == [SubscriberUp(link)]
-    assert scene.router.next(LeaseReturned) == LeaseReturned(holder_of(link), settled)
+    assert scene.router.next(LeasesReturned) == LeasesReturned(holder_of(link), (settled,))
     assert scene.router.next(HolderGone) == HolderGone(holder_of(link))
-    assert scene.router.heard(LeaseReturned) == []
+    assert scene.router.heard(LeasesReturned) == []
 
 
 def test_what_front_ends_refused_is_added_up(scene: Scene) -> None:

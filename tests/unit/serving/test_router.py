@@ -13,14 +13,14 @@ from cortex_actors.serving.messages import (
     EnsureLoaded,
     HolderGone,
     LeaseAsked,
-    LeaseReturned,
+    LeasesReturned,
     LoadFinished,
     LoadUnwanted,
     NamesChanged,
     ReplicaInUse,
     Tick,
 )
-from cortex_actors.serving.router import AVOID_S, LATE_S, RETURN_S
+from cortex_actors.serving.router import AVOID_S, KEEP_S, LATE_S, RETURN_S
 from tests.eventually import eventually
 from tests.unit.serving.doubles import (
     FakeLink,
@@ -43,7 +43,8 @@ from transports.schemas.link import Failure
 def test_a_ready_model_is_leased_at_once(scene: Scene) -> None:
     scene.show(model_state("m"))
 
-    assert scene.ask("alias").answer() == Lease(1, "m", "n1", "tcp://127.0.0.1:7", "key of n1")
+    lease = Lease(1, "m", "n1", "tcp://127.0.0.1:7", "key of n1", keep_s=KEEP_S)
+    assert scene.ask("alias").answer() == lease
     assert scene.loader.heard(EnsureLoaded) == []
     assert scene.summary == "leases=1 parked=0"
 
@@ -177,7 +178,7 @@ def test_a_lease_is_settled_once_and_counted(scene: Scene) -> None:
     assert isinstance(lease, Lease)
     settled = LeaseSettled(lease.lease, "completed", 3, 4, 0.1, 0.2)
     for holder in ((7, 7), holder_of(link), holder_of(link)):
-        scene.router.notify(LeaseReturned(holder, settled))
+        scene.router.notify(LeasesReturned(holder, (settled,)))
 
     assert scene.summary == "leases=0 parked=0"
     assert scene.counted("completed") == 1.0
@@ -278,7 +279,7 @@ def test_a_replica_that_was_full_for_one_is_passed_over_for_all_until_it_may_be_
 
     def full(lease: int, retry_after_s: float) -> None:
         settled = LeaseSettled(lease, "overloaded", last=False, retry_after_s=retry_after_s)
-        scene.router.tell(LeaseReturned(holder_of(link), settled))
+        scene.router.tell(LeasesReturned(holder_of(link), (settled,)))
         settle(scene.router)
 
     neuron, lease = leased()
@@ -315,7 +316,9 @@ def test_the_loader_hears_when_a_replica_is_in_use_and_when_no_more(scene: Scene
     leases = [scene.ask(link=link).answer() for _ in range(2)]
     for lease in leases:
         assert isinstance(lease, Lease)
-        scene.router.tell(LeaseReturned(holder_of(link), LeaseSettled(lease.lease, "completed")))
+        scene.router.tell(
+            LeasesReturned(holder_of(link), (LeaseSettled(lease.lease, "completed"),))
+        )
     settle(scene.router)
     heard = scene.loader.heard(ReplicaInUse)
     assert heard == [ReplicaInUse("m", "n1", 1), ReplicaInUse("m", "n1", 0)]

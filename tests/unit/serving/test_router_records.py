@@ -7,7 +7,7 @@ import pytest
 from cortex_actors.serving.lease_table import holder_of
 from cortex_actors.serving.messages import (
     ExplainAsked,
-    LeaseReturned,
+    LeasesReturned,
     Tick,
 )
 from tests.unit.serving.doubles import (
@@ -34,7 +34,7 @@ def test_what_became_of_a_request_can_be_asked(scene: Scene) -> None:
     assert isinstance(lease, Lease)
     scene.clock.advance(2.0)
     settled = LeaseSettled(lease.lease, "completed", completion_tokens=5)
-    scene.router.tell(LeaseReturned(holder_of(link), settled))
+    scene.router.tell(LeasesReturned(holder_of(link), (settled,)))
     question = FakeRequest(QueryExplain("id"))
     scene.router.tell(ExplainAsked(question, "id"))
 
@@ -70,7 +70,7 @@ def test_what_is_leased_and_what_waits_is_told_every_second_and_what_is_over_is_
     for lease in leases:
         assert isinstance(lease, Lease)
         settled = LeaseSettled(lease.lease, "completed")
-        scene.router.tell(LeaseReturned(holder_of(link), settled))
+        scene.router.tell(LeasesReturned(holder_of(link), (settled,)))
     waiting.cancel()
     settle(scene.router)
     assert told("cortex_leases") == told("cortex_requests_parked") == {}
@@ -91,7 +91,7 @@ def test_figures_of_a_request_are_told_by_phase(scene: Scene) -> None:
         cached_tokens=3,
         gaps=TextGaps((*[0] * 5, 3, 1, *[0] * 7), 0.2),
     )
-    scene.router.tell(LeaseReturned(holder_of(link), settled))
+    scene.router.tell(LeasesReturned(holder_of(link), (settled,)))
     settle(scene.router)
     labels = {"gen_ai_request_model": "m", "neuron": "n1"}
 
@@ -119,7 +119,7 @@ def test_a_request_that_goes_on_elsewhere_is_counted_once(scene: Scene) -> None:
         settled = LeaseSettled(
             lease.lease, outcome, completion_tokens=2, first_token_s=0.5, last=last
         )
-        scene.router.tell(LeaseReturned(holder_of(link), settled))
+        scene.router.tell(LeasesReturned(holder_of(link), (settled,)))
     settle(scene.router)
 
     assert (scene.counted("completed"), scene.counted("link_lost")) == (1, None)
