@@ -18,7 +18,7 @@ def _date(second: int) -> str:
 
 @final
 class FrontEndResponse(Response):  # type: ignore[misc]  # gunicorn is not typed
-    """One HTTP/1.1 response; its head goes out together with the first of its body.
+    """One HTTP/1.1 response; its head goes out with the first of its body, its end with the last.
 
     For the one thread that serves the request. What is written to a client that has left raises
     OSError.
@@ -30,7 +30,8 @@ class FrontEndResponse(Response):  # type: ignore[misc]  # gunicorn is not typed
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._head = b""
+        self._unsent = b""
+        self._holds = False
 
     def default_headers(self) -> list[str]:
         """Return the status line and what every head has."""
@@ -49,18 +50,24 @@ class FrontEndResponse(Response):  # type: ignore[misc]  # gunicorn is not typed
         if self.headers_sent:
             return
         lines = [*self.default_headers(), *[f"{name}: {value}\r\n" for name, value in self.headers]]
-        self._head = "".join([*lines, "\r\n"]).encode("latin-1")
+        self._unsent = "".join([*lines, "\r\n"]).encode("latin-1")
         self.headers_sent = True
+
+    def hold(self) -> None:
+        """Let what is written from now on go out with the end, which must follow at once."""
+        self._holds = True
 
     def close(self) -> None:
         """Write the end, and the head if there was no body."""
         self.send_headers()
+        self._holds = False
         self._send(b"0\r\n\r\n" if self.chunked else b"")
 
     def _emit_body(self, data: bytes) -> None:
         self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def _send(self, data: bytes) -> None:
-        head, self._head = self._head, b""
-        if head or data:
-            self.sock.sendall(head + data)
+        self._unsent += data
+        if self._unsent and not self._holds:
+            data, self._unsent = self._unsent, b""
+            self.sock.sendall(data)

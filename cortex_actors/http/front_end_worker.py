@@ -85,6 +85,8 @@ class FrontEndWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typ
             body = self.wsgi(environ, resp.start_response)
             with contextlib.closing(body):
                 for piece in body:
+                    if getattr(body, "is_over", False):
+                        resp.hold()
                     resp.write(piece)
                 resp.close()
         except OSError:

@@ -52,6 +52,11 @@ class _LoggedBody:
     def __next__(self) -> bytes:
         return next(self._pieces)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the body has said that nothing more will come."""
+        return getattr(self._body, "is_over", False)
+
     def close(self) -> None:
         close = getattr(self._body, "close", None)
         try:

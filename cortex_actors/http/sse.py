@@ -85,6 +85,11 @@ class EventStream:
             self.close()
         return piece
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the latest piece was the last."""
+        return self._closed
+
     def close(self) -> None:
         """Cancel what still runs; idempotent."""
         self._closed = True

@@ -37,14 +37,23 @@ class Asked(NamedTuple):
         return self.version == (1, 0)
 
 
-def written(kind: type[Any], asked: Asked, status: str, pieces: list[bytes], sized: bool) -> Writes:
+def written(
+    kind: type[Any],
+    asked: Asked,
+    status: str,
+    pieces: list[bytes],
+    sized: bool,
+    hold_at: int | None = None,
+) -> Writes:
     sock = Writes()
     response = kind(asked, sock, CONFIG)
     headers = [("x-request-id", "a"), ("cache-control", "no-cache")]
     if sized:
         headers.append(("content-length", str(sum(map(len, pieces)))))
     response.start_response(status, headers)
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
+        if number == hold_at:
+            response.hold()
         response.write(piece)
     response.close()
     return sock
@@ -54,12 +63,24 @@ def without_date(written: list[bytes]) -> list[bytes]:
     return [line for line in b"".join(written).split(b"\r\n") if not line.startswith(b"Date:")]
 
 
-@given(METHODS, VERSIONS, STATUSES, st.lists(st.binary(max_size=40), max_size=4), st.booleans())
+@given(
+    METHODS,
+    VERSIONS,
+    STATUSES,
+    st.lists(st.binary(max_size=40), max_size=4),
+    st.booleans(),
+    st.none() | st.integers(0, 3),
+)
 def test_the_bytes_are_gunicorns_own(
-    method: str, version: tuple[int, int], status: str, pieces: list[bytes], sized: bool
+    method: str,
+    version: tuple[int, int],
+    status: str,
+    pieces: list[bytes],
+    sized: bool,
+    hold_at: int | None,
 ) -> None:
     asked = Asked(method, version)
-    ours = written(FrontEndResponse, asked, status, pieces, sized)
+    ours = written(FrontEndResponse, asked, status, pieces, sized, hold_at)
     theirs = written(Response, asked, status, pieces, sized)
     assert without_date(ours.pieces) == without_date(theirs.pieces)
     assert b"" not in ours.pieces
@@ -76,3 +97,11 @@ def test_the_first_event_of_a_stream_goes_out_with_the_head() -> None:
     ours = written(FrontEndResponse, Asked("POST", (1, 1)), "200 OK", events, sized=False)
     assert len(ours.pieces) == 3
     assert ours.pieces[0].endswith(b"\r\n\r\n9\r\ndata: 1\n\n\r\n")
+
+
+def test_the_last_event_of_a_stream_goes_out_with_the_end() -> None:
+    events = [b"data: 1\n\n", b"data: 2\n\n"]
+    asked = Asked("POST", (1, 1))
+    ours = written(FrontEndResponse, asked, "200 OK", events, sized=False, hold_at=1)
+    assert len(ours.pieces) == 2
+    assert ours.pieces[1] == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
