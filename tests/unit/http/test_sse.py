@@ -56,12 +56,10 @@ def payloads(body: bytes) -> list[Any]:
 
 def test_all_that_is_ready_is_one_write_and_ends_with_done() -> None:
     stream, generation = stream_of(HELLO)
-    assert not stream.is_over
-    pieces = [next(stream)]
-    assert stream.is_over
-    assert list(stream) == []
-    assert pieces[0].endswith(b"data: [DONE]\n\n")
-    contents = [chunk["choices"][0]["delta"].get("content") for chunk in payloads(pieces[0])]
+    ((piece, is_last),) = ((piece, stream.is_over) for piece in stream)
+    assert is_last
+    assert piece.endswith(b"data: [DONE]\n\n")
+    contents = [chunk["choices"][0]["delta"].get("content") for chunk in payloads(piece)]
     assert contents == ["", "Hello", None]
     assert generation.closed
 
