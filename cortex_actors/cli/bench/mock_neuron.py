@@ -1,14 +1,14 @@
 """A neuron whose engine computes nothing: ``python -m cortex_actors.cli.bench.mock_neuron``.
 
 It speaks the real protocol over real links, so that what is measured in front of it is all of the
-gateway and nothing else.
+gateway and nothing else. What it says is made before it is asked for, as by ``mock_http``.
 """
 
 from __future__ import annotations
 
 import argparse
 import signal
-from functools import partial
+from functools import cache, partial
 from typing import Final, final
 
 from cortex_actors.cli.bench.mock_script import FAST, GAP_S, MODELS, PROMPT_TOKENS, pieces_of
@@ -81,8 +81,7 @@ class _Engine:
             return
         pieces = pieces_of(asked.model, asked.sampling.max_tokens)
         if asked.model == FAST:
-            deltas = [TextDelta(text, index, (1,)) for index, text in enumerate(pieces)]
-            request.link.publish([(request, delta) for delta in deltas])
+            request.link.publish([(request, delta) for delta in _deltas(pieces)])
             request.complete(_done(len(pieces)))
         else:
             ended: list[str] = []
@@ -109,6 +108,11 @@ class _Engine:
             request.link.publish([(request, TextDelta(pieces[index], index, (1,)))])
             again = partial(self._say, request, pieces, index + 1, ended)
             self._reactor.call_later(GAP_S, again)
+
+
+@cache
+def _deltas(pieces: tuple[str, ...]) -> tuple[TextDelta, ...]:
+    return tuple(TextDelta(text, index, (1,)) for index, text in enumerate(pieces))
 
 
 def _done(tokens: int) -> GenerateDone:
