@@ -57,8 +57,9 @@ class Dispatcher:
         self._responses = ResponseCounts()
         self._daemon = DaemonLink(self._reactor, daemon_endpoint, name, self._responses)
         keys = None if key_file is None else load_keys(key_file)
-        self._engines = EngineLinks(self._reactor, key_file.stem if key_file else name, keys)
         leases = Leases(self._reactor, self._daemon)
+        me = key_file.stem if key_file else name
+        self._engines = EngineLinks(self._reactor, me, keys, on_lost=leases.engine_lost)
         self._routes = Routes(self._reactor, self._daemon, leases, self._engines, self._clock)
         self._slots = threading.BoundedSemaphore(slots)
         self._running: set[RoutedGeneration] = set()

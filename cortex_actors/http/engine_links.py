@@ -24,12 +24,23 @@ OnNoLink = Callable[[str, str], None]
 
 @final
 class EngineLinks:
-    """At most one link per engine; requests that come while it connects wait for it."""
+    """At most one link per engine; requests that come while it connects wait for it.
 
-    def __init__(self, reactor: Reactor, name: str, keys: CurveKeys | None = None) -> None:
+    ``on_lost`` is told the address of each that is down or could not be reached.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        name: str,
+        keys: CurveKeys | None = None,
+        *,
+        on_lost: Callable[[str], None],
+    ) -> None:
         self._reactor = reactor
         self._name = name
         self._keys = keys
+        self._on_lost = on_lost
         self._links: dict[str, _EngineLink] = {}
 
     def use(self, endpoint: str, server_key: str, then: OnLink, otherwise: OnNoLink) -> None:
@@ -41,7 +52,7 @@ class EngineLinks:
         if engine is not None:
             engine.use(then, otherwise)
             return
-        engine = _EngineLink(on_down=lambda: self._links.pop(endpoint, None))
+        engine = _EngineLink(on_down=lambda: self._forget(endpoint))
         engine.use(then, otherwise)
         self._links[endpoint] = engine
         me = process_identity("front_end", self._name)
@@ -55,6 +66,10 @@ class EngineLinks:
             )
         except TransportError as ex:
             engine.give_up(ex.code, str(ex))
+
+    def _forget(self, endpoint: str) -> None:
+        self._links.pop(endpoint, None)
+        self._on_lost(endpoint)
 
     def _curve(self, server_key: str) -> CurveClient | None:
         if not server_key:

@@ -88,8 +88,13 @@ class KeptLeases:
             return len(self._untold) >= MOST_UNTOLD
         self._tell(held, kept=False)
         if settled.outcome not in _WELL:
-            self._give_up(held.lease.endpoint)
+            self.lost(held.lease.endpoint)
         return True
+
+    def lost(self, endpoint: str) -> None:
+        """The engine there is not what it was: nothing that is idle there is used again."""
+        for key, idle in list(self._idle.items()):
+            self._end(key, [each for each in idle if each.lease.endpoint == endpoint])
 
     def due(self, now: float) -> Sequence[Told]:
         """Return what is to be told now, each over its link; what is idle for too long is over."""
@@ -110,10 +115,6 @@ class KeptLeases:
     def is_empty(self) -> bool:
         """Whether nothing will be due."""
         return not self._idle and not self._untold
-
-    def _give_up(self, endpoint: str) -> None:
-        for key, idle in list(self._idle.items()):
-            self._end(key, [each for each in idle if each.lease.endpoint == endpoint])
 
     def _end(self, key: tuple[str, str], over: Sequence[HeldLease]) -> None:
         idle = self._idle[key]

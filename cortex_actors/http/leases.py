@@ -55,6 +55,11 @@ class Leases:
             self._awake = True
             self._loop.call_later(IDLE_S, self._look)
 
+    def engine_lost(self, endpoint: str) -> None:
+        """The link to this engine is down: ask anew where its requests should go."""
+        self._kept.lost(endpoint)
+        self._tell(self._kept.due(self._loop.now()))
+
     def close(self) -> None:
         """Give back what is idle."""
         self._tell(self._kept.end_all())

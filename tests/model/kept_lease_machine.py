@@ -80,15 +80,22 @@ class KeptLeaseMachine(RuleBasedStateMachine):
         self.over.append((lease, request, outcome))
         urgent = self.kept.ended(held, LeaseSettled(lease, outcome), self.now)
         if outcome == "worker_died":
-            endpoint = held.lease.endpoint
-            self.sick |= {
-                each for each in self.idle if self.granted[each][0].lease.endpoint == endpoint
-            }
+            self._is_sick(held.lease.endpoint)
             assert urgent
         self.idle[lease] = self.now
         if urgent:
             self._hear(self.kept.due(self.now))
             assert outcome != "worker_died" or lease in self.ended
+
+    @rule(engine=st.sampled_from(ENGINES))
+    def lose(self, engine: str) -> None:
+        self._is_sick(engine)
+        self.kept.lost(engine)
+        self._hear(self.kept.due(self.now))
+        assert not self.sick & set(self.idle)
+
+    def _is_sick(self, engine: str) -> None:
+        self.sick |= {each for each in self.idle if self.granted[each][0].lease.endpoint == engine}
 
     @rule(seconds=st.sampled_from((0.005, 0.02, 0.05)))
     def wait(self, seconds: float) -> None:

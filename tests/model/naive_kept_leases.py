@@ -116,7 +116,7 @@ class NeverIdle(KeptLeases):  # type: ignore[misc]
 class TrustsASickEngine(KeptLeases):  # type: ignore[misc]
     """Sends more requests to an engine that has just failed one."""
 
-    def _give_up(self, endpoint: str) -> None:
+    def lost(self, endpoint: str) -> None:
         del endpoint
 
 

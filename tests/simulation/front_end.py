@@ -40,8 +40,9 @@ class FrontEnd:
             loop = VirtualLoop(world, network, self.host)
             reactor = cast(Reactor, loop)
             daemon = DaemonLink(reactor, ENDPOINT, name, ResponseCounts())
-            engines = EngineLinks(reactor, name)
-            self.routes = Routes(reactor, daemon, Leases(reactor, daemon), engines, world)
+            leases = Leases(reactor, daemon)
+            engines = EngineLinks(reactor, name, on_lost=leases.engine_lost)
+            self.routes = Routes(reactor, daemon, leases, engines, world)
             loop.call_soon(daemon.open)
 
 
