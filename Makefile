@@ -13,7 +13,7 @@ PACKAGE := setup.cfg setup.py pyproject.toml constraints.txt \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type unit waiting working bench bench-serve clients-js agents simulate soak clean
+.PHONY: help install run test lint type unit thinking waiting working bench bench-serve clients-js agents simulate soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,20 +71,22 @@ type: $(VENV)/tools
 	@echo '==> mypy'
 	@$(BIN)/mypy
 
-# Tests that mostly wait run beside the others and are shown when they have ended.
-WAITING := tests/conformance tests/partition $(addprefix tests/process/test_,incident.py soak.py \
-           supervisor_fate.py wall_clock.py)
+# Tests that mostly wait, and those that are in one process and only compute, run beside the others
+# and are shown when they have ended.
+WAITING  := tests/conformance tests/partition $(addprefix tests/process/test_,incident.py soak.py \
+            supervisor_fate.py wall_clock.py)
+THINKING := tests/unit tests/model tests/simulation
 
 unit: $(VENV)/tools
 	@echo '==> pytest'
-	@$(MAKE) --no-print-directory -j2 working waiting
+	@$(MAKE) --no-print-directory -j3 working thinking waiting
 
 working: $(VENV)/tools
-	@$(BIN)/python -m pytest $(WAITING:%=--ignore=%)
+	@$(BIN)/python -m pytest $(WAITING:%=--ignore=%) $(THINKING:%=--ignore=%)
 
-waiting: $(VENV)/tools
-	@$(BIN)/python -m pytest -p no:cacheprovider $(WAITING) >$(VENV)/$@.log 2>&1; code=$$?; \
-	  echo; cat $(VENV)/$@.log; exit $$code
+thinking waiting: $(VENV)/tools
+	@$(BIN)/python -m pytest -p no:cacheprovider $(if $(filter thinking,$@),$(THINKING),$(WAITING)) \
+	  >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
 
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_fanout bench_death bench_stop bench_router bench_tp \
