@@ -33,6 +33,9 @@ class PagedCache:
 
     keys[layer]: [blocks, kv heads, dim, block tokens]: a dimension's tokens are neighbours, as the
     product with a query wants them. values[layer]: [blocks, kv heads, block tokens, dim].
+
+    ``spare`` more blocks follow the last one. No sequence is given these; what stands in a batch
+    for no sequence writes there.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class PagedCache:
         block_tokens: int,
         dtype: torch.dtype,
         device: torch.device,
+        spare: int = 0,
     ) -> None:
         self.shapes = tuple(shapes)
         self.blocks, self.block_tokens, self.dtype = blocks, block_tokens, dtype
+        self.spare = spare
         self._device = device
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
@@ -52,13 +57,25 @@ class PagedCache:
 
     def allocate(self) -> None:
         """Have all blocks, empty. Raises torch.OutOfMemoryError or OSError: there is no room."""
-        blocks, tokens = self.blocks, self.block_tokens
+        blocks, tokens = self.blocks + self.spare, self.block_tokens
         self.keys = [self._zeros((blocks, s.kv_heads, s.dim, tokens)) for s in self.shapes]
         self.values = [self._zeros((blocks, s.kv_heads, tokens, s.dim)) for s in self.shapes]
 
     def release(self) -> None:
         """Give all memory back; what points into it is void."""
         self.keys, self.values = [], []
+
+    def store(
+        self,
+        layer: int,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        blocks: torch.Tensor,
+        offsets: torch.Tensor,
+    ) -> None:
+        """Keep keys and values [kv heads, rows, dim] where ``blocks`` and ``offsets`` say."""
+        self.keys[layer][blocks, :, :, offsets] = key.transpose(0, 1).to(self.dtype)
+        self.values[layer][blocks, :, offsets] = value.transpose(0, 1).to(self.dtype)
 
     @property
     def held_bytes(self) -> int:
