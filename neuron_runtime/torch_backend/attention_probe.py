@@ -19,8 +19,11 @@ _log = logging.getLogger("cortex.torch")
 _NAME: Final = "cortex_attention_probe"
 
 
-def refuse_unattended(model: PreTrainedModel) -> None:
+def refuse_unattended(model: PreTrainedModel) -> bool:
     """Feed one token to a model on the meta device, whose modules are still transformers' own.
+
+    Returns:
+        Whether shapes told everything: no number decides what is computed.
 
     Raises:
         UnknownArchitecture: It has layers that do not attend through the interface.
@@ -28,6 +31,7 @@ def refuse_unattended(model: PreTrainedModel) -> None:
     layers = _attended(model)
     if layers is not None:
         refuse_unless_all(model, len(layers))
+    return layers is not None
 
 
 def refuse_unless_all(model: PreTrainedModel, attended: int) -> None:

@@ -49,19 +49,32 @@ class PagedAttention:
         self.name = f"cortex_paged_{next(_numbers)}"
         ALL_ATTENTION_FUNCTIONS.register(self.name, self._attend)
 
+    @property
+    def cache(self) -> PagedCache:
+        """What is attended over."""
+        return self._cache
+
     def use(self, cache: PagedCache) -> None:
         """Attend over ``cache`` from now on."""
         self._cache = cache
 
-    def begin(self, batch: Batch, places: Places | None = None) -> None:
-        """Take the batch that is fed next; forgets which ``layers`` have attended.
-
-        ``places`` are the batch's, if it has been moved to the device already.
-        """
-        self._batch, self._places = batch, places
+    def begin(self, batch: Batch) -> None:
+        """Take the batch that is fed next; forgets which ``layers`` have attended."""
+        self._batch, self._places = batch, None
         self._fixed = None
         self._begun.clear()
         self.layers.clear()
+
+    def places(self) -> Places:
+        """Return where the batch's rows are on the device; it is moved there once.
+
+        Raises:
+            RuntimeError: No batch has begun.
+        """
+        if self._places is None:
+            tokens = self._cache.block_tokens
+            self._places = Places.of(self._in_step(), tokens, self._device)
+        return self._places
 
     def begin_decode(self, places: DecodePlaces) -> None:
         """Like ``begin``, for one token of each sequence, whatever their number is."""
@@ -123,20 +136,19 @@ class PagedAttention:
         return way
 
     def _begin(self, way: Way) -> Attention:
-        if self._batch is None:
-            msg = "attention was called outside a step"
-            raise RuntimeError(msg)
         attention: Attention
         if way is Way.KERNEL and self._threads is not None:
-            attention = KernelAttention(self._library, self._threads, self._cache, self._batch)
+            batch = self._in_step()
+            attention = KernelAttention(self._library, self._threads, self._cache, batch)
         elif way is Way.FUSED:
-            attention = FusedAttention(self._cache, self._moved(self._batch))
+            attention = FusedAttention(self._cache, self.places())
         else:
-            attention = GatheredAttention(self._cache, self._moved(self._batch))
+            attention = GatheredAttention(self._cache, self.places())
         self._begun[way] = attention
         return attention
 
-    def _moved(self, batch: Batch) -> Places:
-        if self._places is None:
-            self._places = Places.of(batch, self._cache.block_tokens, self._device)
-        return self._places
+    def _in_step(self) -> Batch:
+        if self._batch is None:
+            msg = "attention was called outside a step"
+            raise RuntimeError(msg)
+        return self._batch

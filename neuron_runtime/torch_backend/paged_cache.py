@@ -17,6 +17,9 @@ from transports.failures import FailureCode
 _CPU_SHARE = 0.4
 _CPU_LIMIT = 4 << 30
 _GPU_SHARE = 0.85
+_GRAPH_BYTES = 1 << 30
+"""What decode graphs may take of a GPU: some 10 MB each, and once what the largest computes with.
+They are recorded when there is a cache already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,12 @@ class PagedCache:
         device: torch.device,
         limit: int,
         ranks: int,
+        spare: int = 0,
     ) -> PagedCache:
         """Make as many blocks as ``limit`` bytes hold, or as the free memory allows if it is 0.
 
-        ``ranks`` of the group may share the CPU's memory.
+        ``ranks`` of the group may share the CPU's memory. The ``spare`` blocks are among those that
+        fit; decode graphs need one, so with it a part of a GPU's memory is left to them.
 
         Raises:
             BackendError: There is not enough memory for a single block.
@@ -104,15 +109,15 @@ class PagedCache:
         if limit <= 0 and device.type == "cpu":
             limit = min(int(free * _CPU_SHARE) // ranks, _CPU_LIMIT)
         elif limit <= 0:
-            limit = int(free * _GPU_SHARE)
-        blocks = limit // (token * block_tokens)
+            limit = int(max(0, free - _GRAPH_BYTES * spare) * _GPU_SHARE)
+        blocks = limit // (token * block_tokens) - spare
         if blocks < 1:
             raise BackendError(
                 FailureCode.LOAD_FAILED,
                 f"{limit} bytes for keys and values hold no block of {block_tokens} tokens,"
                 f" which takes {token * block_tokens}; {free} bytes are free on {device}",
             )
-        return cls(shapes, blocks, block_tokens, dtype, device)
+        return cls(shapes, blocks, block_tokens, dtype, device, spare)
 
     def _zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
         return _zeros(shape, self.dtype, self._device)

@@ -13,6 +13,8 @@ import transformers
 
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.feeder import GREEDY, Feeder
+from tests.torch.like_a_gpu import compute_like_a_gpu
+from tests.torch.tape_recorder import TapeRecorder
 from transports.schemas.group import LoadShard
 
 pytestmark = pytest.mark.torch
@@ -169,6 +171,26 @@ def test_a_host_without_the_kernels_gives_the_same_tokens(
     asked = prompts(model.config.vocab_size)
     wanted = [expected(model, prompt) for prompt in asked]
     assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_a_gpu_computes_with_gives_the_same_tokens(
+    name: str,
+    reference: MakeReference,
+    backend: TorchBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fused attention where the rules are plain, and decode steps that are replayed."""
+    recorder = TapeRecorder()
+    compute_like_a_gpu(monkeypatch, recorder)
+    directory, model = reference(name)
+    backend.load(shard(directory))
+    asked = prompts(model.config.vocab_size)
+    wanted = [expected(model, prompt) for prompt in asked]
+    assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
+    assert Feeder(backend).generate(asked[1:2], NEW_TOKENS) == wanted[1:2]
+    # For four rows and for one; 94 tokens are within the least number of blocks.
+    assert recorder.recordings == 2
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
