@@ -68,6 +68,7 @@ def _attended(model: PreTrainedModel) -> set[int] | None:
     own = model.config._attn_implementation
     model.config._attn_implementation = _NAME
     token = torch.zeros((1, 1), dtype=torch.long, device="meta")
+    before = [(module, set(vars(module))) for module in model.modules()]
     try:
         with torch.inference_mode():
             model(input_ids=token, position_ids=token, use_cache=False, logits_to_keep=token[0])
@@ -76,4 +77,8 @@ def _attended(model: PreTrainedModel) -> set[int] | None:
         return None
     finally:
         model.config._attn_implementation = own
+        # What a module made for later (the long frequencies of LongRoPE) would have no numbers.
+        for module, attributes in before:
+            for name in set(vars(module)) - attributes:
+                delattr(module, name)
     return seen

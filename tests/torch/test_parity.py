@@ -57,6 +57,21 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         {"sliding_window": 24, "query_pre_attn_scalar": 16, "layer_types": _WINDOWS},
     ),
     "phi3": ("Phi3Config", {"hidden_size": 128}),
+    # Computes frequencies for later in its first pass, which is the one without weights.
+    "phi3-longrope": (
+        "Phi3Config",
+        {
+            "hidden_size": 128,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "factor": 2.0,
+                "original_max_position_embeddings": 256,
+                "short_factor": [1.1] * 8,
+                "long_factor": [1.7] * 8,
+            },
+        },
+    ),
     "gpt-oss": (
         "GptOssConfig",
         {

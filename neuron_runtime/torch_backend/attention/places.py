@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from neuron_runtime.torch_backend.batch import Batch, Span
+from neuron_runtime.torch_backend.moved import moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,11 @@ class Places:
             *(torch.tensor(each, dtype=torch.int32) for each in lists),
             tables.flatten(),
         ]
-        moved = moved_ints(torch.cat(parts), device).long()
-        tokens, positions, wanted, owner, alone, rows, flat = torch.split(
-            moved, [len(p) for p in parts]
-        )
+        whole = moved(torch.cat(parts), device).long()
+        cut = torch.split(whole, [len(part) for part in parts])
+        tokens, positions, wanted, owner, alone, rows, flat = cut
         tables = flat.view(tables.shape)
         blocks = tables[owner, positions // block_tokens]
         offsets = positions % block_tokens
         alone = tables if not longer else tables[alone]
         return cls(tokens, positions, wanted, blocks, offsets, tables, rows, alone, longer)
-
-
-def moved_ints(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return int32 ``values`` on ``device``.
-
-    PERF: from page-locked memory a copy to CUDA is only put into its queue. torch's allocator does
-    not give such memory to anybody else before the copy has been made.
-    """
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)

@@ -18,6 +18,7 @@ from neuron_runtime.torch_backend.graphs.decode_layout import (
     DecodeShape,
 )
 from neuron_runtime.torch_backend.graphs.recorder import NoRoom, Recorder, Recording
+from neuron_runtime.torch_backend.moved import moved
 
 _log = logging.getLogger("cortex.torch")
 
@@ -83,7 +84,7 @@ class DecodeGraphs:
             self._computed(shape, self._layout.blank(shape, 0))
             packed = self._layout.blank(shape, 1)
             replayed = self._computed(shape, packed).clone()
-            inputs = self._layout.inputs(packed.to(self._device), shape)
+            inputs = self._layout.inputs(moved(packed, self._device), shape)
             wanted = self._compute(inputs)
             error = (replayed - wanted).abs().max() / wanted.abs().max()
             # Not a number is no less than anything.
@@ -103,14 +104,12 @@ class DecodeGraphs:
         if graph is None:
             return self._first(shape, packed)
         self._graphs.move_to_end(shape)
-        if self._device.type == "cuda":
-            packed = packed.pin_memory()
-        graph.packed.copy_(packed, non_blocking=True)
+        graph.packed.copy_(moved(packed, self._device))
         graph.recording.replay()
         return graph.logits
 
     def _first(self, shape: DecodeShape, packed: torch.Tensor) -> torch.Tensor:
-        packed = packed.to(self._device)
+        packed = moved(packed, self._device)
 
         def compute() -> torch.Tensor:
             return self._compute(self._layout.inputs(packed, shape))
