@@ -20,13 +20,14 @@ from neuron_runtime.torch_backend.attention.choice import LayerNeeds, Way, choos
 from neuron_runtime.torch_backend.attention.decode_attention import DecodeAttention
 from neuron_runtime.torch_backend.attention.decode_places import DecodePlaces
 from neuron_runtime.torch_backend.attention.fused_attention import FusedAttention
+from neuron_runtime.torch_backend.attention.fused_trial import why_not_fused
 from neuron_runtime.torch_backend.attention.gathered_attention import GatheredAttention
 from neuron_runtime.torch_backend.attention.kernel_attention import KernelAttention
 from neuron_runtime.torch_backend.attention.places import Places
 from neuron_runtime.torch_backend.attention.rules import AttentionRules
 from neuron_runtime.torch_backend.batch import Batch
 from neuron_runtime.torch_backend.native.library import Threads
-from neuron_runtime.torch_backend.paged_cache import PagedCache
+from neuron_runtime.torch_backend.paged_cache import CacheShape, PagedCache
 from transports.failures import FailureCode
 
 _log = logging.getLogger("cortex.torch")
@@ -45,6 +46,7 @@ class PagedAttention:
         self._fixed: Attention | None = None
         self._ways: dict[int, Way] = {}
         self._begun: dict[Way, Attention] = {}
+        self._trials: dict[tuple[CacheShape, int, torch.dtype], str | None] = {}
         self.layers: set[int] = set()
         self.name = f"cortex_paged_{next(_numbers)}"
         ALL_ATTENTION_FUNCTIONS.register(self.name, self._attend)
@@ -130,10 +132,21 @@ class PagedAttention:
             self._threads is not None,
         )
         way, why = choose_attention(needs)
+        if way is Way.FUSED and not self._is_fused(self._cache.shapes[layer], query):
+            way, why = Way.GATHERED, "torch's fused attention does not work here"
         if way not in self._ways.values():
             _log.info("attention way=%s from_layer=%d: %s", way, layer, why)
         self._ways[layer] = way
         return way
+
+    def _is_fused(self, shape: CacheShape, query: torch.Tensor) -> bool:
+        """Try torch's fused attention once for each kind of layer; the log says what is wrong."""
+        kind = shape, query.shape[1], query.dtype
+        if kind not in self._trials:
+            self._trials[kind] = failure = why_not_fused(*kind, self._device)
+            if failure is not None:
+                _log.warning("torch's fused attention is not used for %s: %s", shape, failure)
+        return self._trials[kind] is None
 
     def _begin(self, way: Way) -> Attention:
         attention: Attention

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -14,6 +15,9 @@ from neuron_runtime.torch_backend.attention.places import Places
 from neuron_runtime.torch_backend.attention.rules import AttentionRules
 from neuron_runtime.torch_backend.batch import Span
 from neuron_runtime.torch_backend.paged_cache import PagedCache
+
+#: cuDNN's is left out: it refuses some layouts by an error instead of leaving them to others.
+_IMPLEMENTATIONS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @final
@@ -81,13 +85,14 @@ def _attend(
     kv_heads, reach, dim = keys.shape
     grouped = query.reshape(kv_heads, -1, *query.shape[1:])
     shared = (kv_heads, grouped.shape[1], reach, dim)
-    seen: torch.Tensor = scaled_dot_product_attention(
-        grouped,
-        keys[:, None].expand(shared),
-        values[:, None].expand(shared),
-        attn_mask=_visible(query.shape[1], reach, rules.window, query.device),
-        scale=rules.scale,
-    )
+    with sdpa_kernel(_IMPLEMENTATIONS):
+        seen: torch.Tensor = scaled_dot_product_attention(
+            grouped,
+            keys[:, None].expand(shared),
+            values[:, None].expand(shared),
+            attn_mask=_visible(query.shape[1], reach, rules.window, query.device),
+            scale=rules.scale,
+        )
     return seen.flatten(0, 1)
 
 
