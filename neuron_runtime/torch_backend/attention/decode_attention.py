@@ -47,7 +47,7 @@ class DecodeAttention:
     def look(self, layer: int, query: torch.Tensor, rules: AttentionRules) -> torch.Tensor:
         """Return what queries [rows, heads, dim] see, whose keys and values have been kept."""
         shape, cache = self._cache.shapes[layer], self._cache
-        pages, positions = self._places.seen(rules.window, shape.kv_heads)
+        pages, bias = self._places.seen(rules.window, shape.kv_heads)
         rows, _, blocks = pages.shape
         row_bytes = 2 * blocks * cache.block_tokens * shape.kv_heads * shape.dim
         most = max(1, GATHERED_BYTES // (row_bytes * cache.dtype.itemsize))
@@ -56,7 +56,7 @@ class DecodeAttention:
                 layer,
                 query[first : first + most],
                 pages[first : first + most],
-                positions[first : first + most],
+                bias[first : first + most],
                 rules,
             )
             for first in range(0, rows, most)
@@ -68,7 +68,7 @@ class DecodeAttention:
         layer: int,
         query: torch.Tensor,
         pages: torch.Tensor,
-        positions: torch.Tensor,
+        bias: torch.Tensor,
         rules: AttentionRules,
     ) -> torch.Tensor:
         rows, kv_heads, _ = pages.shape
@@ -77,6 +77,6 @@ class DecodeAttention:
         values = self._cache.values[layer].flatten(0, 1)[pages].flatten(2, 3).to(query.dtype)
         grouped = query.reshape(rows, kv_heads, -1, query.shape[-1])
         scores = (grouped[:, :, None] @ keys).transpose(2, 3).flatten(3)
-        weights = rules.weigh(scores[:, :, :, None], positions[:, None])[:, :, :, 0]
+        weights = rules.weigh_biased(scores[:, :, :, None], bias[:, None, None, None])[:, :, :, 0]
         out: torch.Tensor = weights.to(query.dtype) @ values
         return out.flatten(1, 2)

@@ -6,6 +6,8 @@ from typing import final
 
 import torch
 
+from neuron_runtime.torch_backend.attention.rules import hidden_places
+
 
 @final
 class DecodePlaces:
@@ -29,16 +31,20 @@ class DecodePlaces:
         return blocks, self._positions % self._block_tokens
 
     def seen(self, window: int, kv_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return which blocks rows see, and where the rows are, counted from the first of these.
+        """Return which blocks rows look at, and what they see of these.
 
         Blocks are long [rows, kv heads, blocks], numbers of the cache's blocks times ``kv_heads``.
-        Of a ``window`` only those are there that it can reach.
+        Of a ``window`` only those are there that it can reach. What is seen is float32 [rows,
+        positions], see ``AttentionRules.weigh_biased``.
         """
         found = self._seen.get((window, kv_heads))
         if found is None:
             tables, positions = self._within(window)
             heads = torch.arange(kv_heads, device=tables.device)
-            found = tables[:, None] * kv_heads + heads[:, None], positions
+            pages = tables[:, None] * kv_heads + heads[:, None]
+            hidden = hidden_places(tables.shape[1] * self._block_tokens, positions, window)
+            nothing = torch.zeros(hidden.shape, dtype=torch.float32, device=tables.device)
+            found = pages, nothing.masked_fill_(hidden, -torch.inf)
             self._seen[window, kv_heads] = found
         return found
 

@@ -39,13 +39,31 @@ class AttentionRules:
         scores = scores.float() * self.scale
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        place = torch.arange(scores.shape[-1], device=scores.device)
-        hidden = place > position[..., None]
-        if self.window:
-            hidden |= place <= position[..., None] - self.window
-        scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
+        hidden = hidden_places(scores.shape[-1], position, self.window)
+        return self._weights(scores.masked_fill(hidden[:, None, None], -torch.inf))
+
+    def weigh_biased(self, scores: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Like ``weigh``, where float32 ``bias`` is 0 for what is seen and minus infinity else.
+
+        PERF: one operator where ``weigh`` has several, since all layers have one bias.
+        """
+        if self.softcap is None:
+            return self._weights(torch.add(bias, scores, alpha=self.scale))
+        bent = torch.tanh(scores.float() * (self.scale / self.softcap))
+        return self._weights(torch.add(bias, bent, alpha=self.softcap))
+
+    def _weights(self, scores: torch.Tensor) -> torch.Tensor:
         if self.sinks is None:
             return scores.softmax(-1)
         sinks = self.sinks.float().reshape(1, scores.shape[1], scores.shape[2], 1, 1)
         sinks = sinks.expand(*scores.shape[:-1], 1)
         return torch.cat((scores, sinks), -1).softmax(-1)[..., :-1]
+
+
+def hidden_places(count: int, position: torch.Tensor, window: int) -> torch.Tensor:
+    """Return which of ``count`` places rows [...] do not see: [..., places]."""
+    place = torch.arange(count, device=position.device)
+    hidden = place > position[..., None]
+    if window:
+        hidden |= place <= position[..., None] - window
+    return hidden
