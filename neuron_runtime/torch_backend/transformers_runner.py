@@ -57,7 +57,7 @@ class TransformersRunner:
         self._few_threads = torch_threads if wide else 1
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """See ``Runner``. The logits hold until the next call."""
+        """See ``Runner``."""
         few = len(batch.tokens) <= FEW_ROWS
         torch.set_num_threads(self._few_threads if few else self._torch_threads)
         if self._graphs is None:
