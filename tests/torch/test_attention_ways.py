@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from neuron_runtime.torch_backend.attention import decode_attention
+from neuron_runtime.torch_backend.attention import decode_attention, gathered_attention
 from neuron_runtime.torch_backend.attention.attention import Attention
 from neuron_runtime.torch_backend.attention.decode_attention import DecodeAttention
 from neuron_runtime.torch_backend.attention.decode_places import DecodePlaces
@@ -105,9 +105,13 @@ def is_close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return torch.allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("score_bytes", [1 << 30, 4000])
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("step", STEPS)
-def test_gathered_blocks(step: str, rules: str) -> None:
+def test_gathered_blocks(
+    step: str, rules: str, score_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathered_attention, "SCORE_BYTES", score_bytes)
     scene = Scene.of(step)
     found = scene.attend(GatheredAttention(scene.cache, scene.places()), RULES[rules])
     assert is_close(found, scene.by_hand(RULES[rules]))

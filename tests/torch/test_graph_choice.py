@@ -52,6 +52,18 @@ def test_the_log_says_why_a_gpu_records_nothing(caplog: pytest.LogCaptureFixture
     assert "depends on numbers" in line
 
 
+def test_a_recorder_that_cannot_be_had_is_no_reason_not_to_load(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: torch.device) -> None:
+        raise RuntimeError("no stream could be made")
+
+    monkeypatch.setattr("neuron_runtime.torch_backend.graphs.choice.CudaRecorder", fail)
+    with caplog.at_level(logging.WARNING, "cortex.torch"):
+        assert decode_recorder(torch.device("cuda"), Alone(), by_shape=True) is None
+    assert "no stream could be made" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("implementation", "dtype", "is_so"),
     [

@@ -16,7 +16,7 @@ from neuron_runtime.torch_backend.attention.rules import AttentionRules
 from neuron_runtime.torch_backend.batch import Span
 from neuron_runtime.torch_backend.paged_cache import PagedCache
 
-#: cuDNN's is left out: it refuses some layouts by an error instead of leaving them to others.
+#: cuDNN's is left out: nothing has shown that it takes keys which heads share without a copy.
 _IMPLEMENTATIONS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

@@ -10,6 +10,9 @@ from neuron_runtime.torch_backend.attention.places import Places
 from neuron_runtime.torch_backend.attention.rules import AttentionRules
 from neuron_runtime.torch_backend.paged_cache import PagedCache
 
+SCORE_BYTES = 256 << 20
+"""At most so many bytes of scores are made at once, but for a single row."""
+
 
 @final
 class GatheredAttention:
@@ -60,8 +63,15 @@ class GatheredAttention:
         # [sequences, blocks, kv heads, dim, tokens] to [sequences, kv heads, 1, dim, positions]
         keys = self._cache.keys[layer][tables].permute(0, 2, 3, 1, 4).flatten(3)[:, :, None]
         values = self._cache.values[layer][tables].permute(0, 2, 1, 3, 4).flatten(2, 3)[:, :, None]
+        keys, values = keys.to(query.dtype), values.to(query.dtype)
         grouped = query.reshape(len(tables), keys.shape[1], -1, *query.shape[2:])
-        scores = grouped @ keys.to(query.dtype)
-        weights = rules.weigh(scores, positions)
-        out: torch.Tensor = weights.to(query.dtype) @ values.to(query.dtype)
+        row_bytes = query.shape[0] * query.shape[1] * keys.shape[-1] * 4
+        most = max(1, SCORE_BYTES // row_bytes)
+        seen = []
+        for rows, at in zip(
+            torch.split(grouped, most, 3), torch.split(positions, most, 1), strict=True
+        ):
+            weights = rules.weigh(rows @ keys, at)
+            seen.append(weights.to(query.dtype) @ values)
+        out = seen[0] if len(seen) == 1 else torch.cat(seen, 3)
         return out.flatten(1, 2)

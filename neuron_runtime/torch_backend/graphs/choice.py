@@ -23,7 +23,10 @@ def decode_recorder(
     """
     refusal = why_not_recorded(device.type, recordable=collectives.recordable, by_shape=by_shape)
     if refusal is None:
-        return CudaRecorder(device)
+        try:
+            return CudaRecorder(device)
+        except RuntimeError as error:
+            refusal = str(error)
     if device.type == "cuda":
         _log.warning("decode steps are not recorded as graphs: %s", refusal)
     return None
