@@ -19,8 +19,11 @@ _log = logging.getLogger("cortex.torch")
 _NAME: Final = "cortex_attention_probe"
 
 
-def refuse_unattended(model: PreTrainedModel) -> None:
+def refuse_unattended(model: PreTrainedModel) -> bool:
     """Feed one token to a model on the meta device, whose modules are still transformers' own.
+
+    Returns:
+        Whether shapes told everything: no number decides what is computed.
 
     Raises:
         UnknownArchitecture: It has layers that do not attend through the interface.
@@ -28,6 +31,7 @@ def refuse_unattended(model: PreTrainedModel) -> None:
     layers = _attended(model)
     if layers is not None:
         refuse_unless_all(model, len(layers))
+    return layers is not None
 
 
 def refuse_unless_all(model: PreTrainedModel, attended: int) -> None:
@@ -64,6 +68,7 @@ def _attended(model: PreTrainedModel) -> set[int] | None:
     own = model.config._attn_implementation
     model.config._attn_implementation = _NAME
     token = torch.zeros((1, 1), dtype=torch.long, device="meta")
+    before = [(module, set(vars(module))) for module in model.modules()]
     try:
         with torch.inference_mode():
             model(input_ids=token, position_ids=token, use_cache=False, logits_to_keep=token[0])
@@ -72,4 +77,8 @@ def _attended(model: PreTrainedModel) -> set[int] | None:
         return None
     finally:
         model.config._attn_implementation = own
+        # What a module made for later (the long frequencies of LongRoPE) would have no numbers.
+        for module, attributes in before:
+            for name in set(vars(module)) - attributes:
+                delattr(module, name)
     return seen

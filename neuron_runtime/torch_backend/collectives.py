@@ -30,6 +30,8 @@ class Collectives(Protocol):
 
     rank: int
     world_size: int
+    recordable: bool
+    """Whether a CUDA graph may hold what the ranks do together."""
 
     def add_up(self, part: torch.Tensor) -> torch.Tensor:
         """Return the sum of the ranks' parts, computed in place; the same bits on every rank."""
@@ -90,6 +92,7 @@ class Alone:
 
     rank = 0
     world_size = 1
+    recordable = True
 
     def add_up(self, part: torch.Tensor) -> torch.Tensor:
         """Return ``part``."""
@@ -111,8 +114,9 @@ class Alone:
 class ProcessGroup:
     """The default process group of ``torch.distributed``."""
 
-    def __init__(self, rank: int, world_size: int) -> None:
+    def __init__(self, rank: int, world_size: int, *, recordable: bool) -> None:
         self.rank, self.world_size = rank, world_size
+        self.recordable = recordable
 
     @classmethod
     def join(cls, store: Store, rank: int, world_size: int, backend: str) -> ProcessGroup:
@@ -124,7 +128,7 @@ class ProcessGroup:
             world_size=world_size,
             timeout=timedelta(seconds=COLLECTIVE_S),
         )
-        group = cls(rank, world_size)
+        group = cls(rank, world_size, recordable=backend == "nccl")
         if backend == "nccl":
             at_end(group.leave)
         return group

@@ -39,6 +39,8 @@ class MeshError(Exception):
 class CpuMesh:
     """One rank's membership in a group of CPU ranks; see ``Collectives``."""
 
+    recordable = False
+
     def __init__(
         self, rank: int, peers: dict[int, socket.socket], regions: Sequence[torch.Tensor]
     ) -> None:

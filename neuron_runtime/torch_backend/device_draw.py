@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from neuron_runtime.torch_backend.draw_request import DrawRequest
+from neuron_runtime.torch_backend.moved import moved
 
 _Counted = tuple[int, NDArray[np.int64], NDArray[np.int64]]
 _Numbered = Sequence[tuple[int, DrawRequest]]
@@ -26,7 +27,7 @@ def draw_rows(scores: torch.Tensor, requests: Sequence[DrawRequest]) -> list[int
     best = scores.argmax(-1)
     drawn = [row for row, each in enumerate(requests) if not each.is_greedy]
     if drawn:
-        rows = torch.tensor(drawn, device=scores.device)
+        rows = moved(torch.tensor(drawn), scores.device)
         tokens = _draw(scores[rows], [requests[row] for row in drawn])
         best[rows] = torch.where(tokens < scores.shape[1], tokens, best[rows])
     found: list[int] = best.tolist()
@@ -53,13 +54,13 @@ def _adjust(scores: torch.Tensor, requests: Sequence[DrawRequest]) -> None:
 
 def _forbid(scores: torch.Tensor, masks: Sequence[tuple[int, bytes]]) -> None:
     frame = np.frombuffer(b"".join(mask for _, mask in masks), dtype=np.uint8)
-    packed = torch.from_numpy(frame.reshape(len(masks), -1, 1).copy()).to(scores.device)
-    bits = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=scores.device)
-    forbidden = ((packed & bits) == 0).flatten(1)[:, : scores.shape[1]]
+    packed = moved(torch.from_numpy(frame.reshape(len(masks), -1, 1).copy()), scores.device)
+    places = torch.arange(8, dtype=torch.uint8, device=scores.device)
+    forbidden = ((packed >> places & 1) == 0).flatten(1)[:, : scores.shape[1]]
     missing = scores.shape[1] - forbidden.shape[1]
     if missing:
         forbidden = torch.nn.functional.pad(forbidden, (0, missing), value=True)
-    rows = torch.tensor([row for row, _ in masks], device=scores.device)
+    rows = moved(torch.tensor([row for row, _ in masks]), scores.device)
     scores[rows] = scores[rows].masked_fill_(forbidden, -torch.inf)
 
 
@@ -72,8 +73,8 @@ def _add_bias(scores: torch.Tensor, biased: _Numbered) -> None:
     ]
     if entries:
         rows, tokens, biases = (torch.tensor(column) for column in zip(*entries, strict=True))
-        place = (rows.to(scores.device), tokens.to(scores.device))
-        scores.index_put_(place, biases.to(scores), accumulate=True)
+        place = (moved(rows, scores.device), moved(tokens, scores.device))
+        scores.index_put_(place, moved(biases, scores.device).to(scores), accumulate=True)
 
 
 def _penalise_repetition(scores: torch.Tensor, repeated: _Numbered) -> None:
@@ -87,7 +88,8 @@ def _penalise_repetition(scores: torch.Tensor, repeated: _Numbered) -> None:
 def _penalise_output(scores: torch.Tensor, penalised: _Numbered) -> None:
     counted = [_counted(row, each.output) for row, each in penalised]
     params = [each.params for _, each in penalised]
-    times = torch.from_numpy(np.concatenate([counts for _, _, counts in counted])).to(scores)
+    times = torch.from_numpy(np.concatenate([counts for _, _, counts in counted]))
+    times = moved(times, scores.device).to(scores)
     less = times * _spread(counted, (each.frequency_penalty for each in params), scores)
     less += _spread(counted, (each.presence_penalty for each in params), scores)
     scores[_place(counted, scores.device)] -= less
@@ -103,7 +105,7 @@ def _place(counted: Sequence[_Counted], device: torch.device) -> tuple[torch.Ten
     """Return where in the scores these tokens are: rows and columns."""
     rows = np.concatenate([np.full(len(ids), row) for row, ids, _ in counted])
     columns = np.concatenate([ids for _, ids, _ in counted])
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+    return moved(torch.from_numpy(rows), device), moved(torch.from_numpy(columns), device)
 
 
 def _spread(
@@ -159,4 +161,4 @@ def _table(requests: Sequence[DrawRequest], scores: torch.Tensor) -> tuple[torch
         )
         for each in requests
     ]
-    return torch.tensor(rows, dtype=torch.float64).to(scores.device).unbind(1)
+    return moved(torch.tensor(rows, dtype=torch.float64), scores.device).unbind(1)

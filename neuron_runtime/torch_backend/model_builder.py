@@ -24,6 +24,7 @@ from transformers.modeling_utils import PreTrainedModel
 from neuron_runtime.model_errors import SourceCorrupt
 from neuron_runtime.torch_backend.attention_probe import refuse_unattended, refuse_unless_all
 from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.graphs.choice import decode_recorder, experts_by_shape
 from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, fits_half
 from neuron_runtime.torch_backend.model_skeleton import make_skeleton
 from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
@@ -81,8 +82,9 @@ def build_model(
     model_dir = Path(shard.model_dir)
     model = make_skeleton(model_dir, dtype, attention.name)
     # PERF: what is known to attend needs no pass over its layers (some 10 ms each).
-    if not runs_natively(model):
-        refuse_unattended(model)
+    by_shape = runs_natively(model) or refuse_unattended(model)
+    by_shape = by_shape or experts_by_shape(model.config, dtype)
+    recorder = decode_recorder(device, collectives, by_shape=by_shape)
     text = model.config.get_text_config()
     plan = ParallelPlan(
         getattr(model, "_tp_plan", None) or {},
@@ -106,11 +108,14 @@ def build_model(
             device,
             shard.kv_bytes,
             collectives.world_size,
+            spare=0 if recorder is None else 1,
         )
         if natively is not None and workers is not None:
             runner: Runner = NativeDecoder(library, model, natively, cache, workers)
         else:
-            runner = _runner(model, attention, cache, form, threads, collectives)
+            attention.use(cache)
+            runner = TransformersRunner(model, attention, device, workers, threads, recorder)
+            _check(runner, model, collectives)
     return BuiltModel(
         runner, cache, int(getattr(text, "max_position_embeddings", None) or 0), text.vocab_size
     )
@@ -129,22 +134,12 @@ def _natively(model: PreTrainedModel, form: WeightForm, collectives: Collectives
     return packing
 
 
-def _runner(
-    model: PreTrainedModel,
-    attention: PagedAttention,
-    cache: PagedCache,
-    form: WeightForm,
-    threads: int,
-    collectives: Collectives,
-) -> Runner:
-    attention.use(cache)
-    runner = TransformersRunner(model, attention, form.device, form.threads, threads)
+def _check(runner: TransformersRunner, model: PreTrainedModel, collectives: Collectives) -> None:
     # Ranks of a group come here at different times, and one that failed to load never does.
     if collectives.world_size == 1:
         with torch.inference_mode():
             layers = runner.warm_up()
         refuse_unless_all(model, layers)
-    return runner
 
 
 def _shapes(text: Any, ranks: int) -> tuple[CacheShape, ...]:

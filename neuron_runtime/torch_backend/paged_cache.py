@@ -17,6 +17,9 @@ from transports.failures import FailureCode
 _CPU_SHARE = 0.4
 _CPU_LIMIT = 4 << 30
 _GPU_SHARE = 0.85
+_GRAPH_BYTES = 1 << 30
+"""What decode graphs may take of a GPU: some 10 MB each, and once what the largest computes with.
+They are recorded when there is a cache already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class PagedCache:
 
     keys[layer]: [blocks, kv heads, dim, block tokens]: a dimension's tokens are neighbours, as the
     product with a query wants them. values[layer]: [blocks, kv heads, block tokens, dim].
+
+    ``spare`` more blocks follow the last one. No sequence is given these; what stands in a batch
+    for no sequence writes there.
     """
 
     def __init__(
@@ -42,9 +48,11 @@ class PagedCache:
         block_tokens: int,
         dtype: torch.dtype,
         device: torch.device,
+        spare: int = 0,
     ) -> None:
         self.shapes = tuple(shapes)
         self.blocks, self.block_tokens, self.dtype = blocks, block_tokens, dtype
+        self.spare = spare
         self._device = device
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
@@ -52,13 +60,25 @@ class PagedCache:
 
     def allocate(self) -> None:
         """Have all blocks, empty. Raises torch.OutOfMemoryError or OSError: there is no room."""
-        blocks, tokens = self.blocks, self.block_tokens
+        blocks, tokens = self.blocks + self.spare, self.block_tokens
         self.keys = [self._zeros((blocks, s.kv_heads, s.dim, tokens)) for s in self.shapes]
         self.values = [self._zeros((blocks, s.kv_heads, tokens, s.dim)) for s in self.shapes]
 
     def release(self) -> None:
         """Give all memory back; what points into it is void."""
         self.keys, self.values = [], []
+
+    def store(
+        self,
+        layer: int,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        blocks: torch.Tensor,
+        offsets: torch.Tensor,
+    ) -> None:
+        """Keep keys and values [kv heads, rows, dim] where ``blocks`` and ``offsets`` say."""
+        self.keys[layer][blocks, :, :, offsets] = key.transpose(0, 1).to(self.dtype)
+        self.values[layer][blocks, :, offsets] = value.transpose(0, 1).to(self.dtype)
 
     @property
     def held_bytes(self) -> int:
@@ -74,10 +94,12 @@ class PagedCache:
         device: torch.device,
         limit: int,
         ranks: int,
+        spare: int = 0,
     ) -> PagedCache:
         """Make as many blocks as ``limit`` bytes hold, or as the free memory allows if it is 0.
 
-        ``ranks`` of the group may share the CPU's memory.
+        ``ranks`` of the group may share the CPU's memory. The ``spare`` blocks are among those that
+        fit; decode graphs need one, so with it a part of a GPU's memory is left to them.
 
         Raises:
             BackendError: There is not enough memory for a single block.
@@ -87,15 +109,15 @@ class PagedCache:
         if limit <= 0 and device.type == "cpu":
             limit = min(int(free * _CPU_SHARE) // ranks, _CPU_LIMIT)
         elif limit <= 0:
-            limit = int(free * _GPU_SHARE)
-        blocks = limit // (token * block_tokens)
+            limit = int(max(0, free - _GRAPH_BYTES * spare) * _GPU_SHARE)
+        blocks = limit // (token * block_tokens) - spare
         if blocks < 1:
             raise BackendError(
                 FailureCode.LOAD_FAILED,
                 f"{limit} bytes for keys and values hold no block of {block_tokens} tokens,"
                 f" which takes {token * block_tokens}; {free} bytes are free on {device}",
             )
-        return cls(shapes, blocks, block_tokens, dtype, device)
+        return cls(shapes, blocks, block_tokens, dtype, device, spare)
 
     def _zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
         return _zeros(shape, self.dtype, self._device)

@@ -20,6 +20,8 @@ class Runner(Protocol):
     def forward(self, batch: Batch) -> torch.Tensor:
         """Feed a batch; return the logits [wanted rows, vocabulary], of use on rank 0 only.
 
+        They hold until the next call.
+
         Raises:
             MemoryError, torch.OutOfMemoryError: Nothing was fed that a repetition would harm.
         """

@@ -91,3 +91,22 @@ def test_a_host_without_room_for_a_block_is_refused_with_the_figures(host: Path)
     with pytest.raises(BackendError, match=rf"takes {BLOCK}; {BLOCK} bytes are free") as refusal:
         sized(0)
     assert refusal.value.code == FailureCode.LOAD_FAILED
+
+
+def test_a_spare_block_is_one_of_those_that_fit(host: Path) -> None:
+    cache = PagedCache.sized(SHAPES, BLOCK_TOKENS, torch.float32, CPU, 7 * BLOCK, 1, spare=1)
+    assert cache.blocks == 6
+    assert len(cache.keys[0]) == len(cache.values[1]) == 7
+    assert cache.held_bytes == 7 * BLOCK
+    with pytest.raises(BackendError, match="hold no block"):
+        PagedCache.sized(SHAPES, BLOCK_TOKENS, torch.float32, CPU, BLOCK, 1, spare=1)
+
+
+def test_graphs_are_left_a_part_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paged_cache, "free_bytes", lambda _: 3 << 30)
+    monkeypatch.setattr(paged_cache, "_zeros", lambda *_: torch.empty(0))
+    gpu, block = torch.device("cuda"), BLOCK
+    plain = PagedCache.sized(SHAPES, BLOCK_TOKENS, torch.float32, gpu, 0, 1)
+    assert plain.blocks == int(0.85 * (3 << 30)) // block
+    recorded = PagedCache.sized(SHAPES, BLOCK_TOKENS, torch.float32, gpu, 0, 1, spare=1)
+    assert recorded.blocks == int(0.85 * (2 << 30)) // block - 1

@@ -13,6 +13,8 @@ import transformers
 
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.feeder import GREEDY, Feeder
+from tests.torch.like_a_gpu import compute_like_a_gpu
+from tests.torch.tape_recorder import TapeRecorder
 from transports.schemas.group import LoadShard
 
 pytestmark = pytest.mark.torch
@@ -55,6 +57,21 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         {"sliding_window": 24, "query_pre_attn_scalar": 16, "layer_types": _WINDOWS},
     ),
     "phi3": ("Phi3Config", {"hidden_size": 128}),
+    # Computes frequencies for later in its first pass, which is the one without weights.
+    "phi3-longrope": (
+        "Phi3Config",
+        {
+            "hidden_size": 128,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "factor": 2.0,
+                "original_max_position_embeddings": 256,
+                "short_factor": [1.1] * 8,
+                "long_factor": [1.7] * 8,
+            },
+        },
+    ),
     "gpt-oss": (
         "GptOssConfig",
         {
@@ -169,6 +186,26 @@ def test_a_host_without_the_kernels_gives_the_same_tokens(
     asked = prompts(model.config.vocab_size)
     wanted = [expected(model, prompt) for prompt in asked]
     assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_a_gpu_computes_with_gives_the_same_tokens(
+    name: str,
+    reference: MakeReference,
+    backend: TorchBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fused attention where the rules are plain, and decode steps that are replayed."""
+    recorder = TapeRecorder()
+    compute_like_a_gpu(monkeypatch, recorder)
+    directory, model = reference(name)
+    backend.load(shard(directory))
+    asked = prompts(model.config.vocab_size)
+    wanted = [expected(model, prompt) for prompt in asked]
+    assert Feeder(backend).generate(asked, NEW_TOKENS, chunk=13) == wanted
+    assert Feeder(backend).generate(asked[1:2], NEW_TOKENS) == wanted[1:2]
+    # For four rows, two and one; 94 tokens are within the least number of blocks.
+    assert recorder.recordings == 3
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3"])

@@ -1,0 +1,1 @@
+"""Ways to attend over a paged cache, and which of them a layer takes."""
