@@ -19,7 +19,8 @@ from rich.console import Console
 
 from cortex_actors.cli import cortexd, neurond
 from cortex_actors.cli.daemon_process import DaemonProcess
-from cortex_actors.cli.gateway_client import GatewayClient, GatewayError
+from cortex_actors.cli.gateway_client import GatewayClient
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.interrupts import Interrupts
 from cortex_actors.cli.steps import Steps
 from cortex_actors.cli.tables import describe_status
