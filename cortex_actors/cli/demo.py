@@ -163,7 +163,11 @@ class Demo:
         return self._neuron.default_models[0]
 
     def _explain(self, url: str, model: str) -> None:
-        chat = '{"model": "%s", "stream": true, "messages": [{"role": "user", "content": "Hi!"}]}'
+        # A model as small as the demo's may never come to an end by itself.
+        chat = (
+            '{"model": "%s", "stream": true, "max_tokens": 100,'
+            ' "messages": [{"role": "user", "content": "Hi!"}]}'
+        )
         self._say(
             f"Gateway  {url}/v1   metrics {self._gateway.gateway.metrics_listen.url}/metrics\n"
             f"Neuron   {self._neuron.neuron.listen.url}\n"
