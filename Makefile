@@ -21,6 +21,7 @@ help:
 	@echo 'make test     lint, types and all tests'
 	@echo 'make install  only create .venv with what make run needs'
 	@echo 'make bench    measure;  make bench-serve: beside other servers'
+	@echo 'make agents   test with Claude Code, Codex and Aider (1.5 GB)'
 	@echo 'make simulate 20,000 schedules of faults in virtual time;  make soak: ten minutes of real ones'
 	@echo 'make clean    remove .venv and all caches'
 

@@ -16,6 +16,7 @@ from neuron_runtime.outcome import Member, Outcome
 from neuron_runtime.step import Closed, Kill, SendCancel, StepLimits
 from neuron_runtime.stopped import INTERVAL_S, StoppedWatch, process_state
 from transports.codec import encode_once
+from transports.encoded_body import EncodedBody
 from transports.errors import TransportError
 from transports.failures import FailureCode
 from transports.fence import DropReason
@@ -31,7 +32,7 @@ from transports.link import (
 )
 from transports.listener import Listener
 from transports.reactor import Reactor
-from transports.schemas.body import Body, EncodedBody
+from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, MemberDown
 from transports.schemas.daemon import Member as MemberRecord
 from transports.schemas.group import InjectFault, LoadShard

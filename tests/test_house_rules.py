@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ BANNED_STEMS = {"utils", "util", "helpers", "helper", "common", "misc", "manager
 WALL_CLOCK = {("time", "time"), ("time", "time_ns")}
 WALL_CLOCK_HOMES = {"cortex_actors/neuron/model.py"}
 """Files that may ask for the time of day, because they show it to people."""
+KEEPS_LOGS = {"tests/soak/__main__.py"}
+"""What may make a directory that outlives it: logs that somebody wants to read."""
 
 
 def _sources(*packages: str) -> list[Path]:
@@ -74,6 +77,12 @@ def test_sources_keep_the_house_rules() -> None:
 def test_tests_are_short_enough_to_read() -> None:
     long = [_shown(path) for path in _sources("tests") if path.read_text().count("\n") > MAX_LINES]
     assert long == []
+
+
+def test_tests_leave_no_directory_behind() -> None:
+    call = re.compile(r"\bmkdtemp\(")
+    making = {_shown(path) for path in _sources("tests") if call.search(path.read_text())}
+    assert making <= KEEPS_LOGS
 
 
 def test_test_folders_are_packages() -> None:

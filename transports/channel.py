@@ -12,6 +12,7 @@ import msgspec
 from transports import codec
 from transports.calls import Deliver, Discard
 from transports.effects import Asked, Down, Effects, Lacking, Noted, Revoked, Send, Suspect, Up
+from transports.encoded_body import EncodedBody
 from transports.envelope import Kind
 from transports.errors import Backpressure, LinkDown
 from transports.failures import FailureCode
@@ -21,7 +22,6 @@ from transports.link import Identity, IncomingRequest, LinkHandler, LinkState, L
 from transports.loop import Cancellable, Loop, Port
 from transports.outbox import Commands, Outbox
 from transports.schemas import Body
-from transports.schemas.body import EncodedBody
 from transports.schemas.generate import Chunks, TextDelta
 from transports.schemas.link import Failure
 from transports.session import Session

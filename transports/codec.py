@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from transports.encoded_body import EncodedBody
 from transports.envelope import Header, Kind, unpack
 from transports.errors import ProtocolError
 from transports.schemas import AnyBody, Body, link
-from transports.schemas.body import EncodedBody
 
 MIB = 1 << 20
 BODY_BYTES = 40 * MIB
@@ -43,7 +43,7 @@ _WANTED = tuple(_CONTROL_BODIES.get(number) for number in range(max(Kind) + 1))
 
 def encode_once(body: Body) -> EncodedBody:
     """Return a body that is sent to several peers, so that it is not encoded for each."""
-    return EncodedBody(msgspec.Raw(_encoder.encode(body)))
+    return EncodedBody(type(body).__name__, _encoder.encode(body))
 
 
 def encode_body(body: Body | EncodedBody, raw: Sequence[bytes] = ()) -> bytes:
@@ -52,9 +52,12 @@ def encode_body(body: Body | EncodedBody, raw: Sequence[bytes] = ()) -> bytes:
     Raises:
         ProtocolError: With reason ``too_large``.
     """
-    payload = _encoder.encode(body)
+    if isinstance(body, EncodedBody):
+        name, payload = body.name, body.payload
+    else:
+        name, payload = type(body).__name__, _encoder.encode(body)
     if len(payload) > BODY_BYTES:
-        detail = f"{type(body).__name__} of {len(payload)} bytes, limit {BODY_BYTES}"
+        detail = f"{name} of {len(payload)} bytes, limit {BODY_BYTES}"
         raise ProtocolError("too_large", detail)
     if raw:
         _check_raw(raw, "too_large")

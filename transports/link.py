@@ -15,7 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from transports.schemas.body import Body, EncodedBody
+from transports.encoded_body import EncodedBody
+from transports.schemas.body import Body
 from transports.schemas.generate import TextDelta
 from transports.schemas.link import Failure
 

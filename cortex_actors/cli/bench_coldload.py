@@ -16,7 +16,8 @@ from typing import Any, final
 
 from rich.console import Console
 
-from cortex_actors.cli.gateway_client import GatewayClient, GatewayError
+from cortex_actors.cli.gateway_client import GatewayClient
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_table
 from transports.clock import Clock, MonotonicClock
 

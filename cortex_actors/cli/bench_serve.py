@@ -25,7 +25,7 @@ from cortex_actors.cli.bench.prompts import Prompts
 from cortex_actors.cli.bench.serve_figures import ServeFigures, Spread
 from cortex_actors.cli.bench.stream_record import StreamRecord
 from cortex_actors.cli.bench.target import Target
-from cortex_actors.cli.gateway_client import GatewayError
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_table
 
 _STREAMS = "1,8,16"

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from cortex_actors.cli import cortexd, neurond
 from cortex_actors.cli.daemon_process import DaemonProcess
-from cortex_actors.cli.gateway_client import GatewayClient, GatewayError
+from cortex_actors.cli.gateway_client import GatewayClient
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.interrupts import Interrupts
 from cortex_actors.cli.steps import Steps
 from cortex_actors.cli.tables import describe_status
@@ -162,7 +163,11 @@ class Demo:
         return self._neuron.default_models[0]
 
     def _explain(self, url: str, model: str) -> None:
-        chat = '{"model": "%s", "stream": true, "messages": [{"role": "user", "content": "Hi!"}]}'
+        # A model as small as the demo's may never come to an end by itself.
+        chat = (
+            '{"model": "%s", "stream": true, "max_tokens": 100,'
+            ' "messages": [{"role": "user", "content": "Hi!"}]}'
+        )
         self._say(
             f"Gateway  {url}/v1   metrics {self._gateway.gateway.metrics_listen.url}/metrics\n"
             f"Neuron   {self._neuron.neuron.listen.url}\n"

@@ -10,22 +10,13 @@ from urllib.parse import quote
 
 import httpx
 
+from cortex_actors.cli.gateway_error import GatewayError
+
 DEFAULT_URL = "http://127.0.0.1:31313"
 
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
 _LOAD_S = 3600.0
-
-
-@final
-class GatewayError(Exception):
-    """The daemon does not answer, or refused (``status``); the text is for the user."""
-
-    code = "gateway"
-
-    def __init__(self, text: str, status: int = 0) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 @final

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from cortex_actors.config.errors import ConfigError, Problem
 from transports.errors import TransportError
@@ -26,6 +27,28 @@ class Daemon(Generic[ConfigT]):
     load: Callable[[Path, Mapping[str, str]], ConfigT]
     check_host: Callable[[ConfigT], tuple[Problem, ...]]
     run: Callable[[ConfigT], int]
+
+
+def is_asked(argv: Sequence[str]) -> bool:
+    """Whether the command is ``serve`` or ``check``, which need nothing that is the others'."""
+    return argv[:1] in (["serve"], ["check"])
+
+
+def add_commands(
+    commands: argparse._SubParsersAction[Any], daemon: Daemon[ConfigT], default: Path, it: str
+) -> None:
+    """Add ``serve`` and ``check``; ``it`` is what is run, for the help."""
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("-c", "--config", type=Path, default=default, metavar="FILE")
+    serving = commands.add_parser("serve", parents=[config], help=f"run the {it}")
+    serving.set_defaults(command=lambda args: serve(daemon, args.config))
+    checking = commands.add_parser(
+        "check", parents=[config], help="test the configuration and this host"
+    )
+    checking.add_argument("--config-only", action="store_true", help="do not look at this host")
+    checking.set_defaults(
+        command=lambda args: check(daemon, args.config, config_only=args.config_only)
+    )
 
 
 def serve(daemon: Daemon[ConfigT], path: Path) -> int:

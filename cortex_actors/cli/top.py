@@ -12,7 +12,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from cortex_actors.cli.gateway_client import GatewayClient, GatewayError
+from cortex_actors.cli.gateway_client import GatewayClient
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_table, neuron_table, replica_table, summary_line
 
 

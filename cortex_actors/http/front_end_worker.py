@@ -14,6 +14,8 @@ from typing import Any, Final, final
 from gunicorn import util
 from gunicorn.http import RequestParser, wsgi
 from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.errors import ParseException
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from cortex_actors.http.accept_share import AcceptRule, AcceptShare
@@ -150,8 +152,22 @@ def _asks_more(sock: socket.socket) -> bool:
 
 
 @final
+class _Request(Request):  # type: ignore[misc]  # gunicorn is not typed
+    """One that, when it cannot be read, says with the error how far it was."""
+
+    def __init__(self, *arguments: Any) -> None:
+        try:
+            super().__init__(*arguments)
+        except ParseException as ex:
+            ex.req = self
+            raise
+
+
+@final
 class _Parser(RequestParser):  # type: ignore[misc]  # gunicorn is not typed
     """Tells a client that has stalled within the head of a request from one that has left."""
+
+    mesg_class = _Request
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
         """Drop what the application has left of a body; return whether that could be done."""

@@ -34,6 +34,7 @@ from cortex_actors.http.listening import RECEIVE_STALL_S, SEND_STALL_S, ListenEr
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
+from cortex_actors.serving.full_replicas import MOST_S
 from neuron_runtime.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("cortex.http")
 
-KEEP_S: Final = 35
+_LATE_S = 5.0
+KEEP_S: Final = int(MOST_S + _LATE_S)
 """How long a connection may idle. Longer than an engine asks anybody to stay away, or its client
 would be back just as the connection is closed, and lose its request."""
 

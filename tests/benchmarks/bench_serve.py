@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cortex_actors.cli.bench_serve import warm_up
-from cortex_actors.cli.gateway_client import GatewayError
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_table
 from tests.benchmarks.peers import CortexStack, LlamaServer, Peer, RunningServer, TransformersServe
 from tests.benchmarks.serving_verdicts import BARS, Bar, Measurement, median, was_cut

@@ -91,6 +91,18 @@ def test_a_broken_body_for_anthropics_api_gets_its_envelope(hasty: ServerProcess
     assert body["request_id"] == response.headers["request-id"]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [b"Transfer-Encoding: snappy\r\n", b"Expect: miracles\r\n", b"A: " + b"a" * 9000 + b"\r\n"],
+    ids=["a coding", "an expectation", "a long header"],
+)
+def test_a_broken_head_for_anthropics_api_gets_its_envelope(
+    hasty: ServerProcess, headers: bytes
+) -> None:
+    response, body = ask(hasty, POST.replace(b"chat/completions", b"messages") + headers + b"\r\n")
+    assert (body["type"], body["request_id"]) == ("error", response.headers["request-id"])
+
+
 def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(hasty: ServerProcess) -> None:
     with socket.create_connection(("127.0.0.1", hasty.port), 10.0) as sock:
         sock.sendall(CHUNKED + b"ff\r\n{")

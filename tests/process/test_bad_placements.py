@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,13 +38,12 @@ def bad_models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 
 @pytest.fixture
-def neuron(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[WholeNeuron]:
-    # Not tmp_path: an ipc path has at most 100 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="cortex-"))
+def neuron(
+    directory: Path, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WholeNeuron]:
     neuron = WholeNeuron(directory, tenant, monkeypatch, bad_models)
     yield neuron
     neuron.close()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +27,14 @@ def models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 @pytest.fixture
 def neuron(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tenant: Tenant
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    tenant: Tenant,
 ) -> Iterator[WholeNeuron]:
-    # Not tmp_path: an ipc path has at most 100 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="cortex-"))
     neuron = WholeNeuron(directory, tenant, monkeypatch, models, **getattr(request, "param", {}))
     yield neuron
     neuron.close()
-    shutil.rmtree(directory)
 
 
 SWITCHED_ON = pytest.mark.parametrize("neuron", [{"chaos": True}], indirect=True, ids=["on"])

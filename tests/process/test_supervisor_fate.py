@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.process
 class NeuronProcess:
     """The neuron of ``neuron_process`` and its ranks' pids."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.process.neuron_process"],
+            [sys.executable, "-m", "tests.process.neuron_process", str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -46,8 +47,8 @@ class NeuronProcess:
 
 
 @pytest.fixture
-def neuron_process() -> Iterator[NeuronProcess]:
-    process = NeuronProcess()
+def neuron_process(directory: Path) -> Iterator[NeuronProcess]:
+    process = NeuronProcess(directory)
     yield process
     process.close()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -49,17 +47,17 @@ def models(directory: Path) -> tuple[CatalogueEntry, ...]:
 
 @pytest.fixture
 def neuron(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    directory: Path,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[WholeNeuron]:
-    # Not tmp_path: an ipc path has at most 100 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="cortex-"))
     neuron = WholeNeuron(
         directory, tenant, monkeypatch, models, warm_mb=getattr(request, "param", 1)
     )
     yield neuron
     neuron.close()
     assert [handle.name for handle in neuron.launcher.handles if process_state(handle.pid)] == []
-    shutil.rmtree(directory)
 
 
 def unload(neuron: WholeNeuron, model: str, *, keep_warm: bool = True) -> None:

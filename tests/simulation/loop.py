@@ -12,6 +12,9 @@ from transports.fence import DropCounters
 from transports.link import Identity, LinkHandler
 from transports.liveness import LOCAL, REMOTE, LivenessPolicy
 
+IDLE = 0.5
+"""How often a reactor that nothing was posted to waits, so that a command is run where it is."""
+
 
 class VirtualLoop:
     """Implements ``transports.loop.Loop``, and of the Reactor what actors use."""
@@ -31,11 +34,13 @@ class VirtualLoop:
         return self._world.on_loop and self._world.host is self.host
 
     def enter(self) -> bool:
-        """Always busy: a command that waits may be overtaken by more than one that does not."""
-        return False
+        """Give the turn to another thread of the host, if the schedule has the reactor wait now."""
+        if self._soon or self._world.on_loop or self._world.host is not self.host:
+            return False
+        return self._world.rng.random() < IDLE
 
     def leave(self) -> None:
-        """Nobody enters."""
+        """Take the turn back; what has arrived meanwhile is an event of its own."""
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run ``fn`` in the reactor's next turn."""

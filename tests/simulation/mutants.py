@@ -27,6 +27,7 @@ from cortex_actors.serving.router import Router
 from transports import session
 from transports.envelope import Header
 from transports.fence import DropReason, Expectation, judge
+from transports.outbox import Commands
 from transports.schemas.fleet import ModelSpec
 from transports.schemas.link import Failure
 
@@ -125,6 +126,13 @@ def _loads_whatever_it_has(self: Models, spec: ModelSpec) -> Failure | None:
     return _LOAD(self, spec)
 
 
+def _takes_the_turn_for_nothing(self: Commands, command: Any, args: Any) -> bool:
+    if not self._enter():
+        return False
+    self._leave()
+    return True
+
+
 def _asks_no_incarnation(header: Header, expectation: Expectation) -> DropReason | None:
     return judge(header._replace(inc=expectation.inc), expectation)
 
@@ -154,6 +162,7 @@ MUTANTS = (
     _instead(Models, "_load", _loads_whatever_it_has),
     _instead(Models, "_tell_cancelled", _nothing),
     # Rare, for what a neuron tells within 50 ms reaches placement as one: the next measurement too.
-    _instead(reporter, "holding", lambda _: frozenset(), first_seed=1690),
+    _instead(reporter, "holding", lambda _: frozenset(), first_seed=120),
     _instead(session, "judge", _asks_no_incarnation),
+    _instead(Commands, "_run_here", _takes_the_turn_for_nothing),
 )

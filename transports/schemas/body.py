@@ -7,14 +7,8 @@ add some.
 
 from __future__ import annotations
 
-from typing import NewType
-
 import msgspec
 
 
 class Body(msgspec.Struct, frozen=True, tag=True, tag_field="t", omit_defaults=True):
     """Base of all message bodies. Immutable, safe to hand between threads."""
-
-
-EncodedBody = NewType("EncodedBody", msgspec.Raw)
-"""A body that goes to several peers as it is; made by ``transports.codec.encode_once``."""

@@ -17,7 +17,7 @@ import httpx
 
 from cortex_actors.cli.bench.mock_script import FAST, MODELS
 from cortex_actors.cli.bench.process_tree import resident_bytes
-from cortex_actors.cli.gateway_client import GatewayError
+from cortex_actors.cli.gateway_error import GatewayError
 
 HOST: Final = "127.0.0.1"
 _START_S, _STOP_S, _POLL_S = 30.0, 15.0, 0.05

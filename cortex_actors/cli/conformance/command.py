@@ -14,7 +14,7 @@ from rich.markup import escape
 from cortex_actors.cli.conformance.case import Case, Verdict
 from cortex_actors.cli.conformance.server import NoAnswer, Server
 from cortex_actors.cli.conformance.suite import CASES, DIALECTS, Finding, run
-from cortex_actors.cli.gateway_client import GatewayError
+from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_table
 from transports.clock import MonotonicClock
 

@@ -14,6 +14,9 @@ from cortex_actors.dialects.checked_request import bad
 
 Message = dict[str, Any]
 
+# Not a set: a client may send a list or an object for its role, which no set can be asked for.
+_ROLES = ("user", "assistant", "system")
+
 
 def system_message(system: Any) -> list[Message]:
     """Return the system prompt as a message; none if there is none.
@@ -32,7 +35,7 @@ def messages_of(turn: Any, at: str) -> list[Message]:
         PydanticCustomError: Naming what cannot be understood.
     """
     role = turn.get("role") if isinstance(turn, dict) else None
-    if role not in {"user", "assistant", "system"}:
+    if role not in _ROLES:
         raise bad("must be user or assistant", f"{at}.role")
     content, where = turn.get("content"), f"{at}.content"
     if content is None:

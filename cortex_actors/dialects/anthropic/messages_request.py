@@ -58,7 +58,7 @@ class Prompt(CheckedRequest):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     messages: Annotated[list[Any], Field(min_length=1)]
     system: Any = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -78,10 +78,11 @@ class Prompt(CheckedRequest):
     @field_validator("tools")
     @classmethod
     def _distinct(cls, tools: list[Tool] | None) -> list[Tool] | None:
-        names = [tool.name for tool in tools or ()]
-        for index, name in enumerate(names):
-            if name in names[:index]:
+        seen: set[str] = set()
+        for index, tool in enumerate(tools or ()):
+            if tool.name in seen:
                 raise bad("another tool has this name", f"[{index}].name")
+            seen.add(tool.name)
         return tools
 
     @classmethod

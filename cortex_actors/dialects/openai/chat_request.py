@@ -22,11 +22,11 @@ _OWN_VARIABLES = {"messages", "tools", "documents", "add_generation_prompt"}
 class ChatRequest(ConstrainedRequest):
     """The fields of a chat. ``logprobs`` here is a switch; ``top_logprobs`` says how many."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    tools: list[OfferedTool] | None = None
+    tools: Annotated[list[OfferedTool], Field(fail_fast=True)] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None

@@ -105,11 +105,16 @@ class RequestFields(CheckedRequest):
             return []
         return [stop] if isinstance(stop, str) else stop
 
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _not_for_all_tokens(cls, biases: Any) -> Any:
+        if isinstance(biases, dict) and len(biases) > MAX_BIASES:
+            raise bad(f"must hold at most {MAX_BIASES} tokens")
+        return biases
+
     @field_validator("logit_bias")
     @classmethod
     def _by_token_id(cls, biases: dict[str, float] | None) -> dict[str, float] | None:
-        if biases is not None and len(biases) > MAX_BIASES:
-            raise bad(f"must hold at most {MAX_BIASES} tokens")
         for token in biases or ():
             digits = token.isascii() and token.isdigit() and len(token) <= 10
             if not digits or int(token) > _MAX_INT:

@@ -63,7 +63,7 @@ class ResponsesRequest(RequestFields):
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    include: list[str] | None = None
+    include: Annotated[list[str], Field(fail_fast=True)] | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -106,10 +106,10 @@ class ResponsesRequest(RequestFields):
                 raise bad(f"there is no {name!r} to include", f"[{index}]")
         return include
 
-    @field_validator("metadata")
+    @field_validator("metadata", mode="before")
     @classmethod
-    def _bounded(cls, metadata: dict[str, str] | None) -> dict[str, str] | None:
-        if len(metadata or ()) > _MAX_METADATA:
+    def _bounded(cls, metadata: Any) -> Any:
+        if isinstance(metadata, dict) and len(metadata) > _MAX_METADATA:
             raise bad(f"must hold at most {_MAX_METADATA} pairs")
         return metadata
 

@@ -195,8 +195,8 @@ INLINE __m256i four_inputs(const int8_t *q) {
     return _mm256_set1_epi32(word);
 }
 
-INLINE void write_block(const cx_linear *linear, int block, __m256 sum, float *out, int add) {
-    float *to = out + block * CX_BLOCK;
+INLINE void write_block(const cx_linear *linear, int row, int block, __m256 sum, float *out, int add) {
+    float *to = out + (int64_t)row * linear->outputs + block * CX_BLOCK;
     if (linear->bias) sum = _mm256_add_ps(sum, _mm256_loadu_ps(linear->bias + block * CX_BLOCK));
     int lanes = linear->outputs - block * CX_BLOCK;
     if (lanes >= CX_BLOCK) {
@@ -212,7 +212,7 @@ INLINE void write_block(const cx_linear *linear, int block, __m256 sum, float *o
 /* PERF: four rows of two blocks are as many sums as the registers hold beside the weights; each input
  * that is broadcast and each weight that is unpacked then serves more than one of them. */
 INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
-                      int blocks, float *out, int stride, int add) {
+                      int blocks, float *out, int add) {
     const int groups = linear->groups, inputs = groups * CX_GROUP;
     const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
     const uint8_t *w = (const uint8_t *)linear->weight + at * CX_GROUP / 2;
@@ -262,36 +262,36 @@ INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int 
     }
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < blocks; b++)
-            write_block(linear, block + b, sum[r][b], out + (int64_t)(row + r) * stride, add);
+            write_block(linear, row + r, block + b, sum[r][b], out, add);
 }
 
 INLINE void int4_rows(const cx_linear *linear, const cx_input *in, int row, int end, int block,
-                      int blocks, float *out, int stride, int add) {
+                      int blocks, float *out, int add) {
     for (; row + 4 <= end; row += 4)
-        tile_int4(linear, in, row, 4, block, blocks, out, stride, add);
+        tile_int4(linear, in, row, 4, block, blocks, out, add);
     if (row + 2 <= end) {
-        tile_int4(linear, in, row, 2, block, blocks, out, stride, add);
+        tile_int4(linear, in, row, 2, block, blocks, out, add);
         row += 2;
     }
-    if (row < end) tile_int4(linear, in, row, 1, block, blocks, out, stride, add);
+    if (row < end) tile_int4(linear, in, row, 1, block, blocks, out, add);
 }
 
 /* PERF: a panel's inputs stay in the first-level cache while all blocks are computed. What one row
  * takes is to read the weights, which is fastest in one stream. */
 static void int4_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
-                        float *out, int stride, int add) {
+                        float *out, int add) {
     for (; rows == 1 && first < last; first++)
-        tile_int4(linear, in, 0, 1, first, 1, out, stride, add);
+        tile_int4(linear, in, 0, 1, first, 1, out, add);
     for (int row = 0; row < rows; row += PANEL) {
         int end = rows - row < PANEL ? rows : row + PANEL, block = first;
         for (; block + 2 <= last; block += 2)
-            int4_rows(linear, in, row, end, block, 2, out, stride, add);
-        if (block < last) int4_rows(linear, in, row, end, block, 1, out, stride, add);
+            int4_rows(linear, in, row, end, block, 2, out, add);
+        if (block < last) int4_rows(linear, in, row, end, block, 1, out, add);
     }
 }
 
 INLINE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
-                      float *out, int stride, int add) {
+                      float *out, int add) {
     const int groups = linear->groups, inputs = groups * CX_GROUP;
     const uint8_t *w = (const uint8_t *)linear->weight + (int64_t)block * groups * 256;
     const int64_t at = (int64_t)block * groups * CX_BLOCK;
@@ -319,11 +319,11 @@ INLINE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int 
         }
     }
     for (int r = 0; r < rows; r++)
-        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+        write_block(linear, row + r, block, sum[r], out, add);
 }
 
 INLINE void tile_half(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
-                      float *out, int stride, int add) {
+                      float *out, int add) {
     const int inputs = linear->inputs;
     const uint16_t *w = (const uint16_t *)linear->weight + (int64_t)block * inputs * CX_BLOCK;
     const float *x = in->value + (int64_t)row * in->stride;
@@ -335,7 +335,7 @@ INLINE void tile_half(const cx_linear *linear, const cx_input *in, int row, int 
             sum[r] = _mm256_fmadd_ps(weight, _mm256_set1_ps(x[(int64_t)r * in->stride + i]), sum[r]);
     }
     for (int r = 0; r < rows; r++)
-        write_block(linear, block, sum[r], out + (int64_t)(row + r) * stride, add);
+        write_block(linear, row + r, block, sum[r], out, add);
 }
 
 /* PERF: one row of float16 is a chain of dependent additions, so four blocks are computed at once. */
@@ -352,44 +352,44 @@ static int single_row_half(const cx_linear *linear, const cx_input *in, int firs
             for (int b = 0; b < 4; b++)
                 sum[b] = _mm256_fmadd_ps(cx_half8(w + (b * inputs + i) * CX_BLOCK), x, sum[b]);
         }
-        for (int b = 0; b < 4; b++) write_block(linear, block + b, sum[b], out, add);
+        for (int b = 0; b < 4; b++) write_block(linear, 0, block + b, sum[b], out, add);
     }
     return block;
 }
 
 #define TILES(NAME)                                                                                \
     static void NAME##_rows(const cx_linear *linear, const cx_input *in, int rows, int block,      \
-                            float *out, int stride, int add) {                                     \
+                            float *out, int add) {                                                 \
         int row = 0;                                                                               \
         for (; row + TILE <= rows; row += TILE)                                                    \
-            tile_##NAME(linear, in, row, TILE, block, out, stride, add);                           \
+            tile_##NAME(linear, in, row, TILE, block, out, add);                                   \
         if (row + 4 <= rows) {                                                                     \
-            tile_##NAME(linear, in, row, 4, block, out, stride, add);                              \
+            tile_##NAME(linear, in, row, 4, block, out, add);                                      \
             row += 4;                                                                              \
         }                                                                                          \
         if (row + 2 <= rows) {                                                                     \
-            tile_##NAME(linear, in, row, 2, block, out, stride, add);                              \
+            tile_##NAME(linear, in, row, 2, block, out, add);                                      \
             row += 2;                                                                              \
         }                                                                                          \
-        if (row < rows) tile_##NAME(linear, in, row, 1, block, out, stride, add);                  \
+        if (row < rows) tile_##NAME(linear, in, row, 1, block, out, add);                          \
     }
 
 TILES(int8)
 TILES(half)
 
 static void linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
-                          float *out, int32_t out_stride, int add) {
+                          float *out, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
     if (linear->format == CX_INT4) {
-        int4_blocks(linear, in, rows, first, last, out, out_stride, add);
+        int4_blocks(linear, in, rows, first, last, out, add);
         return;
     }
     for (int block = first; block < last; block++)
         if (linear->format == CX_F16)
-            half_rows(linear, in, rows, block, out, out_stride, add);
+            half_rows(linear, in, rows, block, out, add);
         else
-            int8_rows(linear, in, rows, block, out, out_stride, add);
+            int8_rows(linear, in, rows, block, out, add);
 }
 
 void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *in, int rows,
@@ -397,7 +397,7 @@ void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *i
     int blocks = blocks_of(linear->outputs), first, last;
     int chunk = (blocks / (6 * cx_threads(self)) + 2) & ~1; /* even, see tile_int4 */
     while (cx_take(self, blocks, chunk, &first, &last))
-        linear_blocks(linear, in, rows, first, last, out, linear->outputs, add);
+        linear_blocks(linear, in, rows, first, last, out, add);
 }
 
 /* -- one layer by itself ------------------------------------------------------------------------ */

@@ -177,6 +177,8 @@ def test_what_changes_no_answer_is_accepted() -> None:
             "messages[0].content[0].content[0]",
         ),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": {}, "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0]"),
         ({"messages": [*HELLO, {"role": "assistant", "content": " "}]}, "messages"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,9 +45,8 @@ CATALOGUE = Catalogue(models=(CatalogueEntry(id="gone", source="file:///nowhere/
 @pytest.fixture
 def directory() -> Iterator[Path]:
     # Not tmp_path: an ipc path has at most 100 bytes.
-    path = Path(tempfile.mkdtemp(prefix="cortex-"))
-    yield path
-    shutil.rmtree(path)
+    with tempfile.TemporaryDirectory(prefix="cortex-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -132,9 +131,8 @@ def incs(start: GroupStart) -> set[int]:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     # Not tmp_path: an ipc path has at most 100 bytes.
-    path = Path(tempfile.mkdtemp(prefix="cortex-"))
-    yield path
-    shutil.rmtree(path)
+    with tempfile.TemporaryDirectory(prefix="cortex-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

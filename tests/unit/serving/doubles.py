@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.errors import ExpectedError
 from cortex_actors.kit.ref import ActorRef
+from transports.encoded_body import EncodedBody
 from transports.errors import LinkDown
 from transports.link import Identity, LinkState, OnCallEvent
-from transports.schemas.body import Body, EncodedBody
+from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, ModelState, NeuronState
 from transports.schemas.link import Failure
 

@@ -228,3 +228,4 @@ def test_a_body_encoded_once_has_the_same_limit(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ProtocolError) as refused:
         codec.encode_body(codec.encode_once(Step(7, ())))
     assert refused.value.reason == "too_large"
+    assert refused.value.detail.startswith("Step of ")
