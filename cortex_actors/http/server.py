@@ -10,6 +10,7 @@ workers, after the fork.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import logging
 import math
@@ -34,6 +35,7 @@ from cortex_actors.http.listening import RECEIVE_STALL_S, SEND_STALL_S, ListenEr
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
 from cortex_actors.http.response_store import ResponseStore, StoreLimits
+from cortex_actors.http.worker_core import worker_core
 from cortex_actors.serving.full_replicas import MOST_S
 from neuron_runtime.exit_codes import ExitCode
 
@@ -151,8 +153,10 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
         if worker.seat is not None:
             self._share.leave(worker.seat)
 
-    def _post_fork(self, _arbiter: Any, _worker: Any) -> None:
+    def _post_fork(self, _arbiter: Any, worker: FrontEndWorker) -> None:
         self._watch.watch_arbiter()
+        if worker.seat is not None:
+            _stay_on_core(worker.seat, self._arguments.workers)
 
     def _post_worker_init(self, _worker: Any) -> None:
         _own_signals()
@@ -205,6 +209,13 @@ def _request_traces(arguments: argparse.Namespace) -> RequestTraces | None:
         _LOG.warning("no traces are sent: %s; pip install 'cortex[telemetry]'", ex)
         return None
     return RequestTraces(_SERVICES[arguments.service], arguments.otlp_endpoint)
+
+
+def _stay_on_core(seat: int, workers: int) -> None:
+    core = worker_core(seat, workers, os.sched_getaffinity(0))
+    if core is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {core})
 
 
 def _own_signals() -> None:

@@ -155,3 +155,15 @@ def test_the_front_end_imports_no_torch() -> None:
     probe = "import sys, cortex_actors.http.server; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", probe], cwd=root, check=False).returncode == 0
+
+
+def test_each_process_has_a_core_of_its_own_where_there_are_enough(fleet: ScriptedFleet) -> None:
+    cores = os.sched_getaffinity(0)
+    workers = f"--workers={len(cores)}"
+    with server_process(fleet.endpoint, workers) as server:
+        server.await_ready()
+        eventually(lambda: len(server.processes()) == 1 + len(cores))
+        arbiter, *others = server.processes()
+        assert set(arbiter.cpu_affinity()) == cores
+        assert [len(worker.cpu_affinity()) for worker in others] == [1] * len(cores)
+        assert {core for worker in others for core in worker.cpu_affinity()} == cores
