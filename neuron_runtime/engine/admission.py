@@ -9,15 +9,16 @@ import math
 from collections.abc import Callable
 from typing import final
 
-from neuron_runtime.engine.chat_template import ChatTemplateError
 from neuron_runtime.engine.grammar import Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_constraint import ConstraintRefused, output_mask
+from neuron_runtime.engine.prompt_maker import PromptMaker
+from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.sequence import Sampling, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.failures import FailureCode
-from transports.schemas.generate import CountTokens, Generate, SamplingOptions
+from transports.schemas.generate import Generate, SamplingOptions
 from transports.schemas.link import Failure
 
 MAX_STOPS = 16
@@ -30,17 +31,12 @@ _MAX_TOKEN = 2**31 - 1
 _MAX_BIAS = 100.0
 
 
-class Refused(Exception):
-    """The request cannot be accepted; ``failure`` is what the client is told."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 @final
 class Admission:
     """What is checked and filled in before a request may queue. Engine's thread only.
+
+    It goes in steps, because a long prompt is made on another thread: ``check``, then the prompt by
+    ``prompts``, then ``admit``.
 
     ``draw_seed`` gives a request without a seed a random one (0 to 2**63 - 1) here, at admission,
     so that a replay goes on exactly as the first run would have.
@@ -53,6 +49,7 @@ class Admission:
         self._tokenizer = tokenizer
         self._defaults = facts.defaults
         self._draw_seed = draw_seed
+        self.prompts = PromptMaker(tokenizer, facts.context_length)
         end_ids = set(facts.eos_ids)
         if tokenizer.eos_id is not None:
             end_ids.add(tokenizer.eos_id)
@@ -63,8 +60,8 @@ class Admission:
         """Do at leisure what the first constrained request would have to wait for."""
         self._grammars.prepare()
 
-    def admit(self, question: Generate, now: float, deadline: float | None) -> tuple[Sequence, ...]:
-        """Return the sequences of ``question``'s choices, in order.
+    def check(self, question: Generate) -> int:
+        """Check all that can be checked without the prompt; return how many characters that has.
 
         Raises:
             Refused: With the failure code and the offending field.
@@ -78,8 +75,19 @@ class Admission:
                 )
             )
         _check(question)
+        return self.prompts.check(question)
+
+    def admit(
+        self, question: Generate, prompt: tuple[int, ...], now: float, deadline: float | None
+    ) -> tuple[Sequence, ...]:
+        """Return the sequences of ``question``'s choices, in order; it has been checked.
+
+        ``now`` is when it arrived, in monotonic seconds.
+
+        Raises:
+            Refused: With the failure code and the offending field.
+        """
         sampling = self._sampling(question.sampling)
-        prompt = self._prompt(question)
         first = self._last_id + 1
         self._last_id += question.n
         return tuple(
@@ -99,44 +107,11 @@ class Admission:
             for choice in range(question.n)
         )
 
-    def count(self, question: CountTokens) -> int:
-        """Return how many tokens the prompt has.
-
-        Raises:
-            Refused: It cannot be rendered.
-        """
-        _check(question.question)
-        return len(self._prompt(question.question))
-
     def _mask(self, question: Generate) -> GrammarMask | None:
         try:
             return output_mask(self._grammars, self._tokenizer, question)
         except ConstraintRefused as refused:
             raise _invalid(refused.param, str(refused)) from refused
-
-    def _prompt(self, question: Generate) -> tuple[int, ...]:
-        if question.prompt is not None:
-            return self._bare_prompt(question.prompt)
-        try:
-            prompt = self._tokenizer.encode_chat(
-                question.messages,
-                question.tools,
-                question.template,
-                continue_final=question.continue_final,
-            )
-        except ChatTemplateError as error:
-            raise _invalid(error.param, str(error)) from error
-        if not prompt:
-            raise _invalid("messages", "the messages render to an empty prompt")
-        return prompt
-
-    def _bare_prompt(self, asked: str | tuple[int, ...]) -> tuple[int, ...]:
-        prompt = self._tokenizer.encode_prompt(asked) if isinstance(asked, str) else asked
-        if not prompt:
-            raise _invalid("prompt", "must hold at least one token")
-        if not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
-            raise _invalid("prompt", "must hold token ids")
-        return prompt
 
     def _sampling(self, asked: SamplingOptions) -> Sampling:
         defaults = self._defaults

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from neuron_runtime.engine.admission import Refused
 from neuron_runtime.engine.embedding_facts import EmbeddingFacts
 from neuron_runtime.engine.embedding_job import EmbeddingJob
 from neuron_runtime.engine.embedding_tokenizer import EmbeddingTokenizer
+from neuron_runtime.engine.refused import Refused
 from transports.failures import FailureCode
 from transports.schemas.generate import Embed
 from transports.schemas.link import Failure

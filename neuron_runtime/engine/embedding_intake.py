@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import final
 
-from neuron_runtime.engine.admission import Refused
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
 from neuron_runtime.engine.embedding_job import EmbeddingJob
+from neuron_runtime.engine.refused import Refused
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
 from transports.loop import Loop

@@ -1,9 +1,13 @@
-"""A model's tokenizer and chat template, read from its directory. Engine's thread only."""
+"""A model's tokenizer and chat template, read from its directory.
+
+Nothing changes once they are read, so any thread may use them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -14,6 +18,9 @@ from neuron_runtime.engine.chat_template import ChatTemplate, ChatTemplateError
 from neuron_runtime.engine.parsers.formats import CALL_FORMATS, CallFormat, OutputFormat
 from neuron_runtime.engine.parsers.plugged_formats import CallFormatError, call_formats
 from neuron_runtime.engine.token_bytes import token_bytes
+
+LONG_CHARACTERS = 8192
+"""Longer texts take more than some 5 ms to become tokens."""
 
 
 class TokenizerError(Exception):
@@ -98,15 +105,23 @@ class Tokenizer:
         core.no_truncation()
         return str(core.to_str())
 
-    def encode_chat(
+    @cached_property
+    def longest_token(self) -> int:
+        """How many characters the longest token has, as the vocabulary writes it.
+
+        Which is no fewer than it stands for: one for each byte, or for each character.
+        """
+        return max(map(len, self._core.get_vocab(with_added_tokens=True)), default=0)
+
+    def render(
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
         *,
         continue_final: bool = False,
-    ) -> tuple[int, ...]:
-        """Render ``messages`` and ``tools`` for an answer and return the prompt's token ids.
+    ) -> str:
+        """Return the prompt for ``messages`` and ``tools`` as text.
 
         ``variables`` are further ones for the template. With ``continue_final`` the prompt ends
         with the last message's text.
@@ -118,18 +133,39 @@ class Tokenizer:
         if template is None:
             msg = "the model has no chat template"
             raise ChatTemplateError(msg)
-        prompt = template.render(
+        return template.render(
             messages, tools=tools, variables=variables, continue_final=continue_final
         )
-        return self.encode(prompt)
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final: bool = False,
+    ) -> tuple[int, ...]:
+        """Return the token ids of what ``render`` makes.
+
+        Raises:
+            ChatTemplateError: As ``render``.
+        """
+        return self.encode(self.render(messages, tools, variables, continue_final=continue_final))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the ids of ``text``; no special tokens are added to it."""
-        return tuple(self._core.encode(text, add_special_tokens=False).ids)
+        return self._ids(text, add_special_tokens=False)
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         """Return the ids of a bare prompt, with the special tokens that the model begins with."""
-        return tuple(self._core.encode(text, add_special_tokens=True).ids)
+        return self._ids(text, add_special_tokens=True)
+
+    def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+        if len(text) <= LONG_CHARACTERS:
+            return tuple(self._core.encode(text, add_special_tokens=add_special_tokens).ids)
+        # As a batch of one, because only a batch lets the process' other threads go on meanwhile.
+        (encoded,) = self._core.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return tuple(encoded.ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens left out."""

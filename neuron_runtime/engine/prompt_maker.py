@@ -1,0 +1,129 @@
+"""From a question to its prompt's token ids, and why that is not even tried. Pure.
+
+A text that cannot fit is refused by its length, since tokens take time: about a second for each
+million characters. No text of n characters has fewer tokens than n divided by the length of the
+vocabulary's longest token, as each token stands for its own text at most. That would be unsafe only
+where text vanishes on its way: blanks that a template or a normalizer strips, accents, characters
+that a model does not know and reads as one unknown. So the longest token counts as 64 characters at
+least (four are usual): what is refused wrongly is nothing but such padding, sixteen times as long
+as the text of a full context.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from neuron_runtime.engine.chat_template import ChatTemplateError
+from neuron_runtime.engine.context_limit import too_many_characters, too_many_tokens
+from neuron_runtime.engine.refused import Refused
+from neuron_runtime.engine.tokenizer import Tokenizer
+from transports.failures import FailureCode
+from transports.schemas.generate import Generate
+from transports.schemas.link import Failure
+
+CHARACTERS_PER_TOKEN = 64
+_UNKNOWN_LIMIT = 1 << 62
+_MAX_TOKEN = 2**31 - 1
+
+
+@final
+class PromptMaker:
+    """Renders and tokenizes. Any thread, and several at once: nothing here changes.
+
+    Except for ``context_length``, which the engine's thread sets when it learns how many tokens the
+    model can hold; None while that is not known.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, context_length: int | None) -> None:
+        self._tokenizer = tokenizer
+        self.context_length = context_length
+
+    def check(self, question: Generate) -> int:
+        """Return how many characters all have that goes into the prompt, token ids none.
+
+        Raises:
+            Refused: They cannot fit.
+        """
+        characters = _characters(question, self._stop())
+        if characters > self._stop():
+            # Counted to the end only now that the vocabulary is known to have longer tokens.
+            characters = _characters(question, self._most())
+            self._check(characters)
+        return characters
+
+    def make(self, question: Generate) -> tuple[int, ...]:
+        """Return the prompt's token ids.
+
+        Raises:
+            Refused: The template refuses it, it is empty, or it cannot fit.
+        """
+        if question.prompt is not None:
+            return self._bare(question.prompt)
+        try:
+            text = self._tokenizer.render(
+                question.messages,
+                question.tools,
+                question.template,
+                continue_final=question.continue_final,
+            )
+        except ChatTemplateError as error:
+            raise _invalid(error.param, str(error)) from error
+        self._check(len(text))
+        prompt = self._tokenizer.encode(text)
+        if not prompt:
+            raise _invalid("messages", "the messages render to an empty prompt")
+        return prompt
+
+    def _bare(self, asked: str | tuple[int, ...]) -> tuple[int, ...]:
+        limit = self.context_length
+        if isinstance(asked, tuple) and limit is not None and len(asked) >= limit:
+            raise Refused(too_many_tokens(limit, len(asked)))
+        prompt = self._tokenizer.encode_prompt(asked) if isinstance(asked, str) else asked
+        if not prompt:
+            raise _invalid("prompt", "must hold at least one token")
+        if not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
+            raise _invalid("prompt", "must hold token ids")
+        return prompt
+
+    def _check(self, characters: int) -> None:
+        limit = self.context_length
+        if limit is not None and characters > self._stop() and characters > self._most():
+            raise Refused(too_many_characters(limit, characters))
+
+    def _stop(self) -> int:
+        """Return how many characters may fit whatever the vocabulary."""
+        limit = self.context_length
+        return _UNKNOWN_LIMIT if limit is None else limit * CHARACTERS_PER_TOKEN
+
+    def _most(self) -> int:
+        """Return how many may fit; looks through the vocabulary the first time."""
+        longest = max(CHARACTERS_PER_TOKEN, self._tokenizer.longest_token)
+        return self._stop() // CHARACTERS_PER_TOKEN * longest
+
+
+def _characters(question: Generate, stop: int) -> int:
+    """Count what a template may show: texts, names, schemas, arguments, reasoning.
+
+    It ends soon after ``stop``, since a body may hold millions of numbers, each of which counts as
+    one character.
+    """
+    if question.prompt is not None:
+        return len(question.prompt) if isinstance(question.prompt, str) else 0
+    count = 0
+    todo: list[Any] = [question.messages, question.tools, question.template]
+    while todo and count <= stop:
+        each = todo.pop()
+        if isinstance(each, str):
+            count += len(each)
+            continue
+        count += 1
+        if isinstance(each, dict):
+            todo += each
+            todo += each.values()
+        elif isinstance(each, list | tuple):
+            todo += each
+    return count
+
+
+def _invalid(param: str, message: str) -> Refused:
+    return Refused(Failure(FailureCode.INVALID_REQUEST, f"{param}: {message}", param=param))
