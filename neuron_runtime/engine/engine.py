@@ -23,7 +23,7 @@ from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
-from neuron_runtime.engine.prompt_intake import Prompt, PromptIntake, Start, start_thread
+from neuron_runtime.engine.prompt_intake import Made, Prompt, PromptIntake, Start, start_thread
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.refused import Refused
@@ -86,11 +86,9 @@ class Engine:
         self._facts = facts
         self._epochs: Epochs | None = None
         self._streams: dict[int, _Stream] = {}
-        limits, prompts = scheduler.limits, admission.prompts
-        queue = PromptQueue(limits.max_running + limits.max_queued)
-        self._intake = PromptIntake(
-            loop, queue, admission.check, prompts.make, self._prompt_ready, start
-        )
+        queue = PromptQueue(scheduler.limits.max_running + scheduler.limits.max_queued)
+        self._prompts = admission.prompts
+        self._intake = PromptIntake(loop, queue, admission.check, self._prompt_ready, start)
         self._publisher = Publisher(loop)
         self._logprobs = TokenLogprobs(tokenizer.token_bytes)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
@@ -119,11 +117,11 @@ class Engine:
             case Generate():
                 refusal = self._scheduler.refusal(1 + self._intake.waiting)
                 if refusal is None:
-                    self._intake.take(request, question)
+                    self._intake.take(request, question, self._prompts.make)
                 else:
                     self._refuse(request, refusal)
             case CountTokens():
-                self._intake.take(request, question.question)
+                self._intake.take(request, question.question, self._prompts.count)
             case Embed():
                 request.fail(ModelKind.GENERATION.refusal(question.model))
             case _:
@@ -180,19 +178,16 @@ class Engine:
 
     # -- requests -------------------------------------------------------------------------------
 
-    def _prompt_ready(
-        self, request: IncomingRequest, made: Prompt | Failure, arrived: float
-    ) -> None:
+    def _prompt_ready(self, request: IncomingRequest, made: Made | Failure, arrived: float) -> None:
         question = request.body
-        if isinstance(made, Failure):
-            self._refuse(request, made)
-        elif isinstance(question, Generate):
+        refusal = made if isinstance(made, Failure) else None
+        if isinstance(made, int):
+            request.complete(TokensCounted(made))
+        elif isinstance(made, tuple) and isinstance(question, Generate):
             # Asked again, because a long prompt takes time.
             refusal = self._scheduler.refusal() or self._accept(request, question, made, arrived)
-            if refusal is not None:
-                self._refuse(request, refusal)
-        else:
-            request.complete(TokensCounted(len(made)))
+        if refusal is not None:
+            self._refuse(request, refusal)
         if self._drained:
             self._loop.call_soon(self._advance)
 
@@ -386,7 +381,7 @@ class Engine:
         for each in loaded:
             eos.update(each.eos_token_ids)
         events = self._scheduler.configure(context_length, eos, blocks)
-        self._admission.prompts.context_length = self._scheduler.context_length
+        self._prompts.context_length = self._scheduler.context_length
         return events
 
     def _read_load(self) -> EngineLoad:

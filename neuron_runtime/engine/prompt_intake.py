@@ -31,9 +31,12 @@ from transports.schemas.link import Failure
 _log = logging.getLogger("cortex.engine")
 
 Prompt = tuple[int, ...]
+Made = Prompt | int
+"""The token ids, or how many there are if only that was asked."""
+
 Check = Callable[[Generate], int]
-Make = Callable[[Generate], Prompt]
-OnReady = Callable[[IncomingRequest, Prompt | Failure, float], None]
+Make = Callable[[Generate], Made]
+OnReady = Callable[[IncomingRequest, Made | Failure, float], None]
 Start = Callable[[Callable[[], None]], None]
 
 
@@ -50,19 +53,19 @@ def start_thread(work: Callable[[], None]) -> None:
 class _Entry:
     request: IncomingRequest
     question: Generate
+    make: Make
     arrived: float
 
 
 @final
 class PromptIntake:
-    """Calls ``on_ready`` once for each question: with its prompt, or why there is none.
+    """Calls ``on_ready`` once for each question: with what was made, or why there is nothing.
 
     And with the monotonic second in which it arrived. Engine's thread only; at most one other
     thread lives at a time, as long as a long prompt is being made.
 
     Args:
         check: Returns how many characters a question has, or refuses it. Engine's thread.
-        make: Returns its prompt, or refuses it. Any thread.
         start: Does something on another thread.
     """
 
@@ -71,14 +74,12 @@ class PromptIntake:
         loop: Loop,
         queue: PromptQueue,
         check: Check,
-        make: Make,
         on_ready: OnReady,
         start: Start = start_thread,
     ) -> None:
         self._loop = loop
         self._queue = queue
         self._check = check
-        self._make = make
         self._on_ready = on_ready
         self._start = start
         self._entries: dict[int, _Entry] = {}
@@ -90,12 +91,15 @@ class PromptIntake:
         """How many questions are not ready."""
         return len(self._entries)
 
-    def take(self, request: IncomingRequest, question: Generate) -> None:
-        """Begin with a question; a short one is ready at once."""
+    def take(self, request: IncomingRequest, question: Generate, make: Make) -> None:
+        """Begin with a question; a short one is ready at once.
+
+        ``make`` returns its prompt, or refuses it, on any thread.
+        """
         now = self._loop.now()
         try:
             characters = self._check(question)
-            made = self._make(question) if characters <= LONG_CHARACTERS else None
+            made = make(question) if characters <= LONG_CHARACTERS else None
         except Refused as refused:
             self._on_ready(request, refused.failure, now)
             return
@@ -108,7 +112,7 @@ class PromptIntake:
         if refusal is not None:
             self._on_ready(request, refusal, now)
             return
-        self._entries[number] = _Entry(request, question, now)
+        self._entries[number] = _Entry(request, question, make, now)
         request.on_cancel(partial(self._cancel, number))
         self._expiry.arm()
         self._work()
@@ -134,32 +138,32 @@ class PromptIntake:
         if number is None:
             return
         try:
-            self._start(partial(self._make_elsewhere, number, self._entries[number].question))
+            self._start(partial(self._make, number, self._entries[number]))
         except RuntimeError as error:
             _log.warning("no thread for a long prompt: %s", error)
             message = "there is no thread to tokenize a long prompt; try again later"
             busy = Failure(FailureCode.OVERLOADED, message, retry_after_s=1.0)
             self._loop.call_soon(partial(self._made, number, busy))
 
-    def _make_elsewhere(self, number: int, question: Generate) -> None:
+    def _make(self, number: int, entry: _Entry) -> None:
         """Make a prompt and hand it over; on the other thread."""
-        made: Prompt | Failure = Failure(FailureCode.INTERNAL, "the prompt could not be made")
+        made: Made | Failure = Failure(FailureCode.INTERNAL, "the prompt could not be made")
         try:
-            made = self._make(question)
+            made = entry.make(entry.question)
         except Refused as refused:
             made = refused.failure
         except Exception:  # noqa: BLE001 -- its asker hears of it
-            _log.exception("prompt failed request=%s", question.request_id)
+            _log.exception("prompt failed request=%s", entry.question.request_id)
         finally:
             # Whatever was raised: who is never told that this one is over never begins another.
             self._loop.call_soon(partial(self._made, number, made))
 
-    def _made(self, number: int, made: Prompt | Failure) -> None:
+    def _made(self, number: int, made: Made | Failure) -> None:
         if self._queue.made():
             self._end(number, made)
         self._work()
 
-    def _end(self, number: int, end: Prompt | Failure) -> None:
+    def _end(self, number: int, end: Made | Failure) -> None:
         entry = self._entries.pop(number)
         try:
             self._on_ready(entry.request, end, entry.arrived)

@@ -16,12 +16,14 @@ from typing import Any, final
 from neuron_runtime.engine.chat_template import ChatTemplateError
 from neuron_runtime.engine.context_limit import too_many_characters, too_many_tokens
 from neuron_runtime.engine.refused import Refused
-from neuron_runtime.engine.tokenizer import Tokenizer
+from neuron_runtime.engine.tokenizer import Tokenizer, TooManyTokens
 from transports.failures import FailureCode
 from transports.schemas.generate import Generate
 from transports.schemas.link import Failure
 
 CHARACTERS_PER_TOKEN = 64
+_USUAL_CHARACTERS = 8
+_PIECE_CHARACTERS = 1 << 18
 _UNKNOWN_LIMIT = 1 << 62
 _MAX_TOKEN = 2**31 - 1
 
@@ -57,33 +59,78 @@ class PromptMaker:
         Raises:
             Refused: The template refuses it, it is empty, or it cannot fit.
         """
-        if question.prompt is not None:
-            return self._bare(question.prompt)
-        try:
-            text = self._tokenizer.render(
-                question.messages,
-                question.tools,
-                question.template,
-                continue_final=question.continue_final,
-            )
-        except ChatTemplateError as error:
-            raise _invalid(error.param, str(error)) from error
-        self._check(len(text))
-        prompt = self._tokenizer.encode(text)
-        if not prompt:
-            raise _invalid("messages", "the messages render to an empty prompt")
+        if isinstance(question.prompt, tuple):
+            prompt = self._checked_ids(question.prompt)
+        else:
+            text = self._text(question)
+            bare, limit = question.prompt is not None, self.context_length
+            try:
+                prompt = self._tokenizer.encode(text, bare=bare, most=limit)
+            except TooManyTokens as found:
+                raise Refused(too_many_tokens(limit or 0, found.count)) from found
+        self._check_any(question, len(prompt))
         return prompt
 
-    def _bare(self, asked: str | tuple[int, ...]) -> tuple[int, ...]:
+    def count(self, question: Generate) -> int:
+        """Return how many token ids the prompt has; it may be more than fit.
+
+        Raises:
+            Refused: As ``make``; or they are too many to be counted.
+        """
+        if isinstance(question.prompt, tuple):
+            return len(question.prompt)
+        text = self._text(question)
+        count = self._tokenizer.count(text, bare=question.prompt is not None)
+        self._check_any(question, count)
+        return count
+
+    def _text(self, question: Generate) -> str:
+        if isinstance(question.prompt, str):
+            text = question.prompt
+        else:
+            try:
+                text = self._tokenizer.render(
+                    question.messages,
+                    question.tools,
+                    question.template,
+                    continue_final=question.continue_final,
+                )
+            except ChatTemplateError as error:
+                raise _invalid(error.param, str(error)) from error
+        self._check(len(text))
+        self._check_pieces(text)
+        return text
+
+    def _check_pieces(self, text: str) -> None:
+        """Refuse a text of which a part is too long already.
+
+        Tokens take some hundred bytes each, and a character of a rare script may be four of them:
+        so one with more characters than a full context usually has is looked at in pieces first. A
+        cut changes the tokens beside it, and never halves what a piece has.
+        """
         limit = self.context_length
-        if isinstance(asked, tuple) and limit is not None and len(asked) >= limit:
-            raise Refused(too_many_tokens(limit, len(asked)))
-        prompt = self._tokenizer.encode_prompt(asked) if isinstance(asked, str) else asked
-        if not prompt:
-            raise _invalid("prompt", "must hold at least one token")
-        if not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
+        if limit is None or len(text) <= max(limit * _USUAL_CHARACTERS, _PIECE_CHARACTERS):
+            return
+        count = 0
+        for start in range(0, len(text), _PIECE_CHARACTERS):
+            count += self._tokenizer.count(text[start : start + _PIECE_CHARACTERS])
+            if count > 2 * limit:
+                raise Refused(too_many_characters(limit, len(text)))
+
+    def _checked_ids(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        limit = self.context_length
+        if limit is not None and len(prompt) > limit:
+            raise Refused(too_many_tokens(limit, len(prompt)))
+        if prompt and not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
             raise _invalid("prompt", "must hold token ids")
         return prompt
+
+    def _check_any(self, question: Generate, tokens: int) -> None:
+        if tokens:
+            return
+        if question.prompt is not None:
+            raise _invalid("prompt", "must hold at least one token")
+        raise _invalid("messages", "the messages render to an empty prompt")
 
     def _check(self, characters: int) -> None:
         limit = self.context_length

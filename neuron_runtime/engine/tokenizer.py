@@ -27,6 +27,14 @@ class TokenizerError(Exception):
     """A tokenizer file is missing or cannot be read; names the file."""
 
 
+class TooManyTokens(Exception):
+    """A text has more tokens than were asked for: ``count``."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} tokens")
+        self.count = count
+
+
 @final
 class Tokenizer:
     """Text to token ids and back, with the template that turns messages into text."""
@@ -152,20 +160,29 @@ class Tokenizer:
         """
         return self.encode(self.render(messages, tools, variables, continue_final=continue_final))
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of ``text``; no special tokens are added to it."""
-        return self._ids(text, add_special_tokens=False)
+    def encode(self, text: str, *, bare: bool = False, most: int | None = None) -> tuple[int, ...]:
+        """Return the ids of ``text``, which a ``bare`` prompt begins as the model's prompts do.
 
-    def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a bare prompt, with the special tokens that the model begins with."""
-        return self._ids(text, add_special_tokens=True)
+        That is with the tokenizer's own special tokens, which a template writes itself.
 
-    def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
-        if len(text) <= LONG_CHARACTERS:
-            return tuple(self._core.encode(text, add_special_tokens=add_special_tokens).ids)
-        # As a batch of one, because only a batch lets the process' other threads go on meanwhile.
-        (encoded,) = self._core.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        Raises:
+            TooManyTokens: They are more than ``most``.
+        """
+        encoded = self._encoded(text, bare=bare)
+        # Before they are made into Python's integers, all of them in one call.
+        if most is not None and len(encoded) > most:
+            raise TooManyTokens(len(encoded))
         return tuple(encoded.ids)
+
+    def count(self, text: str, *, bare: bool = False) -> int:
+        """Return how many ids ``encode`` would."""
+        return len(self._encoded(text, bare=bare))
+
+    def _encoded(self, text: str, *, bare: bool) -> tokenizers.Encoding:
+        if len(text) <= LONG_CHARACTERS:
+            return self._core.encode(text, add_special_tokens=bare)
+        # As a batch of one, because only a batch lets the process' other threads go on meanwhile.
+        return self._core.encode_batch_fast([text], add_special_tokens=bare)[0]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens left out."""

@@ -168,13 +168,14 @@ def test_a_deadline_is_kept_meanwhile(place: int) -> None:
         network,
         PromptQueue(max_count=2),
         lambda question: len(str(question.prompt)),
-        lambda _: (1, 2),
         lambda request, made, _: ends.append((request, made)),
         elsewhere,
     )
     requests = [Request(network.now() + 5.0 if n == place else None) for n in range(2)]
     for each in requests:
-        intake.take(cast("IncomingRequest", each), Generate("r", "m", [], prompt=LONG))
+        intake.take(
+            cast("IncomingRequest", each), Generate("r", "m", [], prompt=LONG), lambda _: (1, 2)
+        )
     network.advance(6.0)
     network.run()
     ((late, failure),) = ends
@@ -257,10 +258,11 @@ def test_a_prompt_that_cannot_be_made_fails_alone(
     def fail(*_: object) -> None:
         raise ValueError("a mistake")
 
-    broken, other = desk.ask(), desk.ask()
     with monkeypatch.context() as patched:
-        patched.setattr(desk.bench.engine._intake, "_make", fail)
-        desk.go_on()
+        patched.setattr(PromptMaker, "make", fail)
+        broken = desk.ask()
+    other = desk.ask()
+    desk.go_on()
     assert broken.failure.code == FailureCode.INTERNAL
     desk.go_on()
     assert other.text == desk.bench.right_text(8, LONG)
