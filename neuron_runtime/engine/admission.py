@@ -27,7 +27,7 @@ MAX_BIASES = 1024
 MAX_LOGPROBS = 20
 _MAX_TOP_K = 2**31 - 1
 _MAX_SEED = 2**63 - 1
-_MAX_TOKEN = 2**31 - 1
+_MAX_IDS = 2**31
 _MAX_BIAS = 100.0
 
 
@@ -48,8 +48,9 @@ class Admission:
         self._model = model
         self._tokenizer = tokenizer
         self._defaults = facts.defaults
+        self._vocabulary = facts.vocabulary or _MAX_IDS
         self._draw_seed = draw_seed
-        self.prompts = PromptMaker(tokenizer, facts.context_length)
+        self.prompts = PromptMaker(tokenizer, facts)
         end_ids = set(facts.eos_ids)
         if tokenizer.eos_id is not None:
             end_ids.add(tokenizer.eos_id)
@@ -75,6 +76,7 @@ class Admission:
                 )
             )
         _check(question)
+        _check_biases(question.sampling.logit_bias, self._vocabulary)
         return self.prompts.check(question)
 
     def admit(
@@ -154,16 +156,18 @@ def _check(question: Generate) -> None:
             raise _invalid(name, "must be finite")
     if len(asked.stop) > MAX_STOPS or not all(asked.stop):
         raise _invalid("stop", f"must be at most {MAX_STOPS} strings, none of them empty")
-    _check_biases(asked.logit_bias)
 
 
-def _check_biases(biases: tuple[tuple[int, float], ...]) -> None:
+def _check_biases(biases: tuple[tuple[int, float], ...], vocabulary: int) -> None:
     if len(biases) > MAX_BIASES:
         raise _invalid("logit_bias", f"must be at most {MAX_BIASES} tokens")
     for token, bias in biases:
-        if not 0 <= token <= _MAX_TOKEN or not -_MAX_BIAS <= bias <= _MAX_BIAS:
-            limits = f"token ids with numbers between {-_MAX_BIAS:g} and {_MAX_BIAS:g}"
-            raise _invalid("logit_bias", f"must be {limits}, not {token}: {bias:g}")
+        if not -_MAX_BIAS <= bias <= _MAX_BIAS:
+            limits = f"numbers between {-_MAX_BIAS:g} and {_MAX_BIAS:g}"
+            raise _invalid("logit_bias", f"must hold {limits}, not {bias:g}")
+        if not 0 <= token < vocabulary:
+            limits = f"token ids of 0 to {vocabulary - 1}"
+            raise _invalid("logit_bias", f"must be for {limits}, not {token}")
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:

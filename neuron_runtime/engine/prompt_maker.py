@@ -15,6 +15,7 @@ from typing import Any, final
 
 from neuron_runtime.engine.chat_template import ChatTemplateError
 from neuron_runtime.engine.context_limit import too_many_characters, too_many_tokens
+from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.tokenizer import Tokenizer, TooManyTokens
 from transports.failures import FailureCode
@@ -25,7 +26,7 @@ CHARACTERS_PER_TOKEN = 64
 _USUAL_CHARACTERS = 8
 _PIECE_CHARACTERS = 1 << 18
 _UNKNOWN_LIMIT = 1 << 62
-_MAX_TOKEN = 2**31 - 1
+_MAX_IDS = 2**31
 
 
 @final
@@ -36,9 +37,10 @@ class PromptMaker:
     model can hold; None while that is not known.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context_length: int | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, facts: ModelFacts) -> None:
         self._tokenizer = tokenizer
-        self.context_length = context_length
+        self._last_id = (facts.vocabulary or _MAX_IDS) - 1
+        self.context_length = facts.context_length
 
     def check(self, question: Generate) -> int:
         """Return how many characters all have that goes into the prompt, token ids none.
@@ -121,8 +123,8 @@ class PromptMaker:
         limit = self.context_length
         if limit is not None and len(prompt) > limit:
             raise Refused(too_many_tokens(limit, len(prompt)))
-        if prompt and not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
-            raise _invalid("prompt", "must hold token ids")
+        if prompt and not 0 <= min(prompt) <= max(prompt) <= self._last_id:
+            raise _invalid("prompt", f"must hold token ids of 0 to {self._last_id}")
         return prompt
 
     def _check_any(self, question: Generate, tokens: int) -> None:

@@ -178,3 +178,19 @@ def test_a_bare_prompt_that_is_none_is_refused(
         admit(admission(tmp_path), Generate("r1", "m", [], prompt=prompt))
 
     assert refused.value.failure.param == "prompt"
+
+
+@pytest.mark.parametrize("token", [-1, 100])
+def test_ids_that_the_model_does_not_know_are_refused_by_name(tmp_path: Path, token: int) -> None:
+    make_model_dir(tmp_path, config={"vocab_size": 100})
+    facts = ModelFacts.load(tmp_path)
+    admitting = Admission("m", Tokenizer.load(tmp_path), facts, lambda: 1)
+    with pytest.raises(Refused, match="token ids of 0 to 99") as refused:
+        admit(admitting, Generate("r1", "m", [], prompt=(99, token)))
+    assert refused.value.failure.param == "prompt"
+
+    biased = SamplingOptions(logit_bias=((99, 1.0), (token, 1.0)))
+    with pytest.raises(Refused, match="token ids of 0 to 99") as refused:
+        admit(admitting, Generate("r1", "m", [], biased, prompt=(99,)))
+    assert refused.value.failure.param == "logit_bias"
+    assert admit(admitting, Generate("r1", "m", [], prompt=(99,)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from neuron_runtime.engine import prompt_maker, tokenizer
+from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.prompt_maker import CHARACTERS_PER_TOKEN, PromptMaker
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.tokenizer import Tokenizer
@@ -40,7 +41,7 @@ class Deaf:
 
 
 def maker(core: Any = CORE, context_length: int | None = CONTEXT) -> PromptMaker:
-    return PromptMaker(Tokenizer(core, {}, CHATML), context_length)
+    return PromptMaker(Tokenizer(core, {}, CHATML), ModelFacts(context_length))
 
 
 def chat(content: Any, **more: Any) -> Generate:
@@ -100,7 +101,7 @@ def test_what_cannot_fit_is_not_even_tokenized(question: Generate) -> None:
 def test_a_template_that_makes_much_of_little_is_refused_before_it_is_tokenized() -> None:
     core: Any = Deaf(CORE)
     template = "{% for _ in range(900) %}a{% endfor %}"
-    making = PromptMaker(Tokenizer(core, {}, template), CONTEXT)
+    making = PromptMaker(Tokenizer(core, {}, template), ModelFacts(CONTEXT))
     making.check(chat("hi"))
     with pytest.raises(Refused, match="maximum context length"):
         making.make(chat("hi"))
