@@ -88,7 +88,9 @@ class Engine:
         self._streams: dict[int, _Stream] = {}
         queue = PromptQueue(scheduler.limits.max_running + scheduler.limits.max_queued)
         self._prompts = admission.prompts
-        self._intake = PromptIntake(loop, queue, admission.check, self._prompt_ready, start)
+        self._intake = PromptIntake(
+            loop, queue, admission.check, self._prompt_ready, self._advance, start
+        )
         self._publisher = Publisher(loop)
         self._logprobs = TokenLogprobs(tokenizer.token_bytes)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
@@ -121,14 +123,14 @@ class Engine:
                 else:
                     self._refuse(request, refusal)
             case CountTokens():
-                self._intake.take(request, question.question, self._prompts.count)
+                # What it counts may go by an alias.
+                asked = msgspec.structs.replace(question.question, model=question.model)
+                self._intake.take(request, asked, self._prompts.count)
             case Embed():
                 request.fail(ModelKind.GENERATION.refusal(question.model))
             case _:
                 message = f"an engine does not answer {type(question).__name__}"
                 request.fail(Failure(FailureCode.INVALID_REQUEST, message))
-        if self._intake.waiting:
-            self._load.changed()
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
         """Front ends have nothing to tell an engine."""
@@ -188,8 +190,6 @@ class Engine:
             refusal = self._scheduler.refusal() or self._accept(request, question, made, arrived)
         if refusal is not None:
             self._refuse(request, refusal)
-        if self._drained:
-            self._loop.call_soon(self._advance)
 
     def _refuse(self, request: IncomingRequest, refusal: Failure) -> None:
         question = request.body

@@ -66,6 +66,7 @@ class PromptIntake:
 
     Args:
         check: Returns how many characters a question has, or refuses it. Engine's thread.
+        on_change: Called soon after ``waiting`` has changed.
         start: Does something on another thread.
     """
 
@@ -75,12 +76,14 @@ class PromptIntake:
         queue: PromptQueue,
         check: Check,
         on_ready: OnReady,
+        on_change: Callable[[], None],
         start: Start = start_thread,
     ) -> None:
         self._loop = loop
         self._queue = queue
         self._check = check
         self._on_ready = on_ready
+        self._on_change = on_change
         self._start = start
         self._entries: dict[int, _Entry] = {}
         self._last = 0
@@ -113,6 +116,7 @@ class PromptIntake:
             self._on_ready(request, refusal, now)
             return
         self._entries[number] = _Entry(request, question, make, now)
+        self._loop.call_soon(self._on_change)
         request.on_cancel(partial(self._cancel, number))
         self._expiry.arm()
         self._work()
@@ -165,6 +169,7 @@ class PromptIntake:
 
     def _end(self, number: int, end: Made | Failure) -> None:
         entry = self._entries.pop(number)
+        self._loop.call_soon(self._on_change)
         try:
             self._on_ready(entry.request, end, entry.arrived)
         except Exception:  # noqa: BLE001 -- its asker hears of it, as if a link had called

@@ -47,7 +47,7 @@ def test_a_stream_goes_on_while_texts_that_cannot_fit_are_refused(fleet: Fleet) 
         assert message.json()["error"]["type"] == "invalid_request_error"
 
     turn = {"role": "user", "content": HOPELESS}
-    count = post(fleet, "/v1/messages/count_tokens", {"messages": [turn]})
+    count = post(fleet, "/v1/messages/count_tokens", {"messages": [turn], "model": "small"})
     assert (count.status_code, count.json()["type"]) == (400, "error")
     assert KNOWN_LIMIT in count.json()["error"]["message"]
 

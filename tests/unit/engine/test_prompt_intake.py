@@ -102,7 +102,7 @@ def test_long_prompts_are_made_one_at_a_time_and_principals_take_turns(desk: Des
 
 
 def test_tokens_are_counted_the_same_way(desk: Desk) -> None:
-    question = Generate("r", "m", [{"role": "user", "content": LONG}])
+    question = Generate("r", "an alias", [{"role": "user", "content": LONG}])
     answer = desk.bench.ask_body(desk.client, CountTokens("c", "m", question))
     assert not answer.ends
     desk.go_on()
@@ -169,6 +169,7 @@ def test_a_deadline_is_kept_meanwhile(place: int) -> None:
         PromptQueue(max_count=2),
         lambda question: len(str(question.prompt)),
         lambda request, made, _: ends.append((request, made)),
+        lambda: None,
         elsewhere,
     )
     requests = [Request(network.now() + 5.0 if n == place else None) for n in range(2)]
@@ -250,6 +251,11 @@ def test_those_that_wait_are_bounded_and_reported(model_dir: Path) -> None:
     assert refused.retry_after_s is not None
     desk.bench.network.advance(2.0)
     assert desk.bench.daemon.told(EngineLoad)[-1].waiting == 2
+    while desk.elsewhere.works:
+        desk.go_on()
+    desk.bench.network.advance(2.0)
+    desk.bench.settle()
+    assert desk.bench.daemon.told(EngineLoad)[-1].waiting == 0
 
 
 def test_a_prompt_that_cannot_be_made_fails_alone(
