@@ -11,6 +11,7 @@ as the text of a full context.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, final
 
 from neuron_runtime.engine.chat_template import ChatTemplateError
@@ -26,6 +27,9 @@ CHARACTERS_PER_TOKEN = 64
 _USUAL_CHARACTERS = 8
 _PIECE_CHARACTERS = 1 << 18
 _UNKNOWN_LIMIT = 1 << 62
+_MAX_VALUES = 1 << 18
+"""Names and values of a question's objects; counting them takes the engine's thread 0.1 s."""
+
 _MAX_IDS = 2**31
 
 
@@ -90,6 +94,9 @@ class PromptMaker:
         if isinstance(question.prompt, str):
             text = question.prompt
         else:
+            # Python's JSON is one call without a pause for other threads, half a second for 8 MB.
+            for arguments in _arguments(question):
+                self._check_pieces(arguments)
             try:
                 text = self._tokenizer.render(
                     question.messages,
@@ -153,14 +160,19 @@ class PromptMaker:
 def _characters(question: Generate, stop: int) -> int:
     """Count what a template may show: texts, names, schemas, arguments, reasoning.
 
-    It ends soon after ``stop``, since a body may hold millions of numbers, each of which counts as
-    one character.
+    What is no text counts as one character. It ends soon after ``stop``.
+
+    Raises:
+        Refused: A body may hold millions of numbers, or of empty texts.
     """
     if question.prompt is not None:
         return len(question.prompt) if isinstance(question.prompt, str) else 0
-    count = 0
+    count = values = 0
     todo: list[Any] = [question.messages, question.tools, question.template]
     while todo and count <= stop:
+        values += 1
+        if values > _MAX_VALUES:
+            raise _invalid("messages", f"more than {_MAX_VALUES} values, with those of the tools")
         each = todo.pop()
         if isinstance(each, str):
             count += len(each)
@@ -172,6 +184,17 @@ def _characters(question: Generate, stop: int) -> int:
         elif isinstance(each, list | tuple):
             todo += each
     return count
+
+
+def _arguments(question: Generate) -> Iterator[str]:
+    """Return what will be read as JSON before it is rendered."""
+    for message in question.messages:
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list | tuple) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            if isinstance(arguments, str):
+                yield arguments
 
 
 def _invalid(param: str, message: str) -> Refused:

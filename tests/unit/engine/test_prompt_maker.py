@@ -98,6 +98,31 @@ def test_what_cannot_fit_is_not_even_tokenized(question: Generate) -> None:
     assert failure.detail == {"max": str(CONTEXT)}
 
 
+@pytest.mark.parametrize("value", [1, "", []], ids=["numbers", "empty texts", "empty lists"])
+def test_more_values_than_anybody_says_are_refused(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_maker, "_MAX_VALUES", 50)
+    making = maker(Deaf(CORE))
+    failure = refusal(making, chat("hi", template={"x": [value] * 51}))
+    assert (failure.code, failure.param) == (FailureCode.INVALID_REQUEST, "messages")
+
+
+def test_arguments_of_which_a_part_is_too_long_are_not_even_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prompt_maker, "_PIECE_CHARACTERS", 15)
+
+    def read(*_: object, **__: object) -> str:
+        raise AssertionError("rendered")
+
+    monkeypatch.setattr(Tokenizer, "render", read)
+    call = {**CALL, "function": {"name": "f", "arguments": LONG[:300]}}
+    turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    failure = refusal(maker(), Generate("r", "m", [turn]))
+    assert failure.code == FailureCode.CONTEXT_LENGTH_EXCEEDED
+
+
 def test_a_template_that_makes_much_of_little_is_refused_before_it_is_tokenized() -> None:
     core: Any = Deaf(CORE)
     template = "{% for _ in range(900) %}a{% endfor %}"
