@@ -9,15 +9,16 @@ import math
 from collections.abc import Callable
 from typing import final
 
-from neuron_runtime.engine.chat_template import ChatTemplateError
 from neuron_runtime.engine.grammar import Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_constraint import ConstraintRefused, output_mask
+from neuron_runtime.engine.prompt_maker import PromptMaker
+from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.sequence import Sampling, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.failures import FailureCode
-from transports.schemas.generate import CountTokens, Generate, SamplingOptions
+from transports.schemas.generate import Generate, SamplingOptions
 from transports.schemas.link import Failure
 
 MAX_STOPS = 16
@@ -26,21 +27,16 @@ MAX_BIASES = 1024
 MAX_LOGPROBS = 20
 _MAX_TOP_K = 2**31 - 1
 _MAX_SEED = 2**63 - 1
-_MAX_TOKEN = 2**31 - 1
+_MAX_IDS = 2**31
 _MAX_BIAS = 100.0
-
-
-class Refused(Exception):
-    """The request cannot be accepted; ``failure`` is what the client is told."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 @final
 class Admission:
     """What is checked and filled in before a request may queue. Engine's thread only.
+
+    It goes in steps, because a long prompt is made on another thread: ``check``, then the prompt by
+    ``prompts``, then ``admit``.
 
     ``draw_seed`` gives a request without a seed a random one (0 to 2**63 - 1) here, at admission,
     so that a replay goes on exactly as the first run would have.
@@ -52,7 +48,9 @@ class Admission:
         self._model = model
         self._tokenizer = tokenizer
         self._defaults = facts.defaults
+        self._vocabulary = facts.vocabulary or _MAX_IDS
         self._draw_seed = draw_seed
+        self.prompts = PromptMaker(tokenizer, facts)
         end_ids = set(facts.eos_ids)
         if tokenizer.eos_id is not None:
             end_ids.add(tokenizer.eos_id)
@@ -63,8 +61,8 @@ class Admission:
         """Do at leisure what the first constrained request would have to wait for."""
         self._grammars.prepare()
 
-    def admit(self, question: Generate, now: float, deadline: float | None) -> tuple[Sequence, ...]:
-        """Return the sequences of ``question``'s choices, in order.
+    def check(self, question: Generate) -> int:
+        """Check all that can be checked without the prompt; return how many characters that has.
 
         Raises:
             Refused: With the failure code and the offending field.
@@ -78,8 +76,20 @@ class Admission:
                 )
             )
         _check(question)
+        _check_biases(question.sampling.logit_bias, self._vocabulary)
+        return self.prompts.check(question)
+
+    def admit(
+        self, question: Generate, prompt: tuple[int, ...], now: float, deadline: float | None
+    ) -> tuple[Sequence, ...]:
+        """Return the sequences of ``question``'s choices, in order; it has been checked.
+
+        ``now`` is when it arrived, in monotonic seconds.
+
+        Raises:
+            Refused: With the failure code and the offending field.
+        """
         sampling = self._sampling(question.sampling)
-        prompt = self._prompt(question)
         first = self._last_id + 1
         self._last_id += question.n
         return tuple(
@@ -99,44 +109,11 @@ class Admission:
             for choice in range(question.n)
         )
 
-    def count(self, question: CountTokens) -> int:
-        """Return how many tokens the prompt has.
-
-        Raises:
-            Refused: It cannot be rendered.
-        """
-        _check(question.question)
-        return len(self._prompt(question.question))
-
     def _mask(self, question: Generate) -> GrammarMask | None:
         try:
             return output_mask(self._grammars, self._tokenizer, question)
         except ConstraintRefused as refused:
             raise _invalid(refused.param, str(refused)) from refused
-
-    def _prompt(self, question: Generate) -> tuple[int, ...]:
-        if question.prompt is not None:
-            return self._bare_prompt(question.prompt)
-        try:
-            prompt = self._tokenizer.encode_chat(
-                question.messages,
-                question.tools,
-                question.template,
-                continue_final=question.continue_final,
-            )
-        except ChatTemplateError as error:
-            raise _invalid(error.param, str(error)) from error
-        if not prompt:
-            raise _invalid("messages", "the messages render to an empty prompt")
-        return prompt
-
-    def _bare_prompt(self, asked: str | tuple[int, ...]) -> tuple[int, ...]:
-        prompt = self._tokenizer.encode_prompt(asked) if isinstance(asked, str) else asked
-        if not prompt:
-            raise _invalid("prompt", "must hold at least one token")
-        if not 0 <= min(prompt) <= max(prompt) <= _MAX_TOKEN:
-            raise _invalid("prompt", "must hold token ids")
-        return prompt
 
     def _sampling(self, asked: SamplingOptions) -> Sampling:
         defaults = self._defaults
@@ -179,16 +156,18 @@ def _check(question: Generate) -> None:
             raise _invalid(name, "must be finite")
     if len(asked.stop) > MAX_STOPS or not all(asked.stop):
         raise _invalid("stop", f"must be at most {MAX_STOPS} strings, none of them empty")
-    _check_biases(asked.logit_bias)
 
 
-def _check_biases(biases: tuple[tuple[int, float], ...]) -> None:
+def _check_biases(biases: tuple[tuple[int, float], ...], vocabulary: int) -> None:
     if len(biases) > MAX_BIASES:
         raise _invalid("logit_bias", f"must be at most {MAX_BIASES} tokens")
     for token, bias in biases:
-        if not 0 <= token <= _MAX_TOKEN or not -_MAX_BIAS <= bias <= _MAX_BIAS:
-            limits = f"token ids with numbers between {-_MAX_BIAS:g} and {_MAX_BIAS:g}"
-            raise _invalid("logit_bias", f"must be {limits}, not {token}: {bias:g}")
+        if not -_MAX_BIAS <= bias <= _MAX_BIAS:
+            limits = f"numbers between {-_MAX_BIAS:g} and {_MAX_BIAS:g}"
+            raise _invalid("logit_bias", f"must hold {limits}, not {bias:g}")
+        if not 0 <= token < vocabulary:
+            limits = f"token ids of 0 to {vocabulary - 1}"
+            raise _invalid("logit_bias", f"must be for {limits}, not {token}")
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from neuron_runtime.engine.admission import Refused
 from neuron_runtime.engine.embedding_facts import EmbeddingFacts
 from neuron_runtime.engine.embedding_job import EmbeddingJob
 from neuron_runtime.engine.embedding_tokenizer import EmbeddingTokenizer
+from neuron_runtime.engine.refused import Refused
 from transports.failures import FailureCode
 from transports.schemas.generate import Embed
 from transports.schemas.link import Failure
@@ -25,12 +25,13 @@ MAX_TOKENS = 300_000
 """Over all inputs of one request; both are OpenAI's own limits."""
 
 _CHARACTERS_PER_TOKEN = 64
-"""More than any text has; what is longer is not even tokenized."""
+"""More than any text has but one of blanks or of one endless word; what is longer is not even
+tokenized."""
 
 
 @final
 class EmbeddingAdmission:
-    """What is checked before a request may queue. Engine's thread only.
+    """What is checked before a request may queue. Engine's thread only, except for ``tokens``.
 
     ``context_length`` may be set anew when the ranks have told theirs.
     """
@@ -78,7 +79,7 @@ class EmbeddingAdmission:
                 raise self._too_long(number, f"{len(each)} characters")
 
     def tokens(self, question: Embed, start: int, stop: int) -> list[tuple[int, ...]]:
-        """Return the tokens of the inputs from ``start`` to before ``stop``.
+        """Return the tokens of the inputs from ``start`` to before ``stop``. Any thread.
 
         Raises:
             Refused: One of them has too many, or none.

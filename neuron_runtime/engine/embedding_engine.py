@@ -21,6 +21,7 @@ from neuron_runtime.engine.embedding_queue import (
 )
 from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.load_reporter import LoadReporter
+from neuron_runtime.engine.prompt_intake import Start, start_thread
 from neuron_runtime.group_driver import OnClosed
 from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
@@ -66,11 +67,12 @@ class EmbeddingEngine:
         queue: EmbeddingQueue,
         admission: EmbeddingAdmission,
         tell_daemon: Callable[[Body], None],
+        start: Start = start_thread,
     ) -> None:
         self._loop = loop
         self._queue = queue
         self._admission = admission
-        self._intake = EmbeddingIntake(loop, admission, self._ready)
+        self._intake = EmbeddingIntake(loop, admission, self._ready, start)
         self._epochs: Executor | None = None
         self._requests: dict[int, IncomingRequest] = {}
         self._load = LoadReporter(loop, self._read_load, tell_daemon)

@@ -1,37 +1,51 @@
 """Questions on their way to be jobs: their texts are turned into tokens here.
 
-Tokens take time (0.1 s for some ten thousand), and the engine has one thread. So a question with
-much text is taken a slice at a time, in turn with the others, and steps, cancellations and small
-questions come in between. Engine's thread only.
+Tokens take time (0.1 s for some ten thousand), and the engine's thread has steps to send and pings
+to answer. So a question with much text is taken a slice at a time, in turn with the others, and
+steps, cancellations and small questions come in between. An input that is too long for a slice
+cannot be divided, and becomes tokens on another thread. All else is the engine's thread.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import final
 
-from neuron_runtime.engine.admission import Refused
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
 from neuron_runtime.engine.embedding_job import EmbeddingJob
+from neuron_runtime.engine.prompt_intake import Start, start_thread
+from neuron_runtime.engine.refused import Refused
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
 from transports.loop import Loop
 from transports.schemas.generate import Embed
 from transports.schemas.link import Failure
 
+_log = logging.getLogger("cortex.engine")
+
 SLICE_CHARACTERS = 16_384
 
 OnReady = Callable[[IncomingRequest, Embed, EmbeddingJob | Failure], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Inputs from ``start`` to before ``stop``; ``size`` characters of text."""
+
+    start: int
+    stop: int
+    size: int
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     request: IncomingRequest
     question: Embed
-    slices: Iterator[tuple[int, int]]
+    slices: Iterator[_Slice]
     arrived: float
     inputs: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -40,12 +54,20 @@ class _Entry:
 class EmbeddingIntake:
     """Calls ``on_ready`` exactly once for each question: with its job, or why there is none."""
 
-    def __init__(self, loop: Loop, admission: EmbeddingAdmission, on_ready: OnReady) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        admission: EmbeddingAdmission,
+        on_ready: OnReady,
+        start: Start = start_thread,
+    ) -> None:
         self._loop = loop
         self._admission = admission
         self._on_ready = on_ready
         self._entries: deque[_Entry] = deque()
+        self._start = start
         self._scheduled = False
+        self._elsewhere = False
 
     @property
     def waiting(self) -> int:
@@ -62,7 +84,7 @@ class EmbeddingIntake:
         slices = list(_slices(question))
         entry = _Entry(request, question, iter(slices), self._loop.now())
         self._entries.append(entry)
-        if len(slices) == 1:
+        if len(slices) == 1 and slices[0].size <= SLICE_CHARACTERS:
             self._work(entry)
         else:
             request.on_cancel(partial(self._cancel, entry))
@@ -78,7 +100,7 @@ class EmbeddingIntake:
         self._end(entry, Failure(FailureCode.CANCELLED, message))
 
     def _schedule(self) -> None:
-        if self._entries and not self._scheduled:
+        if self._entries and not self._scheduled and not self._elsewhere:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
@@ -96,15 +118,61 @@ class EmbeddingIntake:
             message = "the request was not finished in time"
             self._end(entry, Failure(FailureCode.DEADLINE_EXCEEDED, message))
             return
+        part = next(entry.slices)
+        if part.size > SLICE_CHARACTERS:
+            self._begin_elsewhere(entry, part)
+        else:
+            self._tokenized(entry, part, self._tokens(entry, part))
+
+    def _tokens(self, entry: _Entry, part: _Slice) -> list[tuple[int, ...]] | Failure:
+        """Return the tokens of a slice; any thread."""
         try:
-            start, stop = next(entry.slices)
-            entry.inputs += self._admission.tokens(entry.question, start, stop)
+            return self._admission.tokens(entry.question, part.start, part.stop)
+        except Refused as refused:
+            return refused.failure
+
+    def _begin_elsewhere(self, entry: _Entry, part: _Slice) -> None:
+        self._elsewhere = True
+        try:
+            self._start(partial(self._work_elsewhere, entry, part))
+        except RuntimeError as error:
+            _log.warning("no thread for a long input: %s", error)
+            message = "there is no thread to tokenize a long input; try again later"
+            busy = Failure(FailureCode.OVERLOADED, message, retry_after_s=1.0)
+            self._loop.call_soon(partial(self._back, entry, part, busy))
+
+    def _work_elsewhere(self, entry: _Entry, part: _Slice) -> None:
+        found: list[tuple[int, ...]] | Failure
+        found = Failure(FailureCode.INTERNAL, "the input could not be tokenized")
+        try:
+            found = self._tokens(entry, part)
+        except Exception:  # noqa: BLE001 -- its asker hears of it
+            _log.exception("input failed request=%s", entry.question.request_id)
+        finally:
+            # Whatever was raised: until this is heard, no other slice is taken.
+            self._loop.call_soon(partial(self._back, entry, part, found))
+
+    def _back(self, entry: _Entry, part: _Slice, found: list[tuple[int, ...]] | Failure) -> None:
+        self._elsewhere = False
+        if entry in self._entries:
+            self._tokenized(entry, part, found)
+        self._schedule()
+
+    def _tokenized(
+        self, entry: _Entry, part: _Slice, found: list[tuple[int, ...]] | Failure
+    ) -> None:
+        if isinstance(found, Failure):
+            self._end(entry, found)
+            return
+        entry.inputs += found
+        question, deadline = entry.question, entry.request.deadline
+        try:
             self._admission.check_total(sum(map(len, entry.inputs)))
-            if stop == len(entry.question.inputs):
-                job = self._admission.job(entry.question, entry.inputs, entry.arrived, deadline)
-                self._end(entry, job)
         except Refused as refused:
             self._end(entry, refused.failure)
+            return
+        if part.stop == len(question.inputs):
+            self._end(entry, self._admission.job(question, entry.inputs, entry.arrived, deadline))
 
     def _end(self, entry: _Entry, end: EmbeddingJob | Failure) -> None:
         if entry in self._entries:
@@ -112,13 +180,13 @@ class EmbeddingIntake:
             self._on_ready(entry.request, entry.question, end)
 
 
-def _slices(question: Embed) -> Iterator[tuple[int, int]]:
+def _slices(question: Embed) -> Iterator[_Slice]:
     """Cut the inputs where enough text has come together; token ids cost nothing."""
     start = size = 0
     for number, each in enumerate(question.inputs):
         length = len(each) if isinstance(each, str) else 0
         if number > start and size + length > SLICE_CHARACTERS:
-            yield start, number
+            yield _Slice(start, number, size)
             start, size = number, 0
         size += length
-    yield start, len(question.inputs)
+    yield _Slice(start, len(question.inputs), size)

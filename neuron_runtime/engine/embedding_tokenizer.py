@@ -1,4 +1,4 @@
-"""The tokenizer of a model for embeddings. Engine's thread only."""
+"""The tokenizer of a model for embeddings. Any thread: nothing changes once it is read."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import final
 
 import msgspec
 
-from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.expiry import Expiry
@@ -23,7 +23,10 @@ from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.prompt_intake import Made, Prompt, PromptIntake, Start, start_thread
+from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
+from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
@@ -45,6 +48,7 @@ _log = logging.getLogger("cortex.engine")
 
 DECODE_S = 10.0
 PREFILL_S = 60.0
+_UNLOADING = Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Engine:
         tokenizer: Tokenizer,
         facts: ModelFacts,
         tell_daemon: Callable[[Body], None],
+        start: Start = start_thread,
     ) -> None:
         self._loop = loop
         self._scheduler = scheduler
@@ -81,6 +86,11 @@ class Engine:
         self._facts = facts
         self._epochs: Epochs | None = None
         self._streams: dict[int, _Stream] = {}
+        queue = PromptQueue(scheduler.limits.max_running + scheduler.limits.max_queued)
+        self._prompts = admission.prompts
+        self._intake = PromptIntake(
+            loop, queue, admission.check, self._prompt_ready, self._advance, start
+        )
         self._publisher = Publisher(loop)
         self._logprobs = TokenLogprobs(tokenizer.token_bytes)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
@@ -103,22 +113,24 @@ class Engine:
         _log.info("client up name=%s pid=%d", link.peer.name, link.peer.pid)
 
     def on_request(self, request: IncomingRequest) -> None:
-        """A question; anything but Generate is refused."""
+        """A question; what is neither Generate nor CountTokens is refused."""
         question = request.body
-        if isinstance(question, Embed):
-            request.fail(ModelKind.GENERATION.refusal(question.model))
-            return
-        if isinstance(question, CountTokens):
-            self._count_tokens(request, question)
-            return
-        if not isinstance(question, Generate):
-            message = f"an engine does not answer {type(question).__name__}"
-            request.fail(Failure(FailureCode.INVALID_REQUEST, message))
-            return
-        refusal = self._scheduler.refusal() or self._accept(request, question)
-        if refusal is not None:
-            _log.info("refused request=%s code=%s", question.request_id, refusal.code)
-            request.fail(refusal)
+        match question:
+            case Generate():
+                refusal = self._scheduler.refusal(1 + self._intake.waiting)
+                if refusal is None:
+                    self._intake.take(request, question, self._prompts.make)
+                else:
+                    self._refuse(request, refusal)
+            case CountTokens():
+                # What it counts may go by an alias.
+                asked = msgspec.structs.replace(question.question, model=question.model)
+                self._intake.take(request, asked, self._prompts.count)
+            case Embed():
+                request.fail(ModelKind.GENERATION.refusal(question.model))
+            case _:
+                message = f"an engine does not answer {type(question).__name__}"
+                request.fail(Failure(FailureCode.INVALID_REQUEST, message))
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
         """Front ends have nothing to tell an engine."""
@@ -147,6 +159,7 @@ class Engine:
     def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._scheduler.draining = True
+        self._intake.end_all(_UNLOADING)
         self._drained.append(on_drained)
         self._drain_end = self._loop.call_later(grace_s, self._end_all)
         self._advance()
@@ -160,14 +173,35 @@ class Engine:
 
     def _end_all(self) -> None:
         message = "the model is being unloaded and the request was not finished in time"
-        self._apply(self._scheduler.end_all(Failure(FailureCode.SHUTTING_DOWN, message)))
+        failure = Failure(FailureCode.SHUTTING_DOWN, message)
+        self._intake.end_all(failure)
+        self._apply(self._scheduler.end_all(failure))
         self._advance()
 
     # -- requests -------------------------------------------------------------------------------
 
-    def _accept(self, request: IncomingRequest, question: Generate) -> Failure | None:
+    def _prompt_ready(self, request: IncomingRequest, made: Made | Failure, arrived: float) -> None:
+        question = request.body
+        refusal = made if isinstance(made, Failure) else None
+        if isinstance(made, int):
+            request.complete(TokensCounted(made))
+        elif isinstance(made, tuple) and isinstance(question, Generate):
+            # Asked again, because a long prompt takes time.
+            refusal = self._scheduler.refusal() or self._accept(request, question, made, arrived)
+        if refusal is not None:
+            self._refuse(request, refusal)
+
+    def _refuse(self, request: IncomingRequest, refusal: Failure) -> None:
+        question = request.body
+        if isinstance(question, Generate | CountTokens):
+            _log.info("refused request=%s code=%s", question.request_id, refusal.code)
+        request.fail(refusal)
+
+    def _accept(
+        self, request: IncomingRequest, question: Generate, prompt: Prompt, arrived: float
+    ) -> Failure | None:
         try:
-            sequences = self._admission.admit(question, self._loop.now(), request.deadline)
+            sequences = self._admission.admit(question, prompt, arrived, request.deadline)
         except Refused as refused:
             return refused.failure
         choices = Choices(
@@ -197,12 +231,6 @@ class Engine:
         # Not here: what fails in a step is not this request's failure, but the engine's.
         self._loop.call_soon(self._advance)
         return None
-
-    def _count_tokens(self, request: IncomingRequest, question: CountTokens) -> None:
-        try:
-            request.complete(TokensCounted(self._admission.count(question)))
-        except Refused as refused:
-            request.fail(refused.failure)
 
     def _answer_resumed(self, request: IncomingRequest, sequence: int, choices: Choices) -> None:
         """Only the end was lost with the former engine."""
@@ -240,7 +268,8 @@ class Engine:
         if self._streams:
             self._notes.arm()
         self._load.changed()
-        if self._drained and self._scheduler.idle and self._publisher.idle:
+        idle = self._scheduler.idle and self._publisher.idle and not self._intake.waiting
+        if self._drained and idle:
             drained, self._drained = self._drained, []
             for on_drained in drained:
                 on_drained()
@@ -351,12 +380,14 @@ class Engine:
             eos.add(self._tokenizer.eos_id)
         for each in loaded:
             eos.update(each.eos_token_ids)
-        return self._scheduler.configure(context_length, eos, blocks)
+        events = self._scheduler.configure(context_length, eos, blocks)
+        self._prompts.context_length = self._scheduler.context_length
+        return events
 
     def _read_load(self) -> EngineLoad:
         return EngineLoad(
             running=self._scheduler.running,
-            waiting=self._scheduler.waiting,
+            waiting=self._scheduler.waiting + self._intake.waiting,
             capacity=self._scheduler.limits.max_running,
             context_length=self._scheduler.context_length or 0,
             prompt_tokens_total=self._prompt_tokens,

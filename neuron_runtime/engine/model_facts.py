@@ -19,11 +19,15 @@ class ModelFilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Context length in tokens (None when the files do not say), end tokens, sampling defaults."""
+    """Context length in tokens, end tokens, sampling defaults, number of token ids.
+
+    What the files do not say is None. A model may know more ids than its tokenizer.
+    """
 
     context_length: int | None = None
     eos_ids: frozenset[int] = frozenset()
     defaults: SamplingOptions = _NO_DEFAULTS
+    vocabulary: int | None = None
 
     @classmethod
     def load(cls, model_dir: Path) -> ModelFacts:
@@ -47,6 +51,7 @@ class ModelFacts:
                 min_p=_number(generation.get("min_p")),
                 repetition_penalty=_number(generation.get("repetition_penalty")),
             ),
+            vocabulary=_positive(text.get("vocab_size")),
         )
 
 

@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
+from neuron_runtime.engine.context_limit import too_many_tokens
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
@@ -347,14 +348,7 @@ class Scheduler:
     def _too_long(self, sequence: Sequence) -> Failure | None:
         if self.context_length is None or sequence.length < self.context_length:
             return None
-        return Failure(
-            FailureCode.CONTEXT_LENGTH_EXCEEDED,
-            f"This model's maximum context length is {self.context_length} tokens, but the"
-            f" prompt has {len(sequence.prompt)} tokens, which leaves no room for an answer."
-            " Please shorten it.",
-            param="messages",
-            detail={"max": str(self.context_length), "prompt_tokens": str(len(sequence.prompt))},
-        )
+        return too_many_tokens(self.context_length, len(sequence.prompt))
 
     def _close(self) -> Step:
         if self._open is None:

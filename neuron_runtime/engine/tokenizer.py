@@ -1,9 +1,13 @@
-"""A model's tokenizer and chat template, read from its directory. Engine's thread only."""
+"""A model's tokenizer and chat template, read from its directory.
+
+Nothing changes once they are read, so any thread may use them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -15,9 +19,20 @@ from neuron_runtime.engine.parsers.formats import CALL_FORMATS, CallFormat, Outp
 from neuron_runtime.engine.parsers.plugged_formats import CallFormatError, call_formats
 from neuron_runtime.engine.token_bytes import token_bytes
 
+LONG_CHARACTERS = 8192
+"""Longer texts take more than some 5 ms to become tokens."""
+
 
 class TokenizerError(Exception):
     """A tokenizer file is missing or cannot be read; names the file."""
+
+
+class TooManyTokens(Exception):
+    """A text has more tokens than were asked for: ``count``."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} tokens")
+        self.count = count
 
 
 @final
@@ -98,15 +113,23 @@ class Tokenizer:
         core.no_truncation()
         return str(core.to_str())
 
-    def encode_chat(
+    @cached_property
+    def longest_token(self) -> int:
+        """How many characters the longest token has, as the vocabulary writes it.
+
+        Which is no fewer than it stands for: one for each byte, or for each character.
+        """
+        return max(map(len, self._core.get_vocab(with_added_tokens=True)), default=0)
+
+    def render(
         self,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
         *,
         continue_final: bool = False,
-    ) -> tuple[int, ...]:
-        """Render ``messages`` and ``tools`` for an answer and return the prompt's token ids.
+    ) -> str:
+        """Return the prompt for ``messages`` and ``tools`` as text.
 
         ``variables`` are further ones for the template. With ``continue_final`` the prompt ends
         with the last message's text.
@@ -118,18 +141,48 @@ class Tokenizer:
         if template is None:
             msg = "the model has no chat template"
             raise ChatTemplateError(msg)
-        prompt = template.render(
+        return template.render(
             messages, tools=tools, variables=variables, continue_final=continue_final
         )
-        return self.encode(prompt)
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of ``text``; no special tokens are added to it."""
-        return tuple(self._core.encode(text, add_special_tokens=False).ids)
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final: bool = False,
+    ) -> tuple[int, ...]:
+        """Return the token ids of what ``render`` makes.
 
-    def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a bare prompt, with the special tokens that the model begins with."""
-        return tuple(self._core.encode(text, add_special_tokens=True).ids)
+        Raises:
+            ChatTemplateError: As ``render``.
+        """
+        return self.encode(self.render(messages, tools, variables, continue_final=continue_final))
+
+    def encode(self, text: str, *, bare: bool = False, most: int | None = None) -> tuple[int, ...]:
+        """Return the ids of ``text``, which a ``bare`` prompt begins as the model's prompts do.
+
+        That is with the tokenizer's own special tokens, which a template writes itself.
+
+        Raises:
+            TooManyTokens: They are more than ``most``.
+        """
+        encoded = self._encoded(text, bare=bare)
+        # Before they are made into Python's integers, all of them in one call.
+        if most is not None and len(encoded) > most:
+            raise TooManyTokens(len(encoded))
+        return tuple(encoded.ids)
+
+    def count(self, text: str, *, bare: bool = False) -> int:
+        """Return how many ids ``encode`` would."""
+        return len(self._encoded(text, bare=bare))
+
+    def _encoded(self, text: str, *, bare: bool) -> tokenizers.Encoding:
+        if len(text) <= LONG_CHARACTERS:
+            return self._core.encode(text, add_special_tokens=bare)
+        # As a batch of one, because only a batch lets the process' other threads go on meanwhile.
+        return self._core.encode_batch_fast([text], add_special_tokens=bare)[0]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``, special tokens left out."""

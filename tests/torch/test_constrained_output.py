@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.engine.admitting import admit
+
 pytest.importorskip("torch")
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.model_facts import ModelFacts
@@ -53,7 +55,7 @@ class Model:
 
     def answer(self, *questions: Generate) -> list[tuple[str, str]]:
         """Return each question's text and how it ended."""
-        asked = [self.admission.admit(each, 0.0, None)[0] for each in questions]
+        asked = [admit(self.admission, each)[0] for each in questions]
         for each in asked:
             assert self.scheduler.submit(each) is None
         texts: dict[int, list[int]] = {each.id: [] for each in asked}

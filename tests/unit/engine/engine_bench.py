@@ -12,6 +12,7 @@ from neuron_runtime.engine.daemon_link import DaemonLink, Reports
 from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.prompt_intake import Start, start_thread
 from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.exit_codes import ExitCode
@@ -115,6 +116,7 @@ class EngineBench:
         *,
         facts: ModelFacts | None = None,
         limits: Limits | None = None,
+        start: Start = start_thread,
     ) -> None:
         self.network = InprocNetwork()
         self.tokenizer = Tokenizer.load(model_dir)
@@ -128,7 +130,7 @@ class EngineBench:
         seeds = iter(range(1, 1000))
         admission = Admission("m", self.tokenizer, facts, lambda: next(seeds))
         self.engine = Engine(
-            self.network, self.scheduler, admission, self.tokenizer, facts, reports.tell
+            self.network, self.scheduler, admission, self.tokenizer, facts, reports.tell, start
         )
         self.epochs = Epochs(self.network, self._new_group, _shard, reports.tell, self.engine)
         self.engine.attach(self.epochs)

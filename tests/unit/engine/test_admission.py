@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.sequence import Sampling
 from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.admitting import admit
 from tests.unit.engine.tiny_model import CHATML, make_model_dir
 from transports.failures import FailureCode
 from transports.schemas.generate import Generate, SamplingOptions
@@ -29,10 +31,10 @@ def ask(**sampling: Any) -> Generate:
 
 
 def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
-    admit = admission(tmp_path).admit
+    admitting = admission(tmp_path)
 
-    (first,) = admit(ask(max_tokens=5, temperature=0.0, seed=3), 10.0, 20.0)
-    (second,) = admit(ask(), 11.0, None)
+    (first,) = admit(admitting, ask(max_tokens=5, temperature=0.0, seed=3), 10.0, 20.0)
+    (second,) = admit(admitting, ask(), 11.0, None)
 
     assert first.prompt == Tokenizer.load(tmp_path).encode_chat(HELLO)
     assert (first.max_tokens, first.arrived, first.deadline) == (5, 10.0, 20.0)
@@ -56,7 +58,7 @@ def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
 def test_the_request_decides_then_the_model_then_nothing(
     tmp_path: Path, asked: dict[str, Any], model: dict[str, Any], used: Sampling
 ) -> None:
-    (sequence,) = admission(tmp_path, model).admit(ask(**asked), 0.0, None)
+    (sequence,) = admit(admission(tmp_path, model), ask(**asked))
     assert sequence.sampling == used
 
 
@@ -89,7 +91,7 @@ def test_the_request_decides_then_the_model_then_nothing(
 )
 def test_a_bad_value_is_refused_by_name(tmp_path: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(Refused) as refused:
-        admission(tmp_path).admit(ask(**asked), 0.0, None)
+        admit(admission(tmp_path), ask(**asked))
 
     (name,) = asked
     assert refused.value.failure.code == FailureCode.INVALID_REQUEST
@@ -106,7 +108,7 @@ def test_messages_that_make_no_prompt_are_refused(
     tmp_path: Path, template: str, messages: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(Refused) as refused:
-        admission(tmp_path, template=template).admit(Generate("r1", "m", messages), 0.0, None)
+        admit(admission(tmp_path, template=template), Generate("r1", "m", messages))
 
     assert refused.value.failure.code == FailureCode.INVALID_REQUEST
     assert refused.value.failure.param == "messages"
@@ -114,31 +116,31 @@ def test_messages_that_make_no_prompt_are_refused(
 
 def test_a_request_for_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
-        admission(tmp_path).admit(Generate("r1", "other", HELLO), 0.0, None)
+        admit(admission(tmp_path), Generate("r1", "other", HELLO))
 
     assert refused.value.failure.code == FailureCode.MODEL_NOT_FOUND
     assert "other" in refused.value.failure.message
 
 
 def test_choices_share_a_prompt_and_differ_in_their_seeds(tmp_path: Path) -> None:
-    admit = admission(tmp_path).admit
+    admitting = admission(tmp_path)
     asked = SamplingOptions(seed=3, ignore_eos=True)
 
-    (alone,) = admit(Generate("r1", "m", HELLO, asked), 0.0, None)
-    first, second, third = admit(Generate("r1", "m", HELLO, asked, "key", n=3), 0.0, None)
+    (alone,) = admit(admitting, Generate("r1", "m", HELLO, asked))
+    first, second, third = admit(admitting, Generate("r1", "m", HELLO, asked, "key", n=3))
 
     assert first.sampling == alone.sampling
     assert len({each.sampling.seed for each in (first, second, third)}) == 3
     assert len({each.id for each in (alone, first, second, third)}) == 4
     assert {each.prompt for each in (first, second, third)} == {alone.prompt}
     assert {(each.principal, each.ignore_eos) for each in (first, second, third)} == {("key", True)}
-    assert admit(Generate("r1", "m", HELLO, asked, n=3), 0.0, None)[2].sampling == third.sampling
+    assert admit(admitting, Generate("r1", "m", HELLO, asked, n=3))[2].sampling == third.sampling
 
 
 @pytest.mark.parametrize("choices", [0, 17])
 def test_a_number_of_choices_that_cannot_be_is_refused(tmp_path: Path, choices: int) -> None:
     with pytest.raises(Refused) as refused:
-        admission(tmp_path).admit(Generate("r1", "m", HELLO, n=choices), 0.0, None)
+        admit(admission(tmp_path), Generate("r1", "m", HELLO, n=choices))
 
     assert refused.value.failure.param == "n"
 
@@ -152,7 +154,7 @@ def test_all_that_a_request_says_about_sampling_arrives(tmp_path: Path) -> None:
         "logit_bias": ((5, -100.0),),
         "logprobs": 0,
     }
-    (sequence,) = admission(tmp_path).admit(ask(**said, seed=1, temperature=0.0), 0.0, None)
+    (sequence,) = admit(admission(tmp_path), ask(**said, seed=1, temperature=0.0))
 
     assert sequence.sampling == Sampling(seed=1, **said)
     assert sequence.sampling.counts_tokens
@@ -162,7 +164,7 @@ def test_all_that_a_request_says_about_sampling_arrives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prompt", ["hi", (104, 105)])
 def test_a_bare_prompt_is_taken_as_it_is(tmp_path: Path, prompt: str | tuple[int, ...]) -> None:
     asked = Generate("r1", "m", [], prompt=prompt)
-    (sequence,) = admission(tmp_path).admit(asked, 0.0, None)
+    (sequence,) = admit(admission(tmp_path), asked)
 
     expected = Tokenizer.load(tmp_path).encode("hi") if prompt == "hi" else prompt
     assert sequence.prompt == expected
@@ -173,6 +175,22 @@ def test_a_bare_prompt_that_is_none_is_refused(
     tmp_path: Path, prompt: str | tuple[int, ...]
 ) -> None:
     with pytest.raises(Refused) as refused:
-        admission(tmp_path).admit(Generate("r1", "m", [], prompt=prompt), 0.0, None)
+        admit(admission(tmp_path), Generate("r1", "m", [], prompt=prompt))
 
     assert refused.value.failure.param == "prompt"
+
+
+@pytest.mark.parametrize("token", [-1, 100])
+def test_ids_that_the_model_does_not_know_are_refused_by_name(tmp_path: Path, token: int) -> None:
+    make_model_dir(tmp_path, config={"vocab_size": 100})
+    facts = ModelFacts.load(tmp_path)
+    admitting = Admission("m", Tokenizer.load(tmp_path), facts, lambda: 1)
+    with pytest.raises(Refused, match="token ids of 0 to 99") as refused:
+        admit(admitting, Generate("r1", "m", [], prompt=(99, token)))
+    assert refused.value.failure.param == "prompt"
+
+    biased = SamplingOptions(logit_bias=((99, 1.0), (token, 1.0)))
+    with pytest.raises(Refused, match="token ids of 0 to 99") as refused:
+        admit(admitting, Generate("r1", "m", [], biased, prompt=(99,)))
+    assert refused.value.failure.param == "logit_bias"
+    assert admit(admitting, Generate("r1", "m", [], prompt=(99,)))

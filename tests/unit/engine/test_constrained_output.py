@@ -13,6 +13,7 @@ from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.admitting import admit
 from tests.unit.engine.engine_bench import EngineBench
 from tests.unit.engine.tiny_model import CHATML, FAKE_WORDS, FIRST_WORD, make_model_dir
 from transports.failures import FailureCode
@@ -142,7 +143,7 @@ def test_the_grammar_begins_where_the_reasoning_ends(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(model_dir)
     admission = Admission("m", tokenizer, ModelFacts.load(model_dir), lambda: 1)
     question = Generate("r", "m", [{"role": "user", "content": "hi"}], constraint=CHOICE)
-    (sequence,) = admission.admit(question, 0.0, None)
+    (sequence,) = admit(admission, question)
     text = output_text_of(tokenizer, question, sequence.prompt)
     mask = sequence.mask
     assert isinstance(mask, GrammarMask)

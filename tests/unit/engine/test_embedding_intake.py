@@ -40,13 +40,15 @@ class Request:
 
 
 class Desk:
-    """An intake and what has come of its questions."""
+    """An intake and what has come of its questions; another thread does as it is told."""
 
     def __init__(self, model_dir: Path) -> None:
         self.network = InprocNetwork()
+        self.works: list[Callable[[], None]] = []
+        self.held = self.cannot_start = False
         self.ends: list[tuple[str, EmbeddingJob | Failure]] = []
         admission = EmbeddingAdmission.load(MODEL, model_dir)
-        self.intake = EmbeddingIntake(self.network, admission, self._on_ready)
+        self.intake = EmbeddingIntake(self.network, admission, self._on_ready, self._start)
 
     def take(self, name: str, *inputs: str, deadline: float | None = None) -> Request:
         request = Request(deadline)
@@ -57,6 +59,21 @@ class Desk:
         (end,) = (end for each, end in self.ends if each == name)
         assert isinstance(end, Failure)
         return end
+
+    def go_on(self) -> None:
+        (work,) = self.works
+        self.works.clear()
+        work()
+        self.network.run()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        if self.cannot_start:
+            raise RuntimeError("can't start new thread")
+        assert not self.works, "two at a time"
+        if self.held:
+            self.works.append(work)
+        else:
+            work()
 
     def _on_ready(self, _: Any, question: Embed, end: EmbeddingJob | Failure) -> None:
         self.ends.append((question.request_id, end))
@@ -99,6 +116,56 @@ def test_a_small_question_is_ready_before_a_large_one_and_large_ones_take_turns(
     assert [name for name, _ in desk.ends] == ["small"]
     desk.network.run()
     assert [name for name, _ in desk.ends] == ["small", "long", "longest"]
+
+
+LONG = "a text longer than a slice"
+
+
+def test_small_questions_are_ready_while_a_long_input_is_tokenized_elsewhere(desk: Desk) -> None:
+    desk.held = True
+    desk.take("longest", LONG)
+    desk.take("long", *["abcdefgh"] * 3)
+    desk.network.run()
+    desk.take("small", "ab")
+    assert [name for name, _ in desk.ends] == ["small"]
+    desk.go_on()
+    assert [name for name, _ in desk.ends] == ["small", "longest", "long"]
+    _, job = desk.ends[1]
+    assert isinstance(job, EmbeddingJob)
+    assert job.inputs == (text_tokens(LONG),)
+
+
+def test_a_question_that_ends_while_it_is_elsewhere_ends_once(desk: Desk) -> None:
+    desk.held = True
+    request = desk.take("long", LONG, LONG)
+    desk.take("next", LONG)
+    desk.network.run()
+    assert request.cancel is not None
+    request.cancel("client_gone")
+    assert desk.failure("long").code == FailureCode.CANCELLED
+    while desk.works:
+        desk.go_on()
+    assert [name for name, _ in desk.ends] == ["long", "next"]
+    assert desk.intake.waiting == 0
+
+
+def test_what_fails_elsewhere_fails_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EmbeddingAdmission, "tokens", fail)
+        desk.take("broken", LONG)
+        desk.network.run()
+    assert desk.failure("broken").code == FailureCode.INTERNAL
+    desk.cannot_start = True
+    desk.take("no thread", LONG)
+    desk.network.run()
+    assert desk.failure("no thread").code == FailureCode.OVERLOADED
+    desk.cannot_start = False
+    desk.take("good", LONG)
+    desk.network.run()
+    assert isinstance(desk.ends[-1][1], EmbeddingJob)
 
 
 def test_a_cancelled_question_is_given_up(desk: Desk) -> None:

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from neuron_runtime.engine.admission import Admission, Refused
+from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.request_output import call_grammar_of, output_text_of
 from neuron_runtime.engine.tokenizer import Tokenizer
+from tests.unit.engine.admitting import admit
 from tests.unit.engine.realistic_templates import template
 from tests.unit.engine.tiny_model import END, make_model_dir, make_tokenizer
 from transports.failures import FailureCode
@@ -234,7 +236,7 @@ def test_a_request_whose_tools_cannot_be_shown_is_refused_by_name(tmp_path: Path
     admission = Admission("tiny", Tokenizer.load(model_dir), ModelFacts(), lambda: 1)
 
     with pytest.raises(Refused) as caught:
-        admission.admit(question(tools=(TOOL,)), 0.0, None)
+        admit(admission, question(tools=(TOOL,)))
 
     assert caught.value.failure.code == FailureCode.INVALID_REQUEST
     assert caught.value.failure.param == "tools"

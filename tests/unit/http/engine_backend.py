@@ -24,6 +24,10 @@ class ListeningCore:
         self.texts.append(text)
         return self._core.encode(text, **options)
 
+    def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
+        self.texts.extend(texts)
+        return self._core.encode_batch_fast(texts, **options)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
 
