@@ -20,6 +20,9 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[3]
 
+# Ctrl-C may come when the standard library has just made a socket and nobody owns it yet.
+interrupted_anywhere = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
@@ -109,6 +112,7 @@ def test_stream_that_breaks_is_a_failure(
     assert _children() == []
 
 
+@interrupted_anywhere
 def test_ctrl_c_stops_everything(conf: Path, started: list[str]) -> None:
     def press() -> None:
         eventually(lambda: len(_children()) == 2)
@@ -122,6 +126,7 @@ def test_ctrl_c_stops_everything(conf: Path, started: list[str]) -> None:
     assert _children() == []
 
 
+@interrupted_anywhere
 def test_second_ctrl_c_kills_a_daemon_that_does_not_listen(
     conf: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
