@@ -9,6 +9,8 @@ from neuron_runtime.engine.prompt_queue import PromptQueue
 from transports.failures import FailureCode
 
 MAX_COUNT, MAX_CHARACTERS = 4, 20
+SIZES = (1, 1, 2, 2, 3, 9, 12, MAX_CHARACTERS + 5)
+"""Small ones more often, so that now their number is the limit and now what they have together."""
 
 
 class PromptMachine(RuleBasedStateMachine):
@@ -28,9 +30,9 @@ class PromptMachine(RuleBasedStateMachine):
     # -- events ---------------------------------------------------------------------------------
 
     @rule(
-        characters=st.integers(1, 12) | st.just(MAX_CHARACTERS + 5),
+        characters=st.sampled_from(SIZES),
         principal=st.sampled_from("abc"),
-        patience=st.none() | st.integers(1, 9),
+        patience=st.sampled_from((None, None, None, 1, 4, 9)),
     )
     def add(self, characters: int, principal: str, patience: int | None) -> None:
         self.minted += 1
@@ -72,8 +74,12 @@ class PromptMachine(RuleBasedStateMachine):
         self.living.pop(number, None)
 
     @precondition(lambda self: self.minted)
-    @rule(data=st.data())
-    def end(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), everything=st.sampled_from((False, False, True)))
+    def end(self, data: st.DataObject, everything: bool) -> None:
+        if everything:
+            assert self.queue.end_all() == sorted(self.living)
+            self.living.clear()
+            return
         number = data.draw(st.integers(1, self.minted))
         assert self.queue.end(number) == (number in self.living)
         self.living.pop(number, None)
@@ -85,11 +91,6 @@ class PromptMachine(RuleBasedStateMachine):
         number, _ = self.in_work
         assert self.queue.end(number) == (number in self.living)
         self.living.pop(number, None)
-
-    @rule()
-    def end_all(self) -> None:
-        assert self.queue.end_all() == sorted(self.living)
-        self.living.clear()
 
     @rule(seconds=st.integers(1, 5))
     def wait(self, seconds: int) -> None:
