@@ -10,7 +10,7 @@ again costs one message like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -93,36 +93,34 @@ class KeptLeases:
 
     def lost(self, endpoint: str) -> None:
         """The engine there is not what it was: nothing that is idle there is used again."""
-        for key, idle in list(self._idle.items()):
-            self._end(key, [each for each in idle if each.lease.endpoint == endpoint])
+        self._end(lambda each: each.lease.endpoint == endpoint)
 
     def due(self, now: float) -> Sequence[Told]:
         """Return what is to be told now, each over its link; what is idle for too long is over."""
-        for key, idle in list(self._idle.items()):
-            over = [each for each in idle if now >= min(each.until, each.idle_at + IDLE_S)]
-            self._end(key, over)
-        untold, self._untold = self._untold, []
-        return untold
+        self._end(lambda each: now >= min(each.until, each.idle_at + IDLE_S))
+        return self._take_untold()
 
     def end_all(self) -> Sequence[Told]:
         """Return what is to be told before we leave; nothing is idle any more."""
-        for key, idle in list(self._idle.items()):
-            self._end(key, list(idle))
-        untold, self._untold = self._untold, []
-        return untold
+        self._end(lambda _: True)
+        return self._take_untold()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing will be due."""
         return not self._idle and not self._untold
 
-    def _end(self, key: tuple[str, str], over: Sequence[HeldLease]) -> None:
-        idle = self._idle[key]
-        for held in over:
-            idle.remove(held)
-            self._tell(held, kept=False)
-        if not idle:
-            del self._idle[key]
+    def _end(self, is_over: Callable[[HeldLease], bool]) -> None:
+        for key, idle in list(self._idle.items()):
+            for held in filter(is_over, tuple(idle)):
+                idle.remove(held)
+                self._tell(held, kept=False)
+            if not idle:
+                del self._idle[key]
+
+    def _take_untold(self) -> Sequence[Told]:
+        untold, self._untold = self._untold, []
+        return untold
 
     def _tell(self, held: HeldLease, *, kept: bool) -> None:
         settled, held.settled = held.settled, None

@@ -26,11 +26,6 @@ class AttentionRules:
         self.scale, self.window = scale, window
         self.softcap, self.sinks = softcap, sinks
 
-    @property
-    def plain(self) -> bool:
-        """Whether weights are a softmax of scaled scores, as fused implementations compute it."""
-        return self.softcap is None and self.sinks is None
-
     def weigh(self, scores: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return the weights [sequences, kv heads, group, rows, positions], in float32.
 
