@@ -21,7 +21,7 @@ from neuron_runtime.engine.embedding_queue import (
 )
 from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.load_reporter import LoadReporter
-from neuron_runtime.engine.prompt_intake import Start, start_thread
+from neuron_runtime.engine.other_thread import Start, start_thread
 from neuron_runtime.group_driver import OnClosed
 from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure

@@ -8,7 +8,6 @@ cannot be divided, and becomes tokens on another thread. All else is the engine'
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,15 +16,13 @@ from typing import final
 
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
 from neuron_runtime.engine.embedding_job import EmbeddingJob
-from neuron_runtime.engine.prompt_intake import Start, start_thread
+from neuron_runtime.engine.other_thread import OtherThread, Start, start_thread
 from neuron_runtime.engine.refused import Refused
 from transports.failures import FailureCode
 from transports.link import IncomingRequest
 from transports.loop import Loop
 from transports.schemas.generate import Embed
 from transports.schemas.link import Failure
-
-_log = logging.getLogger("cortex.engine")
 
 SLICE_CHARACTERS = 16_384
 
@@ -65,7 +62,9 @@ class EmbeddingIntake:
         self._admission = admission
         self._on_ready = on_ready
         self._entries: deque[_Entry] = deque()
-        self._start = start
+        self._thread: OtherThread[list[tuple[int, ...]]] = OtherThread(
+            loop, "input", "the input could not be tokenized", start
+        )
         self._scheduled = False
         self._elsewhere = False
 
@@ -119,38 +118,17 @@ class EmbeddingIntake:
             self._end(entry, Failure(FailureCode.DEADLINE_EXCEEDED, message))
             return
         part = next(entry.slices)
+        tokens = partial(self._admission.tokens, entry.question, part.start, part.stop)
         if part.size > SLICE_CHARACTERS:
-            self._begin_elsewhere(entry, part)
-        else:
-            self._tokenized(entry, part, self._tokens(entry, part))
-
-    def _tokens(self, entry: _Entry, part: _Slice) -> list[tuple[int, ...]] | Failure:
-        """Return the tokens of a slice; any thread."""
+            self._elsewhere = True
+            request_id = entry.question.request_id
+            self._thread.run(tokens, partial(self._back, entry, part), request_id)
+            return
         try:
-            return self._admission.tokens(entry.question, part.start, part.stop)
+            found: list[tuple[int, ...]] | Failure = tokens()
         except Refused as refused:
-            return refused.failure
-
-    def _begin_elsewhere(self, entry: _Entry, part: _Slice) -> None:
-        self._elsewhere = True
-        try:
-            self._start(partial(self._work_elsewhere, entry, part))
-        except RuntimeError as error:
-            _log.warning("no thread for a long input: %s", error)
-            message = "there is no thread to tokenize a long input; try again later"
-            busy = Failure(FailureCode.OVERLOADED, message, retry_after_s=1.0)
-            self._loop.call_soon(partial(self._back, entry, part, busy))
-
-    def _work_elsewhere(self, entry: _Entry, part: _Slice) -> None:
-        found: list[tuple[int, ...]] | Failure
-        found = Failure(FailureCode.INTERNAL, "the input could not be tokenized")
-        try:
-            found = self._tokens(entry, part)
-        except Exception:  # noqa: BLE001 -- its asker hears of it
-            _log.exception("input failed request=%s", entry.question.request_id)
-        finally:
-            # Whatever was raised: until this is heard, no other slice is taken.
-            self._loop.call_soon(partial(self._back, entry, part, found))
+            found = refused.failure
+        self._tokenized(entry, part, found)
 
     def _back(self, entry: _Entry, part: _Slice, found: list[tuple[int, ...]] | Failure) -> None:
         self._elsewhere = False

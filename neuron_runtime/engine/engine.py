@@ -22,8 +22,9 @@ from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.other_thread import Start, start_thread
 from neuron_runtime.engine.output_text import OutputText
-from neuron_runtime.engine.prompt_intake import Made, Prompt, PromptIntake, Start, start_thread
+from neuron_runtime.engine.prompt_intake import Made, Prompt, PromptIntake
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.refused import Refused

@@ -12,13 +12,13 @@ change padding or truncation meanwhile, which nobody does here).
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import final
 
 from neuron_runtime.engine.expiry import Expiry
+from neuron_runtime.engine.other_thread import OtherThread, Start, start_thread
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.tokenizer import LONG_CHARACTERS
@@ -37,16 +37,6 @@ Made = Prompt | int
 Check = Callable[[Generate], int]
 Make = Callable[[Generate], Made]
 OnReady = Callable[[IncomingRequest, Made | Failure, float], None]
-Start = Callable[[Callable[[], None]], None]
-
-
-def start_thread(work: Callable[[], None]) -> None:
-    """Do ``work`` on a thread of its own, which holds up nobody's end.
-
-    Raises:
-        RuntimeError: The process may have no more threads.
-    """
-    threading.Thread(target=work, name="prompt", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +74,9 @@ class PromptIntake:
         self._check = check
         self._on_ready = on_ready
         self._on_change = on_change
-        self._start = start
+        self._thread: OtherThread[Made] = OtherThread(
+            loop, "prompt", "the prompt could not be made", start
+        )
         self._entries: dict[int, _Entry] = {}
         self._last = 0
         self._expiry = Expiry(loop, queue.next_deadline, self._expire)
@@ -141,26 +133,12 @@ class PromptIntake:
         number = self._queue.next()
         if number is None:
             return
-        try:
-            self._start(partial(self._make, number, self._entries[number]))
-        except RuntimeError as error:
-            _log.warning("no thread for a long prompt: %s", error)
-            message = "there is no thread to tokenize a long prompt; try again later"
-            busy = Failure(FailureCode.OVERLOADED, message, retry_after_s=1.0)
-            self._loop.call_soon(partial(self._made, number, busy))
-
-    def _make(self, number: int, entry: _Entry) -> None:
-        """Make a prompt and hand it over; on the other thread."""
-        made: Made | Failure = Failure(FailureCode.INTERNAL, "the prompt could not be made")
-        try:
-            made = entry.make(entry.question)
-        except Refused as refused:
-            made = refused.failure
-        except Exception:  # noqa: BLE001 -- its asker hears of it
-            _log.exception("prompt failed request=%s", entry.question.request_id)
-        finally:
-            # Whatever was raised: who is never told that this one is over never begins another.
-            self._loop.call_soon(partial(self._made, number, made))
+        entry = self._entries[number]
+        self._thread.run(
+            partial(entry.make, entry.question),
+            partial(self._made, number),
+            entry.question.request_id,
+        )
 
     def _made(self, number: int, made: Made | Failure) -> None:
         if self._queue.made():

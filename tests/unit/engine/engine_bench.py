@@ -12,7 +12,7 @@ from neuron_runtime.engine.daemon_link import DaemonLink, Reports
 from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.model_facts import ModelFacts
-from neuron_runtime.engine.prompt_intake import Start, start_thread
+from neuron_runtime.engine.other_thread import Start, start_thread
 from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.exit_codes import ExitCode
