@@ -16,8 +16,7 @@ import msgspec
 
 from transports.fence import DropReason
 from transports.link import CallEvent, Chunk, Completed, Lost
-from transports.schemas.generate import ChunkItem, GenerateDone, TextDelta
-from transports.text_run import join_runs
+from transports.schemas.generate import ChunkItem, GenerateDone
 
 Owner = TypeVar("Owner")
 
@@ -49,7 +48,6 @@ class Discard(msgspec.Struct, frozen=True):
 class _Open(msgspec.Struct, Generic[Owner]):
     owner: Owner
     next_index: int = 0
-    given: int = 0
     cancelled: bool = False
 
 
@@ -100,7 +98,11 @@ class CallTable(Generic[Owner]):
         self._answered[corr] = None
         if len(self._answered) > _MEMORY:
             self._answered.popitem(last=False)
-        return (Deliver(call.owner, _whole(event, call.next_index)),)
+        match event:
+            case Completed(GenerateDone() as done):
+                return _end_of_text(call, done)
+            case _:
+                return (Deliver(call.owner, event),)
 
     def interim(self, corr: int, event: CallEvent) -> tuple[Deliver[Owner] | Discard, ...]:
         """Pass an event on that ends nothing."""
@@ -112,14 +114,10 @@ class CallTable(Generic[Owner]):
     def chunks(
         self, corr: int, items: Sequence[ChunkItem]
     ) -> Sequence[Deliver[Owner] | Revoke | Discard]:
-        """Take a stream's next pieces; a repeated one is dropped, a missing one ends the call.
-
-        What has come together is given on as one, as far as it can be.
-        """
+        """Take a stream's next pieces; a repeated one is dropped, a missing one ends the call."""
         call = self._open.get(corr)
         if call is None:
             return [Discard(DropReason.STALE_CORR)] * len(items)
-        fresh: list[TextDelta] = []
         effects: list[Deliver[Owner] | Revoke | Discard] = []
         for item in items:
             if item.index > call.next_index:
@@ -131,8 +129,8 @@ class CallTable(Generic[Owner]):
                 effects.append(Discard(DropReason.DUPLICATE))
                 continue
             call.next_index += 1
-            fresh.append(item.payload)
-        return [*_given(call, fresh), *effects]
+            effects.append(Deliver(call.owner, Chunk(item.index, item.payload)))
+        return effects
 
     def cancel(self, seq: int, reason: str) -> tuple[Revoke, ...]:
         """Ask the peer to stop; the call stays open until its terminal event or its deadline."""
@@ -161,16 +159,13 @@ class CallTable(Generic[Owner]):
         return tuple(Deliver(owner, Lost(reason, detail)) for owner in owners)
 
 
-def _given(call: _Open[Owner], fresh: Sequence[TextDelta]) -> list[Deliver[Owner]]:
-    joined = join_runs(fresh) if len(fresh) > 1 else fresh
-    first, call.given = call.given, call.given + len(joined)
-    return [Deliver(call.owner, Chunk(index, text)) for index, text in enumerate(joined, first)]
-
-
-def _whole(event: CallEvent, pieces: int) -> CallEvent:
-    """The end of a text of which so many pieces have come, or what to take it for."""
-    match event:
-        case Completed(GenerateDone(pieces=int(sent))) if sent != pieces:
-            return Lost("protocol", f"a text ended after {pieces} of {sent} pieces")
-        case _:
-            return event
+def _end_of_text(call: _Open[Owner], done: GenerateDone) -> tuple[Deliver[Owner], ...]:
+    owner, first, last = call.owner, call.next_index, done.last
+    came = first + len(last)
+    if done.pieces is not None and done.pieces != came:
+        detail = f"a text ended after {came} of {done.pieces} pieces"
+        return (Deliver(owner, Lost("protocol", detail)),)
+    if last:
+        done = msgspec.structs.replace(done, last=())
+    chunks = (Deliver(owner, Chunk(index, delta)) for index, delta in enumerate(last, first))
+    return (*chunks, Deliver(owner, Completed(done)))

@@ -25,6 +25,7 @@ from transports.schemas import Body
 from transports.schemas.generate import Chunks, TextDelta
 from transports.schemas.link import Failure
 from transports.session import Session
+from transports.text_run import join_runs
 
 MAX_INCOMING = 4096
 _CHUNK = Kind.CHUNK
@@ -120,12 +121,18 @@ class Channel:
     def publish(self, pieces: Sequence[tuple[IncomingRequest, TextDelta]]) -> None:
         """Send one CHUNK message for all ``pieces``; those of other links are left out."""
         self._require_room()
+        waiting: dict[Incoming, list[TextDelta]] = {}
+        for request, delta in pieces:
+            if (
+                isinstance(request, Incoming)
+                and request.link is self
+                and request.seq in self._incoming
+            ):
+                waiting.setdefault(request, []).append(delta)
         items = tuple(
-            request.next_item(payload)
-            for request, payload in pieces
-            if isinstance(request, Incoming)
-            and request.link is self
-            and request.seq in self._incoming
+            request.next_item(delta)
+            for request, deltas in waiting.items()
+            for delta in join_runs(deltas)
         )
         if items:
             payload = _encode_body(Chunks(items))

@@ -16,6 +16,7 @@ from transports.failures import FailureCode
 from transports.schemas import Body
 from transports.schemas.generate import ChunkItem, GenerateDone, TextDelta
 from transports.schemas.link import Failure
+from transports.text_run import join_runs
 
 if TYPE_CHECKING:
     from transports.channel import Channel
@@ -96,9 +97,11 @@ class Incoming(msgspec.Struct, eq=False):
         self._answer(_CHUNK, body, (), 0)
 
     def complete(self, body: Body, raw: Sequence[bytes] = ()) -> None:
-        """Answer with a RESULT; a text's says how many pieces of it were sent."""
+        """Answer with a RESULT; a text's says how many pieces of it there were."""
         if isinstance(body, GenerateDone):
-            body = msgspec.structs.replace(body, pieces=self._next_index)
+            last = tuple(join_runs(body.last))
+            pieces = self._next_index + len(last)
+            body = msgspec.structs.replace(body, pieces=pieces, last=last)
         self._answer(_RESULT, body, raw, 0)
 
     def fail(self, failure: Failure) -> None:

@@ -136,7 +136,10 @@ class Link(Protocol):
         ...
 
     def publish(self, pieces: Sequence[tuple[IncomingRequest, TextDelta]]) -> None:
-        """Send one CHUNK message with the next piece of each of these requests of this link."""
+        """Send one CHUNK message with the next pieces of these requests of this link.
+
+        Of a request of which more than one waits, those that can be joined go as one.
+        """
         ...
 
     def close(self, reason: str, detail: str = "") -> None:

@@ -53,6 +53,8 @@ def join_runs(events: Sequence[Event]) -> list[Event | TextDelta]:
 
     Where an output token is repeated or left out a run ends, so that it can still be seen.
     """
+    if len(events) == 1:
+        return list(events)
     joined: list[Event | TextDelta] = []
     run: list[TextDelta] = []
     due = 0

@@ -162,6 +162,11 @@ class _Request(Request):  # type: ignore[misc]  # gunicorn is not typed
             ex.req = self
             raise
 
+    def _peer_is_trusted_proxy(self) -> bool:
+        # PERF: gunicorn parses the client's address for each request to compare it with a list that
+        # is empty here: no answer depends on what a proxy says of its client.
+        return False
+
 
 @final
 class _Parser(RequestParser):  # type: ignore[misc]  # gunicorn is not typed

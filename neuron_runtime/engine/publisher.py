@@ -1,5 +1,7 @@
 """Sending what a step produced: one message per link, whatever the number of its streams.
 
+A text that is complete takes its last pieces along in its answer, which is one message less.
+
 A link that is full for the moment loses nothing: its pieces wait here, in order, and so do the
 answers that follow them. A link that stays full is closed, which cancels its requests.
 Engine's thread only.
@@ -10,6 +12,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from typing import final
+
+import msgspec
 
 from transports.errors import Backpressure, LinkDown
 from transports.link import IncomingRequest, Link
@@ -69,9 +73,18 @@ class Publisher:
         return self._pending.setdefault(request.link, _Pending())
 
     def _send(self, link: Link, pending: _Pending) -> bool:
+        last: dict[IncomingRequest, list[TextDelta]] = {
+            request: [] for request, answer in pending.answers if isinstance(answer, GenerateDone)
+        }
+        others: list[tuple[IncomingRequest, TextDelta]] = []
+        for request, delta in pending.pieces:
+            if request in last:
+                last[request].append(delta)
+            else:
+                others.append((request, delta))
         try:
-            if pending.pieces:
-                link.publish(pending.pieces)
+            if others:
+                link.publish(others)
         except Backpressure:
             return self._give_up(link, pending)
         except LinkDown as error:
@@ -80,7 +93,7 @@ class Publisher:
             if isinstance(answer, Failure):
                 request.fail(answer)
             else:
-                request.complete(answer)
+                request.complete(msgspec.structs.replace(answer, last=tuple(last[request])))
         return True
 
     def _give_up(self, link: Link, pending: _Pending) -> bool:

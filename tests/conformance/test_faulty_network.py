@@ -39,16 +39,20 @@ def faulty(
 def answer(request: IncomingRequest) -> None:
     """Stream the question's own number, then answer with it: a crossed answer would show.
 
-    Every other answer is a text's end, which must not hide that some of the text is missing.
+    Every other answer is a text's end, which must not hide that some of the text is missing; of
+    those every other brings the last piece itself.
     """
     assert isinstance(request.body, Step)
     number = request.body.step
+    *pieces, last = (TextDelta(f"{number}.", index) for index in range(PIECES))
+    brings_last = number % 4 == 0
     try:
-        for index in range(PIECES):
-            request.link.publish([(request, TextDelta(f"{number}.", index))])
+        for piece in pieces if brings_last else (*pieces, last):
+            request.link.publish([(request, piece)])
     except (LinkDown, Backpressure):
         return
-    request.complete(StepDone(number, 0) if number % 4 > 1 else GenerateDone("stop", number, 0))
+    done = GenerateDone("stop", number, 0, last=(last,) if brings_last else ())
+    request.complete(StepDone(number, 0) if number % 4 > 1 else done)
 
 
 def check_history(number: int, events: Events) -> None:

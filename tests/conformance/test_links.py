@@ -18,7 +18,7 @@ from transports.link import (
     LinkState,
     Lost,
 )
-from transports.schemas.generate import GenerateDone, TextDelta
+from transports.schemas.generate import TextDelta
 from transports.schemas.group import StepDone
 from transports.schemas.link import Drain, Drained, Failure, Hello
 
@@ -71,48 +71,6 @@ def test_failure_is_delivered_as_the_peer_gave_it(
     client.link.request(QUESTION, events, deadline_s=WIDE_S)
     network.until(lambda: events.is_over)
     assert events.seen == [Failed(failure)]
-
-
-def test_stream_comes_whole_and_in_order(
-    network: Network, server: Recorder, client: Recorder
-) -> None:
-    def stream(request: IncomingRequest) -> None:
-        request.progress(ANSWER)
-        for index, text in enumerate("streaming"):
-            request.link.publish([(request, TextDelta(text, index))])
-        request.complete(GenerateDone("stop", 1, 9))
-
-    server.answer = stream
-    events = Events()
-    client.link.request(QUESTION, events, deadline_s=WIDE_S)
-    network.until(lambda: events.is_over)
-    assert events.progress == [ANSWER]
-    assert events.text == "streaming"
-    assert events.indexes == list(range(9))
-    assert events.terminals == [Completed(GenerateDone("stop", 1, 9, pieces=9))]
-
-
-def test_one_message_feeds_several_streams(
-    network: Network, server: Recorder, client: Recorder
-) -> None:
-    calls = [Events() for _ in range(3)]
-    for events in calls:
-        client.link.request(SLOW, events, deadline_s=WIDE_S)
-    network.until(lambda: len(server.requests) == 3)
-    for index in range(4):
-        pieces = [
-            (request, TextDelta(f"{at}{index} ", index))
-            for at, request in enumerate(server.requests)
-        ]
-        server.link.publish(pieces)
-    server.requests[1].complete(ANSWER)
-    server.link.publish([(request, TextDelta("late", 4)) for request in server.requests[:2]])
-    network.until(lambda: calls[1].is_over and len(calls[0].seen) == 5)
-    assert [events.text for events in calls] == [
-        "00 01 02 03 late",
-        "10 11 12 13 ",
-        "20 21 22 23 ",
-    ]
 
 
 def test_questions_go_both_ways(network: Network, server: Recorder, client: Recorder) -> None:

@@ -42,6 +42,11 @@ class _Stream:
     def total(self) -> int:
         return self.question.sampling.max_tokens or 0
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the next token, if there is one, is the last."""
+        return self.said + 1 >= self.total
+
 
 class Engine:
     """A ``LinkHandler`` at ``endpoint``; one token of each stream per step."""
@@ -125,10 +130,13 @@ class Engine:
         batch = self._open[:CAPACITY]
         for link in dict.fromkeys(id(each.request.link) for each in batch):
             mine = [each for each in batch if id(each.request.link) == link]
-            mine[0].request.link.publish([(each.request, self._next(each)) for each in mine])
-        for stream in [each for each in batch if each.said >= each.total]:
+            on = [(each.request, self._next(each)) for each in mine if not each.at_end]
+            if on:
+                mine[0].request.link.publish(on)
+        for stream in [each for each in batch if each.at_end]:
             self._open.remove(stream)
-            stream.request.complete(GenerateDone("length", 3, stream.total))
+            last = () if stream.said >= stream.total else (self._next(stream),)
+            stream.request.complete(GenerateDone("length", 3, stream.total, last=last))
         self._look()
 
     def _next(self, stream: _Stream) -> TextDelta:

@@ -162,7 +162,7 @@ MUTANTS = (
     _instead(Models, "_load", _loads_whatever_it_has),
     _instead(Models, "_tell_cancelled", _nothing),
     # Rare, for what a neuron tells within 50 ms reaches placement as one: the next measurement too.
-    _instead(reporter, "holding", lambda _: frozenset(), first_seed=10),
+    _instead(reporter, "holding", lambda _: frozenset(), first_seed=460),
     _instead(session, "judge", _asks_no_incarnation),
     _instead(Commands, "_run_here", _takes_the_turn_for_nothing),
 )

@@ -116,9 +116,10 @@ class GenerateDone(Body, frozen=True):
     """The one terminal event of a successful generation.
 
     ``finish_reasons`` are those of all choices, in order, if there are several. ``stop_sequence``
-    is the stop string that ended the first. ``pieces`` is how many came before it, as the link
-    that sends it has counted them: without, a text whose last piece is lost would look complete.
-    None is not told, by an older engine.
+    is the stop string that ended the first. ``last`` are pieces that had not left when it ended:
+    the link gives them to the asker as the others, before the end. ``pieces`` is how many there
+    were with those, as the link that sends it has counted them: without, a text whose last piece is
+    lost would look complete. None is not told, by an older engine.
     """
 
     finish_reason: str
@@ -127,12 +128,12 @@ class GenerateDone(Body, frozen=True):
     queue_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
-    text: str = ""
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     finish_reasons: tuple[str, ...] = ()
     stop_sequence: str = ""
     pieces: int | None = None
+    last: tuple[TextDelta, ...] = ()
 
 
 class StillRunning(Body, frozen=True):

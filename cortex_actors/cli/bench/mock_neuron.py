@@ -81,8 +81,7 @@ class _Engine:
             return
         pieces = pieces_of(asked.model, asked.sampling.max_tokens)
         if asked.model == FAST:
-            request.link.publish([(request, delta) for delta in _deltas(pieces)])
-            request.complete(_done(len(pieces)))
+            request.complete(_all_at_once(pieces))
         else:
             ended: list[str] = []
             request.on_cancel(ended.append)
@@ -111,12 +110,13 @@ class _Engine:
 
 
 @cache
-def _deltas(pieces: tuple[str, ...]) -> tuple[TextDelta, ...]:
-    return tuple(TextDelta(text, index, (1,)) for index, text in enumerate(pieces))
+def _all_at_once(pieces: tuple[str, ...]) -> GenerateDone:
+    last = tuple(TextDelta(text, index, (1,)) for index, text in enumerate(pieces))
+    return _done(len(pieces), last)
 
 
-def _done(tokens: int) -> GenerateDone:
-    return GenerateDone("stop", prompt_tokens=PROMPT_TOKENS, completion_tokens=tokens)
+def _done(tokens: int, last: tuple[TextDelta, ...] = ()) -> GenerateDone:
+    return GenerateDone("stop", prompt_tokens=PROMPT_TOKENS, completion_tokens=tokens, last=last)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from neuron_runtime.engine.publisher import RETRY_S, STUCK_S, Publisher
@@ -72,6 +73,19 @@ def test_one_message_per_link_then_its_answers(network: InprocNetwork) -> None:
     assert one.sent == [["a", "c"], DONE]
     assert two.sent == [["b"], GONE]
     assert publisher.idle
+
+
+def test_an_answer_takes_the_last_pieces_of_its_own_text_along(network: InprocNetwork) -> None:
+    publisher, link = Publisher(network), FakeLink()
+    ended, failed, running = FakeRequest(link), FakeRequest(link), FakeRequest(link)
+    for text, request in (("a", ended), ("b", failed), ("c", running), ("d", ended)):
+        publisher.piece(request, TextDelta(text, 0))  # type: ignore[arg-type]
+    publisher.answer(ended, DONE)  # type: ignore[arg-type]
+    publisher.answer(failed, GONE)  # type: ignore[arg-type]
+    publisher.flush()
+
+    last = (TextDelta("a", 0), TextDelta("d", 0))
+    assert link.sent == [["b", "c"], msgspec.structs.replace(DONE, last=last), GONE]
 
 
 def test_a_full_link_loses_nothing_and_keeps_the_order(network: InprocNetwork) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from transports.calls import CallTable, Deliver, Discard, Revoke
@@ -41,31 +42,18 @@ def test_pieces_must_follow_one_another() -> None:
     assert calls.chunks(1, items(2, 3)) == [*STALE, *STALE]
 
 
-def test_what_came_together_is_given_as_one_up_to_what_is_missing() -> None:
+def test_pieces_that_came_together_count_up_to_what_is_missing() -> None:
     calls: CallTable[str] = CallTable()
     calls.open(1, "a")
-    assert calls.chunks(1, items(0, 1)) == [Deliver("a", Chunk(0, both(0)))]
-    lost = Lost("protocol", "chunk 5 came where 4 was due")
-    assert calls.chunks(1, items(1, 2, 3, 5, 6)) == [
-        Deliver("a", Chunk(1, both(2))),
+    lost = Lost("protocol", "chunk 5 came where 3 was due")
+    assert calls.chunks(1, items(0, 1, 1, 2, 5, 6)) == [
+        Deliver("a", Chunk(0, piece(0))),
+        Deliver("a", Chunk(1, piece(1))),
         Discard(DropReason.DUPLICATE),
+        Deliver("a", Chunk(2, piece(2))),
         Revoke(1, "protocol"),
         Deliver("a", lost),
     ]
-
-
-def test_a_repeated_token_is_not_hidden_in_one_piece() -> None:
-    calls: CallTable[str] = CallTable()
-    calls.open(1, "a")
-    twice = [ChunkItem(1, 0, piece(7)), ChunkItem(1, 1, piece(7))]
-    assert calls.chunks(1, twice) == [
-        Deliver("a", Chunk(0, piece(7))),
-        Deliver("a", Chunk(1, piece(7))),
-    ]
-
-
-def both(first: int) -> TextDelta:
-    return TextDelta(f"{first}{first + 1}", first, (first, first + 1))
 
 
 def test_a_text_without_its_last_pieces_is_lost_and_not_complete() -> None:
@@ -76,6 +64,28 @@ def test_a_text_without_its_last_pieces_is_lost_and_not_complete() -> None:
     lost = Lost("protocol", "a text ended after 1 of 2 pieces")
     assert calls.settle(1, done) == (Deliver("a", lost),)
     assert calls.settle(1, done) == STALE
+
+
+def test_the_end_of_a_text_may_bring_its_last_pieces() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    calls.chunks(1, items(0))
+    end = GenerateDone("stop", 1, 3, pieces=3)
+    done = Completed(msgspec.structs.replace(end, last=(piece(1), piece(2))))
+    assert calls.settle(1, done) == (
+        Deliver("a", Chunk(1, piece(1))),
+        Deliver("a", Chunk(2, piece(2))),
+        Deliver("a", Completed(end)),
+    )
+    assert calls.settle(1, done) == STALE
+
+
+def test_of_a_text_with_a_gap_before_its_last_pieces_none_of_them_is_given() -> None:
+    calls: CallTable[str] = CallTable()
+    calls.open(1, "a")
+    done = Completed(GenerateDone("stop", 1, 3, pieces=3, last=(piece(1), piece(2))))
+    lost = Lost("protocol", "a text ended after 2 of 3 pieces")
+    assert calls.settle(1, done) == (Deliver("a", lost),)
 
 
 @pytest.mark.parametrize("pieces", [1, None])
