@@ -176,7 +176,7 @@ class TestProcess:
         assert (thought, _text(events)) == (THOUGHT, ANSWER)
 
         before = {"role": "assistant", "content": ANSWER, "reasoning_content": thought}
-        assert _text(zed.ask(question, before, _user("Hi"))) == GREETING
+        assert _text(zed.ask(question, before, _user("Are you sure?"))) == ANSWER
 
     def test_a_call_of_a_tool_goes_there_and_back(self, zed: Zed) -> None:
         question = _user("What is the weather in Paris?")
