@@ -156,7 +156,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
     def _post_fork(self, _arbiter: Any, worker: FrontEndWorker) -> None:
         self._watch.watch_arbiter()
         if worker.seat is not None:
-            _share_core(worker.seat, self._arguments.workers)
+            _stay_on_core(worker.seat, self._arguments.workers)
 
     def _post_worker_init(self, _worker: Any) -> None:
         _own_signals()
@@ -211,11 +211,7 @@ def _request_traces(arguments: argparse.Namespace) -> RequestTraces | None:
     return RequestTraces(_SERVICES[arguments.service], arguments.otlp_endpoint)
 
 
-def _share_core(seat: int, workers: int) -> None:
-    # PERF: a thread that is woken takes the core from the one that has the interpreter's lock, only
-    # to wait for that lock; one of a batch lets it go on. Threads to come are of the same kind.
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+def _stay_on_core(seat: int, workers: int) -> None:
     core = worker_core(seat, workers, os.sched_getaffinity(0))
     if core is not None:
         with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from transports.schemas.body import Body
 from transports.schemas.fleet import ModelState, NeuronState
 from transports.schemas.generate import Generate, GenerateDone, TextDelta
 from transports.schemas.link import Failure
+from transports.text_run import join_runs
 
 _PUSH_S: Final = 1.0
 
@@ -111,8 +112,9 @@ class _Engine:
 
 @cache
 def _all_at_once(pieces: tuple[str, ...]) -> GenerateDone:
-    last = tuple(TextDelta(text, index, (1,)) for index, text in enumerate(pieces))
-    return _done(len(pieces), last)
+    # Joined ahead, as the link would join them for each request: the bare server builds ahead too.
+    last = join_runs([TextDelta(text, index, (1,)) for index, text in enumerate(pieces)])
+    return _done(len(pieces), tuple(last))
 
 
 def _done(tokens: int, last: tuple[TextDelta, ...] = ()) -> GenerateDone:
