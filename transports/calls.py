@@ -99,8 +99,8 @@ class CallTable(Generic[Owner]):
         if len(self._answered) > _MEMORY:
             self._answered.popitem(last=False)
         match event:
-            case Completed(GenerateDone() as done):
-                return _end_of_text(call, done)
+            case Completed(GenerateDone() as done, raw):
+                return _end_of_text(call, done, raw)
             case _:
                 return (Deliver(call.owner, event),)
 
@@ -159,7 +159,9 @@ class CallTable(Generic[Owner]):
         return tuple(Deliver(owner, Lost(reason, detail)) for owner in owners)
 
 
-def _end_of_text(call: _Open[Owner], done: GenerateDone) -> tuple[Deliver[Owner], ...]:
+def _end_of_text(
+    call: _Open[Owner], done: GenerateDone, raw: tuple[bytes, ...]
+) -> tuple[Deliver[Owner], ...]:
     owner, first, last = call.owner, call.next_index, done.last
     came = first + len(last)
     if done.pieces is not None and done.pieces != came:
@@ -168,4 +170,4 @@ def _end_of_text(call: _Open[Owner], done: GenerateDone) -> tuple[Deliver[Owner]
     if last:
         done = msgspec.structs.replace(done, last=())
     chunks = (Deliver(owner, Chunk(index, delta)) for index, delta in enumerate(last, first))
-    return (*chunks, Deliver(owner, Completed(done)))
+    return (*chunks, Deliver(owner, Completed(done, raw)))
