@@ -35,6 +35,21 @@ class _Pending:
     answers: list[tuple[IncomingRequest, Answer]] = field(default_factory=list)
     full_since: float | None = None
 
+    def divided(
+        self,
+    ) -> tuple[dict[IncomingRequest, list[TextDelta]], list[tuple[IncomingRequest, TextDelta]]]:
+        """Return the last pieces of each text that is complete, and the pieces of the others."""
+        last: dict[IncomingRequest, list[TextDelta]] = {
+            request: [] for request, answer in self.answers if isinstance(answer, GenerateDone)
+        }
+        others: list[tuple[IncomingRequest, TextDelta]] = []
+        for request, delta in self.pieces:
+            if request in last:
+                last[request].append(delta)
+            else:
+                others.append((request, delta))
+        return last, others
+
 
 @final
 class Publisher:
@@ -73,15 +88,7 @@ class Publisher:
         return self._pending.setdefault(request.link, _Pending())
 
     def _send(self, link: Link, pending: _Pending) -> bool:
-        last: dict[IncomingRequest, list[TextDelta]] = {
-            request: [] for request, answer in pending.answers if isinstance(answer, GenerateDone)
-        }
-        others: list[tuple[IncomingRequest, TextDelta]] = []
-        for request, delta in pending.pieces:
-            if request in last:
-                last[request].append(delta)
-            else:
-                others.append((request, delta))
+        last, others = pending.divided()
         try:
             if others:
                 link.publish(others)
