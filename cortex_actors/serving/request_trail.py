@@ -51,11 +51,14 @@ class RequestTrail:
             trail = self._trails[request_id] = _Trail(model, now)
             if len(self._trails) > self._most:
                 self._trails.popitem(last=False)
+        if event in (WAITS, LEASED):
+            # It goes on elsewhere, so what became of its last lease is not what became of it.
+            trail.settled = None
         if len(trail.steps) < MOST_STEPS:
             trail.steps.append(TrailStep(round(now - trail.began, 6), event, neuron, detail))
 
     def settled(self, request_id: str, settled: LeaseSettled) -> None:
-        """Its lease has ended so; of several leases the last one counts."""
+        """Its lease has ended so, and the request with it unless something follows."""
         trail = self._trails.get(request_id)
         if trail is not None:
             trail.settled = settled

@@ -80,6 +80,14 @@ class Choices:
         """Take a choice's next token."""
         return self._introduced(self._choices[sequence].text.push(token, logprob))
 
+    def decides(self, sequence: int) -> bool:
+        """Whether a choice's text has a say in how its sequence goes on.
+
+        A stop string or a second call ends it, and the end of reasoning begins its constraint.
+        """
+        choice = self._choices[sequence]
+        return choice.sequence.mask is not None or choice.text.may_stop
+
     def is_stopped(self, sequence: int) -> bool:
         """Whether a choice's text is over, though its sequence goes on."""
         return self._choices[sequence].text.stopped

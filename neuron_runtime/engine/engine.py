@@ -1,15 +1,14 @@
 """The engine's loop: questions in, steps to the ranks, text out.
 
 It owns the streams and ties the pure parts together: admission, scheduler, output text. It never
-waits: a step's outcome arrives as an event, the next step leaves at once, and the text is published
-while the ranks compute. Everything happens on the reactor's thread.
+waits: a step's outcome arrives as an event, the next step leaves at once, and its text is read and
+published while the ranks compute. Everything happens on the reactor's thread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import final
 
@@ -29,9 +28,10 @@ from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.request_output import output_text_of
-from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Scheduler
+from neuron_runtime.engine.scheduler import Drawn, Ended, Event, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.still_running import StillRunningNotes
+from neuron_runtime.engine.stream import Stream
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
@@ -50,16 +50,6 @@ _log = logging.getLogger("cortex.engine")
 DECODE_S = 10.0
 PREFILL_S = 60.0
 _UNLOADING = Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
-
-
-@dataclass(slots=True)
-class _Stream:
-    request_id: str
-    request: IncomingRequest
-    choices: Choices
-    begun: bool = False
-    answered: bool = False
-    held_back: bool = False
 
 
 @final
@@ -86,7 +76,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._facts = facts
         self._epochs: Epochs | None = None
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         queue = PromptQueue(scheduler.limits.max_running + scheduler.limits.max_queued)
         self._prompts = admission.prompts
         self._intake = PromptIntake(
@@ -99,6 +89,7 @@ class Engine:
         self._completion_tokens = 0
         self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
         self._notes = StillRunningNotes(loop, self._take_silent)
+        self._unread: list[Event] = []
         self._drained: list[Callable[[], None]] = []
         self._drain_end: Cancellable | None = None
         self._configure(())
@@ -218,7 +209,7 @@ class Engine:
         refusal = self._scheduler.submit(*sequences)
         if refusal is not None:
             return refusal
-        stream = _Stream(question.request_id, request, choices)
+        stream = Stream(question.request_id, request, choices)
         self._streams |= dict.fromkeys((each.id for each in sequences), stream)
         _log.info(
             "accepted request=%s sequence=%d choices=%d prompt_tokens=%d waiting=%d",
@@ -247,7 +238,7 @@ class Engine:
             sequence.mask.suspended = lambda: text.in_reasoning
         return text
 
-    def _cancel(self, stream: _Stream, reason: str) -> None:
+    def _cancel(self, stream: Stream, reason: str) -> None:
         failure = Failure(FailureCode.CANCELLED, f"the request was cancelled ({reason or 'asked'})")
         self._fail(stream, failure)
         self._advance()
@@ -264,6 +255,8 @@ class Engine:
                 masks = self._scheduler.open_masks
                 closed = partial(self._step_closed, step)
                 epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
+        unread, self._unread = self._unread, []
+        self._apply(unread)
         self._publisher.flush()
         self._expiry.arm()
         if self._streams:
@@ -278,7 +271,7 @@ class Engine:
     def _step_closed(self, step: Step, outcome: Outcome) -> None:
         match outcome:
             case Ok(results=(StepDone(step=step.step) as first, *_)):
-                self._apply(self._scheduler.step_done(first.tokens, self._loop.now()))
+                self._read(self._scheduler.step_done(first.tokens, self._loop.now()))
             case Ok():
                 self._fail_step(step, FailureCode.INTERNAL, "rank 0 answered something else")
             case RequestFailure(code, message):
@@ -293,7 +286,16 @@ class Engine:
         _log.warning("step failed step=%d requests=%s: %s", step.step, ids, message)
         self._apply(self._scheduler.step_failed(code, message))
 
-    def _apply(self, events: Events) -> None:
+    def _read(self, events: Events) -> None:
+        """Read now what decides about the next step, and the rest once that is under way."""
+        for event in events:
+            stream = self._streams.get(event.sequence.id)
+            if stream is not None and stream.choices.decides(event.sequence.id):
+                self._apply((event,))
+            else:
+                self._unread.append(event)
+
+    def _apply(self, events: Iterable[Event]) -> None:
         for event in events:
             match event:
                 case Drawn():
@@ -340,7 +342,7 @@ class Engine:
             stream.answered = True
             self._publisher.answer(stream.request, stream.choices.done(self._loop.now()))
 
-    def _fail(self, stream: _Stream, failure: Failure) -> None:
+    def _fail(self, stream: Stream, failure: Failure) -> None:
         """Answer a request with a failure, which ends all its choices."""
         if stream.answered:
             return
@@ -351,7 +353,7 @@ class Engine:
             self._streams.pop(each, None)
             self._apply(self._scheduler.end(each, failure))
 
-    def _count(self, stream: _Stream) -> None:
+    def _count(self, stream: Stream) -> None:
         self._completion_tokens += 1
         if not stream.begun:
             stream.begun = True

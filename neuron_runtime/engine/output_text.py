@@ -36,6 +36,7 @@ class OutputText:
         "_detokenizer",
         "_draw_id",
         "_logprobs",
+        "_may_stop",
         "_next",
         "_one_call",
         "_parser",
@@ -62,6 +63,7 @@ class OutputText:
         self._parser = parser
         self._choice = choice
         self._one_call = not parallel
+        self._may_stop = bool(stops) or self._one_call
         self._draw_id = draw_id
         self._next = 0
         self._unshown: list[int] = []
@@ -75,6 +77,11 @@ class OutputText:
     def stopped(self) -> bool:
         """Whether a stop string has come, or the one call is over; nothing follows."""
         return self._stop.matched or self._second_call
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the text can end before its tokens do."""
+        return self._may_stop
 
     @property
     def stop_sequence(self) -> str:

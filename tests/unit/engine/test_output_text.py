@@ -139,3 +139,13 @@ def test_an_unfinished_character_ends_as_a_replacement(stops: tuple[str, ...]) -
 
     assert delta is not None
     assert (delta.text, delta.index, delta.tokens) == ("\ufffd", 0, (first,))
+
+
+@pytest.mark.parametrize(
+    ("stops", "parallel", "expected"),
+    [((), True, False), (("stop",), True, True), ((), False, True)],
+)
+def test_only_a_stop_string_or_a_second_call_ends_a_text_before_its_tokens(
+    stops: tuple[str, ...], parallel: bool, expected: bool
+) -> None:
+    assert OutputText(BYTES, stops, parallel=parallel).may_stop is expected

@@ -25,6 +25,20 @@ def test_a_request_is_found_by_its_own_id_and_by_its_clients() -> None:
     assert trail.explain("req-2") is None
 
 
+def test_a_request_that_goes_on_elsewhere_has_not_ended() -> None:
+    trail = RequestTrail()
+    ends = []
+    for event in ("leased", "link_lost", "waits", "leased", "completed"):
+        trail.note("r", "m", event, 0.0)
+        if event not in ("waits", "leased"):
+            trail.settled("r", LeaseSettled(1, event))
+        found = trail.explain("r")
+        assert found is not None
+        ends.append(found.settled.outcome if found.settled else None)
+
+    assert ends == [None, "link_lost", None, None, "completed"]
+
+
 def test_it_is_bounded_in_requests_and_in_steps() -> None:
     trail = RequestTrail(most=2)
     for number in range(3):
