@@ -61,7 +61,8 @@ install: $(VENV)/runtime
 run: $(VENV)/runtime
 	@$(BIN)/python -m cortex_actors.cli.demo
 
-test: lint type unit
+test: lint
+	@$(MAKE) --no-print-directory -j4 type working waiting thinking
 
 lint: $(VENV)/tools
 	@echo '==> ruff'
@@ -72,22 +73,26 @@ type: $(VENV)/tools
 	@echo '==> mypy'
 	@$(BIN)/mypy
 
-# Tests that mostly wait, and those that are in one process and only compute, run beside the others
-# and are shown when they have ended.
-WAITING  := tests/conformance tests/partition $(addprefix tests/process/test_,incident.py soak.py \
-            supervisor_fate.py wall_clock.py)
+# Three parts that run beside each other: tests that mostly wait, for deadlines of real processes;
+# those that are in one process and only compute; and the rest. What the first two say is shown when
+# they have ended.
+WAITING  := tests/conformance tests/partition tests/process
 THINKING := tests/unit tests/model tests/simulation
 
 unit: $(VENV)/tools
 	@echo '==> pytest'
-	@$(MAKE) --no-print-directory -j3 working thinking waiting
+	@$(MAKE) --no-print-directory -j3 working waiting thinking
 
 working: $(VENV)/tools
 	@$(BIN)/python -m pytest $(WAITING:%=--ignore=%) $(THINKING:%=--ignore=%)
 
-thinking waiting: $(VENV)/tools
-	@$(BIN)/python -m pytest -p no:cacheprovider $(if $(filter thinking,$@),$(THINKING),$(WAITING)) \
-	  >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
+waiting: $(VENV)/tools
+	@$(call shown_later,$(BIN)/python -m pytest -p no:cacheprovider $(WAITING))
+
+thinking: $(VENV)/tools
+	@$(call shown_later,$(BIN)/python -m pytest -p no:cacheprovider $(THINKING))
+
+shown_later = $(1) >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
 
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_fanout bench_death bench_stop bench_router bench_tp \
