@@ -13,6 +13,7 @@ from neuron_runtime.engine.grammar import Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_constraint import ConstraintRefused, output_mask
+from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_maker import PromptMaker
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.sequence import Sampling, Sequence
@@ -33,10 +34,10 @@ _MAX_BIAS = 100.0
 
 @final
 class Admission:
-    """What is checked and filled in before a request may queue. Engine's thread only.
+    """What is checked and filled in before a request may queue.
 
-    It goes in steps, because a long prompt is made on another thread: ``check``, then the prompt by
-    ``prompts``, then ``admit``.
+    It goes in steps, because a long prompt or a large grammar is made on another thread: ``check``,
+    ``make``, ``admit``; all but ``make`` on the engine's thread only.
 
     ``draw_seed`` gives a request without a seed a random one (0 to 2**63 - 1) here, at admission,
     so that a replay goes on exactly as the first run would have.
@@ -62,7 +63,7 @@ class Admission:
         self._grammars.prepare()
 
     def check(self, question: Generate) -> int:
-        """Check all that can be checked without the prompt; return how many characters that has.
+        """Check what can be checked at once; return how many characters ``make`` has to read.
 
         Raises:
             Refused: With the failure code and the offending field.
@@ -77,17 +78,23 @@ class Admission:
             )
         _check(question)
         _check_biases(question.sampling.logit_bias, self._vocabulary)
-        return self.prompts.check(question)
+        constraint = 0 if question.constraint is None else len(question.constraint.value)
+        return self.prompts.check(question) + constraint
 
-    def admit(
-        self, question: Generate, prompt: tuple[int, ...], now: float, deadline: float | None
-    ) -> tuple[Sequence, ...]:
-        """Return the sequences of ``question``'s choices, in order; it has been checked.
-
-        ``now`` is when it arrived, in monotonic seconds.
+    def make(self, question: Generate) -> Prepared:
+        """Make the prompt and, where the output is constrained, its mask. Any thread.
 
         Raises:
             Refused: With the failure code and the offending field.
+        """
+        return Prepared(self.prompts.make(question), self._mask(question))
+
+    def admit(
+        self, question: Generate, prepared: Prepared, now: float, deadline: float | None
+    ) -> tuple[Sequence, ...]:
+        """Return the sequences of ``question``'s choices, in order.
+
+        ``now`` is when it arrived, in monotonic seconds.
         """
         sampling = self._sampling(question.sampling)
         first = self._last_id + 1
@@ -95,7 +102,7 @@ class Admission:
         return tuple(
             Sequence(
                 id=first + choice,
-                prompt=prompt,
+                prompt=prepared.prompt,
                 sampling=sampling.of_choice(choice),
                 max_tokens=question.sampling.max_tokens,
                 deadline=deadline,
@@ -103,7 +110,7 @@ class Admission:
                 principal=question.principal,
                 request=question.request_id,
                 ignore_eos=question.sampling.ignore_eos,
-                mask=self._mask(question),
+                mask=None if prepared.mask is None else prepared.mask.copy(),
                 output=list(question.resume),
             )
             for choice in range(question.n)

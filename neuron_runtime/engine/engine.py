@@ -23,10 +23,10 @@ from neuron_runtime.engine.load_reporter import LoadReporter
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.other_thread import Start, start_thread
 from neuron_runtime.engine.output_text import OutputText
-from neuron_runtime.engine.prompt_intake import Made, Prompt, PromptIntake
+from neuron_runtime.engine.prepared import Prepared
+from neuron_runtime.engine.prompt_intake import Made, PromptIntake
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
-from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.request_output import output_text_of
 from neuron_runtime.engine.scheduler import Drawn, Ended, Event, Events, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
@@ -111,7 +111,7 @@ class Engine:
             case Generate():
                 refusal = self._scheduler.refusal(1 + self._intake.waiting)
                 if refusal is None:
-                    self._intake.take(request, question, self._prompts.make)
+                    self._intake.take(request, question, self._admission.make)
                 else:
                     self._refuse(request, refusal)
             case CountTokens():
@@ -177,7 +177,7 @@ class Engine:
         refusal = made if isinstance(made, Failure) else None
         if isinstance(made, int):
             request.complete(TokensCounted(made))
-        elif isinstance(made, tuple) and isinstance(question, Generate):
+        elif isinstance(made, Prepared) and isinstance(question, Generate):
             # Asked again, because a long prompt takes time.
             refusal = self._scheduler.refusal() or self._accept(request, question, made, arrived)
         if refusal is not None:
@@ -190,12 +190,9 @@ class Engine:
         request.fail(refusal)
 
     def _accept(
-        self, request: IncomingRequest, question: Generate, prompt: Prompt, arrived: float
+        self, request: IncomingRequest, question: Generate, prepared: Prepared, arrived: float
     ) -> Failure | None:
-        try:
-            sequences = self._admission.admit(question, prompt, arrived, request.deadline)
-        except Refused as refused:
-            return refused.failure
+        sequences = self._admission.admit(question, prepared, arrived, request.deadline)
         choices = Choices(
             [(each, self._text(question, each, place)) for place, each in enumerate(sequences)]
         )

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import cached_property
 from textwrap import shorten
+from threading import Lock
 from typing import final
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -25,7 +26,9 @@ class GrammarError(Exception):
 
 @final
 class Grammars:
-    """Compiles grammars and keeps those used last, compiled. Engine's thread only.
+    """Compiles grammars and keeps those used last, compiled. Any thread, and several at once.
+
+    A large grammar takes seconds, in which others are compiled and what is kept is used.
 
     Args:
         definition: Returns the tokenizer as ``tokenizer.json`` holds it.
@@ -36,6 +39,7 @@ class Grammars:
         self._definition = definition
         self._end_ids = sorted(end_ids)
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = Lock()
 
     def prepare(self) -> None:
         """Read the tokenizer now, which takes a second for a large one; else the first use does."""
@@ -52,7 +56,7 @@ class Grammars:
             return str(error)
 
     def compile(self, grammar: str) -> GrammarMask:
-        """Return the mask of a new output that follows ``grammar``, which is in Lark.
+        """Return the mask of an output that follows ``grammar``, which is in Lark.
 
         Raises:
             GrammarError: The grammar has a fault, is too large, or can never be followed; or this
@@ -62,18 +66,23 @@ class Grammars:
         if isinstance(tokenizer, str):
             msg = f"this model's output cannot be constrained: {tokenizer}"
             raise GrammarError(msg)
-        matcher = self._kept.get(grammar)
+        with self._lock:
+            matcher = self._kept.get(grammar)
         if matcher is None:
             matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=_LIMITS)
             # The first mask shows what else is wrong, and takes longest; all outputs profit.
             matcher.compute_bitmask()
             if matcher.is_error():
                 raise GrammarError(_said(matcher.get_error()))
-            if len(self._kept) == _KEPT:
-                self._kept.popitem(last=False)
-            self._kept[grammar] = matcher
-        self._kept.move_to_end(grammar)
+        self._keep(grammar, matcher)
         return GrammarMask(matcher.deep_copy(), tokenizer.vocab_size, self._end_ids)
+
+    def _keep(self, grammar: str, matcher: LLMatcher) -> None:
+        with self._lock:
+            self._kept[grammar] = matcher
+            self._kept.move_to_end(grammar)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
 
 
 def _said(error: str) -> str:

@@ -17,13 +17,18 @@ class GrammarMask:
     While ``suspended`` says so, as in a model's reasoning, every token may come and none counts.
     """
 
-    __slots__ = ("_end_ids", "_matcher", "_row_bytes", "suspended")
+    __slots__ = ("_end_ids", "_matcher", "_row_bytes", "_vocabulary", "suspended")
 
     def __init__(self, matcher: LLMatcher, vocabulary: int, end_ids: Collection[int]) -> None:
         self._matcher = matcher
+        self._vocabulary = vocabulary
         self._row_bytes = 4 * ((vocabulary + 31) // 32)
         self._end_ids = end_ids
         self.suspended: Callable[[], bool] = _never
+
+    def copy(self) -> GrammarMask:
+        """Return another output's, which is where this one is; never suspended. Any thread."""
+        return GrammarMask(self._matcher.deep_copy(), self._vocabulary, self._end_ids)
 
     @property
     def may_end(self) -> bool:

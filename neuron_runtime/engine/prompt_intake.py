@@ -1,12 +1,14 @@
-"""Questions on their way to be prompts: long texts are rendered and tokenized on another thread.
+"""Questions on their way to be prompts: long ones are prepared on another thread.
 
-Tokens take time, about a second for each million characters, and the engine's thread has steps to
-send and pings to answer. A short question stays on it: changing threads would cost more. Both ways
-go through the same ``PromptMaker``, so what comes of a question does not depend on the way.
+Tokens take time, about a second for each million characters, and so does a grammar: up to six
+seconds for one as large as its compiler takes. The engine's thread has steps to send and pings to
+answer. A short question stays on it: changing threads would cost more. Both ways go through the
+same ``make``, so what comes of a question does not depend on the way.
 
-Templates and tokenizers may serve two threads at once: jinja2 makes a context for each rendering
-and keeps nothing, and the tokenizers library only reads (what it refuses, "Already borrowed", is to
-change padding or truncation meanwhile, which nobody does here).
+Templates, tokenizers and grammars may serve two threads at once: jinja2 makes a context for each
+rendering and keeps nothing, the tokenizers library only reads (what it refuses, "Already borrowed",
+is to change padding or truncation meanwhile, which nobody does here), and a compiled grammar is
+only copied. None keeps the interpreter to itself for long.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import final
 
 from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.other_thread import OtherThread, Start, start_thread
+from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.tokenizer import LONG_CHARACTERS
@@ -30,9 +33,8 @@ from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.engine")
 
-Prompt = tuple[int, ...]
-Made = Prompt | int
-"""The token ids, or how many there are if only that was asked."""
+Made = Prepared | int
+"""What is needed to go on, or how many tokens the prompt has if only that was asked."""
 
 Check = Callable[[Generate], int]
 Make = Callable[[Generate], Made]
@@ -89,7 +91,7 @@ class PromptIntake:
     def take(self, request: IncomingRequest, question: Generate, make: Make) -> None:
         """Begin with a question; a short one is ready at once.
 
-        ``make`` returns its prompt, or refuses it, on any thread.
+        ``make`` prepares it, or refuses it, on any thread.
         """
         now = self._loop.now()
         try:

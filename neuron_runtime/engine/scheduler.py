@@ -26,6 +26,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
+import msgspec
+
 from neuron_runtime.engine.context_limit import too_many_tokens
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.seats import Seats
@@ -55,8 +57,7 @@ class Limits:
     block_tokens: int = BLOCK_TOKENS
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(msgspec.Struct, frozen=True):
     """Output token ``index`` of this sequence is ``token``; never the token that ends it.
 
     ``logprob`` and ``top`` are there if the sampling asks for them.
@@ -69,8 +70,7 @@ class Drawn:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The one terminal event of a sequence."""
 
     sequence: Sequence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Rows ``start`` to ``end`` are one sequence, whose first is at ``position`` of it.
 
     ``slot`` is the row of its block table.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from transports.schemas.group import SampleParams
 
@@ -13,8 +14,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MIN_TEMPERATURE = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
-class DrawRequest:
+class DrawRequest(msgspec.Struct, frozen=True):
     """How to draw the next token of one sequence.
 
     ``known`` are its tokens so far, needed only for the penalties: the last ``params.index`` are

@@ -191,7 +191,7 @@ def test_a_token_without_probability_is_never_drawn(draw: Draw) -> None:
 def test_the_ends_of_the_interval_are_tokens_that_may_be_drawn(
     draw: Draw, number: float, token: int, top_p: float
 ) -> None:
-    class Edge(DrawRequest):
+    class Edge(DrawRequest, frozen=True):
         def uniform(self) -> float:
             return number
 

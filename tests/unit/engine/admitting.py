@@ -16,4 +16,4 @@ def admit(
         Refused: By any of them.
     """
     admission.check(question)
-    return admission.admit(question, admission.prompts.make(question), now, deadline)
+    return admission.admit(question, admission.make(question), now, deadline)

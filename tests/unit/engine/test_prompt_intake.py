@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from neuron_runtime.engine import prompt_intake
+from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_intake import PromptIntake
 from neuron_runtime.engine.prompt_maker import PromptMaker
 from neuron_runtime.engine.prompt_queue import PromptQueue
@@ -25,6 +26,7 @@ from transports.schemas.link import Drain
 
 SHORT_CHARACTERS = 64
 LONG = "a" * (SHORT_CHARACTERS + 1)
+MADE = Prepared((1, 2))
 
 
 class Elsewhere:
@@ -175,7 +177,7 @@ def test_a_deadline_is_kept_meanwhile(place: int) -> None:
     requests = [Request(network.now() + 5.0 if n == place else None) for n in range(2)]
     for each in requests:
         intake.take(
-            cast("IncomingRequest", each), Generate("r", "m", [], prompt=LONG), lambda _: (1, 2)
+            cast("IncomingRequest", each), Generate("r", "m", [], prompt=LONG), lambda _: MADE
         )
     network.advance(6.0)
     network.run()
@@ -185,7 +187,7 @@ def test_a_deadline_is_kept_meanwhile(place: int) -> None:
     while elsewhere.works:
         elsewhere.go_on()
         network.run()
-    assert ends[1:] == [(requests[1 - place], (1, 2))]
+    assert ends[1:] == [(requests[1 - place], MADE)]
     assert intake.waiting == 0
 
 
@@ -267,8 +269,8 @@ def test_a_prompt_that_cannot_be_made_fails_alone(
     with monkeypatch.context() as patched:
         patched.setattr(PromptMaker, "make", fail)
         broken = desk.ask()
-    other = desk.ask()
-    desk.go_on()
+        other = desk.ask()
+        desk.go_on()
     assert broken.failure.code == FailureCode.INTERNAL
     desk.go_on()
     assert other.text == desk.bench.right_text(8, LONG)
