@@ -142,6 +142,10 @@ class Group:
             return ()
         return self._after(self._open.answered(slot, inc, corr, answer, now, raw))
 
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        """An interim answer was read; see ``StepCollector.progressed``."""
+        return self._open is not None and self._open.progressed(slot, inc, corr, now)
+
     def lost(self, slot: int, inc: int, detail: str) -> tuple[GroupEffect, ...]:
         """The member's link is gone or its request could not be sent; it may still be alive."""
         member = self._by_slot.get(slot)

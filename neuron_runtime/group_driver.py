@@ -29,13 +29,14 @@ from transports.link import (
     IncomingRequest,
     Link,
     Lost,
+    Progress,
 )
 from transports.listener import Listener
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, MemberDown
 from transports.schemas.daemon import Member as MemberRecord
-from transports.schemas.group import InjectFault, LoadShard
+from transports.schemas.group import InjectFault, LoadShard, Step
 from transports.schemas.link import Failure, Hello, LinkDrops
 from transports.timers import Timer
 
@@ -47,6 +48,7 @@ _LINK_SLACK_S = 30.0
 
 RequestKill = Callable[[int, int, str], None]
 OnClosed = Callable[[Outcome], None]
+OnProgress = Callable[[Body], None]
 OnBroken = Callable[[str, str], None]
 OnDrops = Callable[[LinkDrops], None]
 
@@ -105,6 +107,7 @@ class GroupDriver:
         self._operation: Callable[[Member], Body | EncodedBody] = _no_operation
         self._raw: tuple[bytes, ...] = ()
         self._on_closed: OnClosed = _ignore
+        self._on_progress: OnProgress = _ignore
         self._deadline_s = 0.0
         self._armed_for: float | None = None
         self._timer: Timer | None = None
@@ -150,10 +153,12 @@ class GroupDriver:
         deadline_s: float,
         on_closed: OnClosed,
         raw: tuple[bytes, ...] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Send ``operation`` to all ranks; ``on_closed`` gets its outcome exactly once.
 
-        The frames in ``raw`` go with it.
+        The frames in ``raw`` go with it. What a rank says of it before that goes to
+        ``on_progress``, and gives the operation another ``deadline_s``.
 
         ``on_closed`` may call ``execute`` again if ``state`` is READY.
 
@@ -161,9 +166,19 @@ class GroupDriver:
             GroupBusy: The previous operation is not closed.
             GroupUnusable: The epoch is broken.
         """
-        limits = StepLimits(self._reactor.now() + deadline_s)
+        limits = StepLimits(self._reactor.now() + deadline_s, round_s=deadline_s)
         shared = encode_once(operation)
-        self._begin(lambda _: shared, deadline_s, limits, on_closed, raw)
+        self._on_progress = on_progress or _ignore
+        rounds = operation.rounds if isinstance(operation, Step) else 1
+        self._begin(lambda _: shared, rounds * deadline_s, limits, on_closed, raw)
+
+    def tell(self, body: Body) -> None:
+        """Say something about the open operation to all ranks; those without a link miss it."""
+        for link in self._links.values():
+            try:
+                link.note(body)
+            except TransportError as error:
+                _log.debug("rank not told slot=%d: %s", link.peer.slot, error)
 
     def cancel(self) -> None:
         """End the open operation soon; its outcome still comes."""
@@ -240,10 +255,14 @@ class GroupDriver:
                 self._perform(group.answered(slot, inc, corr, body, now, raw))
             case Failed(failure):
                 self._perform(group.answered(slot, inc, corr, failure, now))
+            case Progress(body):
+                if group.progressed(slot, inc, corr, now):
+                    self._on_progress(body)
+                    self._arm()
             case Lost(reason, detail) if not self._closed:
                 self._perform(group.lost(slot, inc, f"gave no answer: {reason} {detail}".rstrip()))
             case _:
-                _log.debug("progress rank=%d event=%s", member.rank, event)
+                _log.debug("not counted rank=%d event=%s", member.rank, event)
 
     def _pass_fault_on(self, slot: int) -> None:
         link = self._links.get(slot)
@@ -348,5 +367,5 @@ def _no_operation(member: Member) -> Body:
     raise AssertionError(member)
 
 
-def _ignore(outcome: Outcome) -> None:
-    del outcome
+def _ignore(heard: Outcome | Body) -> None:
+    del heard

@@ -36,12 +36,14 @@ class StepLimits:
     """How long an operation may take. ``deadline`` is a point in monotonic time.
 
     After the first error the others get ``error_grace_s``: they may be waiting for the failed rank
-    in a collective, where nothing but a kill will reach them.
+    in a collective, where nothing but a kill will reach them. Until then, whenever a member tells
+    of a round, the operation has ``round_s`` from there.
     """
 
     deadline: float
     cancel_grace_s: float = CANCEL_GRACE_S
     error_grace_s: float = 5.0
+    round_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class StepCollector:
         self._seats = {m.slot: _Seat(m) for m in sorted(members, key=lambda member: member.rank)}
         self._waiting = len(self._seats)
         self._phase = _Phase.OPEN
+        self._hurried = False
 
     @property
     def closed(self) -> bool:
@@ -124,6 +127,18 @@ class StepCollector:
         expectation = self._seats[slot].expectation
         expectation.awaiting = frozenset((corr,))
         expectation.sent = corr
+
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        """An interim answer was read that claims to be of life ``inc``: return whether it is."""
+        seat = self._seats.get(slot)
+        header = Header(VERSION, Kind.CHUNK, 0, slot, inc, 1, corr, 0, 0)
+        reason = judge(header, seat.expectation if seat else _NOBODY)
+        if reason is not None:
+            self.drops.count(reason, now)
+            return False
+        if self._phase is _Phase.OPEN and not self._hurried:
+            self.wake_at = now + self._limits.round_s
+        return True
 
     def answered(
         self,
@@ -201,6 +216,7 @@ class StepCollector:
         return [seat for seat in self._seats.values() if seat.end is None]
 
     def _shorten(self, wake_at: float) -> None:
+        self._hurried = True
         if self._phase is _Phase.OPEN and self.wake_at is not None:
             self.wake_at = min(self.wake_at, wake_at)
 

@@ -1,18 +1,21 @@
 """What a rank does all day: execute the operation it is sent, answer it, wait for the next.
 
 Runs on the reactor's thread, which is the worker's main thread, so while an operation runs nothing
-else does: a busy rank is judged by the operation's deadline, not by heartbeats.
+else does: a busy rank is judged by the operation's deadline, not by heartbeats. Between two rounds
+of a step it listens.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import final
 
 from neuron_runtime.backends.base import Backend, BackendError
 from neuron_runtime.drop_news import DropNews
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.faults import Faults, Phase, UnknownFault
+from neuron_runtime.following_step import following
 from transports.failures import FailureCode
 from transports.link import Identity, IncomingRequest, Link
 from transports.liveness import LivenessPolicy
@@ -23,10 +26,12 @@ from transports.schemas.group import (
     CacheCleared,
     ClearCache,
     EmbedStep,
+    EndRounds,
     InjectFault,
     LoadShard,
     SleepShard,
     Step,
+    StepDone,
     WakeShard,
 )
 from transports.schemas.link import Failure
@@ -70,6 +75,8 @@ class WorkerLoop:
         self._endpoint = ""
         self._rank = -1
         self._up = False
+        self._left = False
+        self._to_end = 0
         self.exit_code = ExitCode.OK
 
     def connect(self, endpoint: str) -> None:
@@ -86,8 +93,16 @@ class WorkerLoop:
 
     def on_request(self, request: IncomingRequest) -> None:
         """LinkHandler: execute one operation and answer it."""
-        answer, rows = self._execute(request.body, request.raw)
-        if self._faults.swallows_reply():
+        self._run(request, request.body, request.raw)
+
+    def _run(self, request: IncomingRequest, operation: Body, raw: tuple[bytes, ...]) -> None:
+        if self._left:
+            return
+        answer, rows = self._execute(operation, raw)
+        further = self._further(operation, answer)
+        if further is not None:
+            request.progress(answer)
+        elif self._faults.swallows_reply():
             _log.warning("reply dropped on purpose seq=%d", request.seq)
         elif isinstance(answer, Failure):
             request.fail(answer)
@@ -95,11 +110,25 @@ class WorkerLoop:
             request.complete(answer, (rows,) if rows else ())
         if self._faults.armed:
             self._reactor.call_soon(lambda: self._trip(Phase.REPLIED))
+        if further is not None:
+            # Later, so that what has been said meanwhile is heard before.
+            self._reactor.call_soon(partial(self._run, request, further, ()))
+
+    def _further(self, operation: Body, answer: Body) -> Step | None:
+        """Return the round that follows, if there is one."""
+        if not isinstance(operation, Step) or not isinstance(answer, StepDone):
+            return None
+        if operation.rounds <= 1 or operation.step == self._to_end:
+            return None
+        return following(operation, answer.tokens)
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:  # noqa: ARG002
-        """LinkHandler: the only note is an order to misbehave."""
-        if isinstance(body, InjectFault):
-            self._inject(body)
+        """LinkHandler: a step's rounds are to end, or a rank is to misbehave."""
+        match body:
+            case EndRounds(step):
+                self._to_end = step
+            case InjectFault():
+                self._inject(body)
 
     def on_suspect(self, link: Link) -> None:
         """LinkHandler: the engine is silent; its end is for the link to find out."""
@@ -172,6 +201,7 @@ class WorkerLoop:
             self._leave(ExitCode.INTERNAL, "failed outside an operation")
 
     def _leave(self, code: ExitCode, why: str) -> None:
+        self._left = True
         if self.exit_code is ExitCode.OK:
             self.exit_code = code
         _log.info("leaving code=%d reason=%s", self.exit_code, why)

@@ -17,6 +17,7 @@ import msgspec
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.load_reporter import LoadReporter
@@ -28,27 +29,25 @@ from neuron_runtime.engine.prompt_intake import Made, PromptIntake
 from neuron_runtime.engine.prompt_queue import PromptQueue
 from neuron_runtime.engine.publisher import Publisher
 from neuron_runtime.engine.request_output import output_text_of
-from neuron_runtime.engine.scheduler import Drawn, Ended, Event, Events, Scheduler
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
+from neuron_runtime.engine.steps import Steps
 from neuron_runtime.engine.still_running import StillRunningNotes
 from neuron_runtime.engine.stream import Stream
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
-from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
 from transports.loop import Cancellable, Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import CountTokens, Embed, Generate, TokensCounted
-from transports.schemas.group import ShardLoaded, Step, StepDone
+from transports.schemas.group import ShardLoaded
 from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.engine")
 
-DECODE_S = 10.0
-PREFILL_S = 60.0
 _UNLOADING = Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
 
 
@@ -75,7 +74,7 @@ class Engine:
         self._admission = admission
         self._tokenizer = tokenizer
         self._facts = facts
-        self._epochs: Epochs | None = None
+        self._steps = Steps(loop.now, scheduler, self._stepped)
         self._streams: dict[int, Stream] = {}
         queue = PromptQueue(scheduler.limits.max_running + scheduler.limits.max_queued)
         self._prompts = admission.prompts
@@ -96,7 +95,7 @@ class Engine:
 
     def attach(self, epochs: Epochs) -> None:
         """Run steps on ``epochs`` from now on."""
-        self._epochs = epochs
+        self._steps.attach(epochs)
 
     # -- the data plane (LinkHandler) -----------------------------------------------------------
 
@@ -243,15 +242,7 @@ class Engine:
     # -- steps ----------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        epochs = self._epochs
-        if epochs is not None and epochs.ready:
-            step = self._scheduler.next_step(self._loop.now())
-            if step is not None:
-                prefill = any(len(part.tokens) > 1 for part in step.sequences)
-                deadline_s = PREFILL_S if prefill else DECODE_S
-                masks = self._scheduler.open_masks
-                closed = partial(self._step_closed, step)
-                epochs.execute(step, deadline_s, closed, (masks,) if masks else ())
+        self._steps.begin()
         unread, self._unread = self._unread, []
         self._apply(unread)
         self._publisher.flush()
@@ -265,23 +256,9 @@ class Engine:
             for on_drained in drained:
                 on_drained()
 
-    def _step_closed(self, step: Step, outcome: Outcome) -> None:
-        match outcome:
-            case Ok(results=(StepDone(step=step.step) as first, *_)):
-                self._read(self._scheduler.step_done(first.tokens, self._loop.now()))
-            case Ok():
-                self._fail_step(step, FailureCode.INTERNAL, "rank 0 answered something else")
-            case RequestFailure(code, message):
-                self._fail_step(step, code, message)
-            case GroupFailure():
-                return  # the group is broken, and ``group_lost`` follows
+    def _stepped(self, events: Events) -> None:
+        self._read(events)
         self._advance()
-
-    def _fail_step(self, step: Step, code: str, message: str) -> None:
-        streams = [self._streams.get(part.sequence) for part in step.sequences]
-        ids = ",".join(dict.fromkeys(stream.request_id for stream in streams if stream))
-        _log.warning("step failed step=%d requests=%s: %s", step.step, ids, message)
-        self._apply(self._scheduler.step_failed(code, message))
 
     def _read(self, events: Events) -> None:
         """Read now what decides about the next step, and the rest once that is under way."""
@@ -380,7 +357,7 @@ class Engine:
             eos.add(self._tokenizer.eos_id)
         for each in loaded:
             eos.update(each.eos_token_ids)
-        events = self._scheduler.configure(context_length, eos, blocks)
+        events = self._scheduler.configure(context_length, eos, blocks, alone=len(loaded) == 1)
         self._prompts.context_length = self._scheduler.context_length
         return events
 

@@ -14,7 +14,7 @@ from typing import Protocol, final
 
 from neuron_runtime.faults import Phase
 from neuron_runtime.group import GroupState
-from neuron_runtime.group_driver import OnBroken, OnClosed, RequestKill
+from neuron_runtime.group_driver import OnBroken, OnClosed, OnProgress, RequestKill
 from neuron_runtime.outcome import Ok, Outcome, RequestFailure
 from transports.errors import TransportError
 from transports.failures import FailureCode
@@ -66,8 +66,13 @@ class RankGroup(Protocol):
         deadline_s: float,
         on_closed: OnClosed,
         raw: tuple[bytes, ...] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Run one operation on all ranks; the frames in ``raw`` go with it."""
+        ...
+
+    def tell(self, body: Body) -> None:
+        """Say something about the open operation to all ranks."""
         ...
 
     def member_down(self, notice: MemberDown) -> None:
@@ -171,6 +176,7 @@ class Epochs:
         deadline_s: float,
         on_closed: OnClosed,
         raw: tuple[bytes, ...] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
         """Run one operation, with ``raw``, on all ranks of the living epoch (see ``ready``)."""
         group = self._group
@@ -184,8 +190,17 @@ class Epochs:
                 on_closed(outcome)
                 self._sleep_when_closed()
 
+        def went_on(body: Body) -> None:
+            if self._group is group and on_progress is not None:
+                on_progress(body)
+
         self._open = True
-        group.execute(operation, deadline_s, closed, raw)
+        group.execute(operation, deadline_s, closed, raw, went_on)
+
+    def tell(self, body: Body) -> None:
+        """Say something about the open operation to the ranks of the living epoch."""
+        if self._group is not None:
+            self._group.tell(body)
 
     def sleep(self, order: SleepGroup) -> None:
         """Have the living epoch sleep once its open operation has closed."""

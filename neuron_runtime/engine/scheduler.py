@@ -6,6 +6,7 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
   contiguous indexes before it;
 - it is in exactly one place (see ``Seats``), and how many are alive is bounded;
 - at most one step is open; what it draws for a sequence that has ended meanwhile is dropped;
+- a step is of several rounds only if it feeds all that run, for as many tokens as they have room;
 - the table of an ended sequence is forgotten by the ranks in the next step, and its blocks are
   free for that step;
 - blocks can be used again only once the step that filled them has closed well.
@@ -26,14 +27,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-import msgspec
-
 from neuron_runtime.engine.context_limit import too_many_tokens
+from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.step_budget import StepBudget
 from neuron_runtime.engine.step_composer import StepComposer
+from neuron_runtime.following_step import following
 from neuron_runtime.poison import PoisonLedger
 from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step
@@ -47,7 +48,8 @@ class Limits:
     """How many sequences run and wait, and how many tokens a step feeds.
 
     ``step_tokens`` is the limit of a step in which something decodes, ``prefill_tokens`` that of
-    any other. ``block_tokens`` tokens share a block of keys and values.
+    any other. ``block_tokens`` tokens share a block of keys and values. A step in which all decode
+    is at most so many ``rounds``.
     """
 
     max_running: int = 16
@@ -55,30 +57,7 @@ class Limits:
     prefill_tokens: int = 1024
     step_tokens: int = 256
     block_tokens: int = BLOCK_TOKENS
-
-
-class Drawn(msgspec.Struct, frozen=True):
-    """Output token ``index`` of this sequence is ``token``; never the token that ends it.
-
-    ``logprob`` and ``top`` are there if the sampling asks for them.
-    """
-
-    sequence: Sequence
-    index: int
-    token: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The one terminal event of a sequence."""
-
-    sequence: Sequence
-    end: Ending
-
-
-Event = Drawn | Ended
-Events = tuple[Event, ...]
+    rounds: int = 8
 
 
 class SchedulerCorrupt(AssertionError):
@@ -132,6 +111,16 @@ class Scheduler:
     def open_step(self) -> Step | None:
         """The step whose outcome is awaited."""
         return self._open
+
+    @property
+    def waited_for(self) -> int | None:
+        """The number of the open step if its rounds should end, because another would differ."""
+        step = self._open
+        if step is None or step.rounds == 1:
+            return None
+        seats = self._seats
+        gone = any(part.sequence not in seats.running for part in step.sequences)
+        return step.step if gone or len(seats.queue) else None
 
     @property
     def open_masks(self) -> bytes:
@@ -201,13 +190,22 @@ class Scheduler:
 
     # -- the group ------------------------------------------------------------------------------
 
-    def configure(self, context_length: int | None, eos: Iterable[int], blocks: int = 0) -> Events:
+    def configure(
+        self,
+        context_length: int | None,
+        eos: Iterable[int],
+        blocks: int = 0,
+        *,
+        alone: bool = False,
+    ) -> Events:
         """Learn, or learn anew, what the ranks can do; ends those waiting that cannot fit.
 
         ``blocks`` is how many blocks of keys and values each of them has; 0 if they manage these
-        in their own way.
+        in their own way. One that is ``alone`` has all tokens that it draws, so its steps may be of
+        several rounds.
         """
         self._blocks = blocks
+        self._composer.most_rounds = self.limits.rounds if alone else 1
         held = blocks * self.limits.block_tokens
         known = [length for length in (context_length, held) if length]
         self.context_length = min(known, default=None)
@@ -230,7 +228,7 @@ class Scheduler:
         if not self._ready:
             return ()
         known = [each for each in self._seats.running.values() if each.begun]
-        charged = self._stepping() if self._open else known
+        charged = self.stepping() if self._open else known
         self._ready = False
         self._open = None
         poisonous = self._poison.group_died(_key(each) for each in charged)
@@ -256,16 +254,32 @@ class Scheduler:
         if not parts and not (forget and self._forgets_alone):
             return None
         self._steps += 1
-        self._open = Step(self._steps, tuple(parts), tuple(sorted(forget)) if forget else ())
+        rounds = self._composer.rounds(parts)
+        if rounds > 1:
+            running = self._seats.running
+            rounds = min(rounds, *(self._left(running[part.sequence]) for part in parts))
+        forgotten = tuple(sorted(forget)) if forget else ()
+        self._open = Step(self._steps, tuple(parts), forgotten, rounds)
         self._opened = now
         forget.clear()
         return self._open
 
-    def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
-        """Close the open step with what rank 0 drew."""
-        step = self._close()
+    def stepping(self) -> list[Sequence]:
+        """Return those in the open step that have not ended."""
+        running = self._seats.running
+        parts = self._open.sequences if self._open else ()
+        return [running[part.sequence] for part in parts if part.sequence in running]
+
+    def step_done(
+        self, tokens: Iterable[SampledToken], now: float, *, more: bool = False
+    ) -> Events:
+        """Close the open step with what rank 0 drew; with ``more``, its next round is open then."""
+        step, tokens = self._close(), tuple(tokens)
+        if more:
+            self._open = following(step, tokens)
         self._forgets_alone = True
         self._composer.observe(step, now - self._opened)
+        self._opened = now
         drawn = {each.sequence: each for each in tokens}
         events: list[Event] = []
         for part in step.sequences:
@@ -279,7 +293,7 @@ class Scheduler:
 
     def step_failed(self, code: str, message: str) -> Events:
         """Close the open step with an error that all ranks reported alike."""
-        batch, seats = self._stepping(), self._seats
+        batch, seats = self.stepping(), self._seats
         step = self._close()
         self._forgets_alone = False
         seats.forget.update(step.forget)
@@ -321,10 +335,14 @@ class Scheduler:
     def _pool(self, blocks: int) -> KvBlocks:
         return KvBlocks(blocks, self.limits.block_tokens, self._salt)
 
-    def _stepping(self) -> list[Sequence]:
-        running = self._seats.running
-        parts = self._open.sequences if self._open else ()
-        return [running[part.sequence] for part in parts if part.sequence in running]
+    def _left(self, sequence: Sequence) -> int:
+        """Return how many tokens a sequence may still draw, at least one."""
+        limits = [self.limits.rounds]
+        if sequence.max_tokens is not None:
+            limits.append(sequence.max_tokens - len(sequence.output))
+        if self.context_length is not None:
+            limits.append(self.context_length - sequence.length)
+        return max(1, min(limits))
 
     def _drew(self, sequence: Sequence, drawn: SampledToken | None, now: float) -> Events:
         if drawn is None:

@@ -22,6 +22,8 @@ from neuron_runtime.engine.fair_queue import FairQueue
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.sequence import Sequence
 
+_ENDLESS = 1 << 30
+
 
 class SeatsCorrupt(AssertionError):
     """Seats, queue and blocks contradict each other; says how."""
@@ -95,8 +97,11 @@ class Seats:
         self._sit(sequence)
         return sequence
 
-    def make_room(self) -> None:
-        """Give each that decodes the block it needs next; preempt until they are enough."""
+    def make_room(self, ahead: int = 1) -> None:
+        """Give each that decodes the block it needs next; preempt until they are enough.
+
+        Then those that could not take ``ahead`` tokens get one more each, if there are plenty.
+        """
         growing = [each for each in self.running.values() if self._must_grow(each)]
         while len(growing) > self.blocks.available:
             victim = self._last()
@@ -104,6 +109,15 @@ class Seats:
             growing = [each for each in growing if each is not victim]
         for each in growing:
             each.blocks += self.blocks.take((), 1)
+        for each in self.running.values():
+            if self.room(each) < ahead and self.blocks.available > len(self.running):
+                each.blocks += self.blocks.take((), 1)
+
+    def room(self, sequence: Sequence) -> int:
+        """Return how many tokens more fit into the blocks that a sequence has."""
+        if not self.blocks.count:
+            return _ENDLESS
+        return len(sequence.blocks) * self.blocks.block_tokens - sequence.cached
 
     def give_way(self) -> None:
         """Preempt one for whoever is next, if it has a claim on that one's place."""

@@ -14,13 +14,15 @@ from transports.schemas.group import SequenceStep, Step
 class StepComposer:
     """Composes steps of those that sit, and admits newcomers while there is budget for them.
 
-    ``masks`` are the rows of the mask frame of the step composed last.
+    ``masks`` are the rows of the mask frame of the step composed last. Of ``most_rounds`` a step
+    has at most.
     """
 
     def __init__(self, seats: Seats, budget: StepBudget) -> None:
         self._seats = seats
         self._budget = budget
         self.masks: list[bytes] = []
+        self.most_rounds = 1
 
     def parts(self, now: float) -> list[SequenceStep]:
         """Return the parts of the next step; ``now`` is when those that are new to it start."""
@@ -29,7 +31,7 @@ class StepComposer:
         trial = seats.trial()
         if trial is not None:
             return [self._feed(trial, self._budget.tokens(0), now)]
-        seats.make_room()
+        seats.make_room(1 if len(seats.queue) else self.most_rounds)
         if len(seats.queue) and all(each.pending == 1 for each in seats.running.values()):
             seats.give_way()
         decoding = sum(each.pending == 1 for each in seats.running.values())
@@ -44,6 +46,21 @@ class StepComposer:
         if len(seats.queue) and budget > 0:
             parts += self._admitted(parts, budget, now)
         return parts
+
+    def rounds(self, parts: list[SequenceStep]) -> int:
+        """Return for how many rounds these parts may go on with nobody to decide anything.
+
+        That is one where somebody waits, a mask depends on what is drawn, or a prompt is not done.
+        """
+        seats = self._seats
+        if not parts or len(parts) != len(seats.running):
+            return 1
+        if len(seats.queue) or seats.suspects or self.masks:
+            return 1
+        if any(len(part.tokens) > 1 or part.sample is None for part in parts):
+            return 1
+        rooms = (seats.room(each) for each in seats.running.values())
+        return max(1, min(self.most_rounds, *rooms))
 
     def observe(self, step: Step, seconds: float) -> None:
         """A step has gone well and taken so long; a step that takes no time teaches nothing."""

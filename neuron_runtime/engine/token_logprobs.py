@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import final
 
-from neuron_runtime.engine.scheduler import Drawn
+from neuron_runtime.engine.events import Drawn
 from transports.schemas.generate import TokenLogprob, TopLogprob
 
 _MOST_REMEMBERED = 50_000

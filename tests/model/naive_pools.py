@@ -35,7 +35,7 @@ class KeepsPreemptedBlocks(Seats):  # type: ignore[misc]
 class NeverMakesRoom(Seats):  # type: ignore[misc]
     """Lets sequences decode without a block for what comes next."""
 
-    def make_room(self) -> None:
+    def make_room(self, ahead: int = 1) -> None:
         return
 
 

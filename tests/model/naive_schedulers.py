@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Limits, Scheduler
+import msgspec
+
+from neuron_runtime.engine.events import Drawn, Ended, Events
+from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.sequence import Ending, Sequence
 from tests.model.naive_pools import NAIVE_POOLS, NAIVE_SEATS
 from transports.schemas.group import SampledToken, Step
@@ -88,9 +91,11 @@ class DrawsForTheDead(Scheduler):  # type: ignore[misc]
         super().__init__(limits)
         self._cancelled: list[Sequence] = []
 
-    def step_done(self, tokens: Iterable[SampledToken], now: float) -> Events:
+    def step_done(
+        self, tokens: Iterable[SampledToken], now: float, *, more: bool = False
+    ) -> Events:
         drawn = {each.sequence: each for each in tokens}
-        events = super().step_done(drawn.values(), now)
+        events = super().step_done(drawn.values(), now, more=more)
         late = [
             Drawn(s, len(s.output), drawn[s.id].token) for s in self._cancelled if s.id in drawn
         ]
@@ -108,7 +113,7 @@ class FailsTheWholeBatch(Scheduler):  # type: ignore[misc]
     """Ends the innocent with the culprit."""
 
     def step_failed(self, code: str, message: str) -> Events:
-        batch = self._stepping()
+        batch = self.stepping()
         super().step_failed(code, message)
         return tuple(e for each in batch for e in self.end(each.id, Failure(code, message)))
 
@@ -119,6 +124,34 @@ class IgnoresDeadlines(Scheduler):  # type: ignore[misc]
     def expire(self, now: float) -> Events:
         del now
         return ()
+
+
+class RunsPastItsBlocks(Scheduler):  # type: ignore[misc]
+    """Lets the ranks go on for as long as they may, whatever room there is."""
+
+    def next_step(self, now: float) -> Step | None:
+        step = super().next_step(now)
+        if step is not None and step.rounds > 1:
+            self._open = step = msgspec.structs.replace(step, rounds=self.limits.rounds)
+        return step
+
+
+class ForgetsTheRounds(Scheduler):  # type: ignore[misc]
+    """Takes the first of several rounds for all of the step."""
+
+    def step_done(
+        self, tokens: Iterable[SampledToken], now: float, *, more: bool = False
+    ) -> Events:
+        del more
+        return super().step_done(tokens, now)
+
+
+class LetsNewcomersWait(Scheduler):  # type: ignore[misc]
+    """Never ends the rounds of others for them."""
+
+    @property
+    def waited_for(self) -> int | None:
+        return None
 
 
 class Unbounded(Scheduler):  # type: ignore[misc]
@@ -185,6 +218,9 @@ NAIVE = (
     DrawsForTheDead,
     FailsTheWholeBatch,
     IgnoresDeadlines,
+    RunsPastItsBlocks,
+    ForgetsTheRounds,
+    LetsNewcomersWait,
     Unbounded,
     PublishesTooEarly,
     KeepsThePoolOverEpochs,

@@ -7,8 +7,10 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from neuron_runtime.engine.scheduler import Drawn, Ended, Events, Limits, Scheduler
+from neuron_runtime.engine.events import Drawn, Ended, Events
+from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.sequence import FinishReason, Sampling, Sequence
+from neuron_runtime.following_step import following
 from tests.model.block_ranks import VOCABULARY, BlockRanks, right_token
 from transports.schemas.group import Step
 from transports.schemas.link import Failure
@@ -16,7 +18,9 @@ from transports.schemas.link import Failure
 EOS = 3
 CONTEXT = 24
 BLOCKS = 13
-LIMITS = Limits(max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2)
+LIMITS = Limits(
+    max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2, rounds=3
+)
 GONE = Failure("cancelled", "gone")
 PATIENCE = 3
 """For so many steps in which no prompt is computed, a principal may have to wait for a seat."""
@@ -54,7 +58,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = self.scheduler_type(LIMITS)
-        self.scheduler.configure(CONTEXT, [EOS], BLOCKS)
+        self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True)
         self.ranks: BlockRanks | None = None
         self.now = 0.0
         self.minted = 0
@@ -127,7 +131,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         if step is None:
             return
         assert not {part.sequence for part in step.sequences} & self.ended, "an ended one runs"
+        if step.rounds > 1:
+            assert {part.sequence for part in step.sequences} == self.seated_alive(step)
+            assert not self.scheduler.waiting, "some wait for ranks that go on by themselves"
         masked = [p for p in step.sequences if p.sample is not None and p.sample.masked]
+        assert not masked or step.rounds == 1, "a mask follows from what is drawn"
         assert len(self.scheduler.open_masks) == 4 * len(masked)
         self.seated -= set(step.forget)
         self._check_admissions(step)
@@ -135,20 +143,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._check_waiting(step)
 
     @precondition(lambda self: self.scheduler.open_step is not None)
-    @rule()
-    def finish_step(self) -> None:
+    @rule(goes_on=st.booleans())
+    def finish_step(self, goes_on: bool = False) -> None:
+        """Or only one round of it, while the ranks begin the next as they know best."""
         step = self.scheduler.open_step
         assert step is not None
         assert self.ranks is not None
-        self.take(self.scheduler.step_done(self.ranks.run(step), self.now))
+        tokens = self.ranks.run(step)
+        more = goes_on and step.rounds > 1
+        self.take(self.scheduler.step_done(tokens, self.now, more=more))
+        expected = following(step, tokens) if more else None
+        assert self.scheduler.open_step == expected, "the ranks are at something else"
+        if expected is not None and expected.rounds > 1:
+            gone = any(token.sequence in self.ended for token in tokens)
+            waited_for = gone or self.scheduler.waiting
+            assert self.scheduler.waited_for == (step.step if waited_for else None)
 
     @precondition(lambda self: self.ranks is not None)
-    @rule(steps=st.integers(1, 6))
-    def run_steps(self, steps: int) -> None:
+    @rule(steps=st.integers(1, 6), goes_on=st.booleans())
+    def run_steps(self, steps: int, goes_on: bool = False) -> None:
         for _ in range(steps):
             self.open_step()
             if self.scheduler.open_step is not None:
-                self.finish_step()
+                self.finish_step(goes_on)
 
     @precondition(lambda self: self.scheduler.open_step is not None)
     @rule(parts=st.integers(0, 3), code=st.sampled_from(["step_failed", "out_of_memory"]))
@@ -227,6 +244,11 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def living(self) -> list[int]:
         return [number for number in self.accepted if number not in self.ended]
+
+    def seated_alive(self, step: Step) -> set[int]:
+        """Who has a seat once ``step`` has begun."""
+        new = {part.sequence for part in step.sequences if part.begin}
+        return {each for each in self.seated | new if each not in self.ended}
 
     def seats(self) -> Counter[str]:
         """How many have a seat, by principal."""

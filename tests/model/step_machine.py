@@ -7,64 +7,18 @@ oracle is three lines (``truly_answers``), and a crossed answer shows in the pay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.outcome import GroupFailure, Member, Ok, RequestFailure
 from neuron_runtime.step import Closed, Kill, SendCancel, StepEffect, StepLimits
-from transports.fence import DropCounters
-from transports.schemas.body import Body
+from tests.model.step_world import Collector, Frame, NewCollector, Process
 from transports.schemas.group import StepDone
 from transports.schemas.link import Failure
 
-DEADLINE_S, GRACE_S, ERROR_GRACE_S = 10.0, 0.5, 5.0
+DEADLINE_S, GRACE_S, ERROR_GRACE_S, ROUND_S = 10.0, 0.5, 5.0, 20.0
 RANKS = st.integers(0, 2)
-
-
-class Collector(Protocol):
-    """What the machine drives: ``StepCollector`` and the mutants."""
-
-    drops: DropCounters
-
-    @property
-    def closed(self) -> bool: ...
-    def sent(self, slot: int, corr: int) -> None: ...
-    def answered(
-        self, slot: int, inc: int, corr: int, answer: Body | Failure, now: float
-    ) -> tuple[StepEffect, ...]: ...
-    def lost(self, slot: int, inc: int, detail: str) -> tuple[StepEffect, ...]: ...
-    def died(self, slot: int, inc: int, detail: str) -> tuple[StepEffect, ...]: ...
-    def cancel(self, now: float) -> None: ...
-    def tick(self, now: float) -> tuple[StepEffect, ...]: ...
-
-
-class NewCollector(Protocol):
-    def __call__(self, members: tuple[Member, ...], limits: StepLimits) -> Collector: ...
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An answer on its way. ``operation`` is the truth, which no header carries."""
-
-    member: Member
-    corr: int
-    operation: int
-    answer: StepDone | Failure
-
-
-class Process:
-    """One life of one rank, with the numbering of its own link."""
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.alive = True
-        self.stopped = False
-        self.last_seq = 0
-        self.asked: tuple[int, int] | None = None
 
 
 class StepMachine(RuleBasedStateMachine):
@@ -84,6 +38,8 @@ class StepMachine(RuleBasedStateMachine):
         self.cancelled_at: float | None = None
         self.ordered: dict[Member, ExitKind] = {}
         self.frames: list[Frame] = []
+        self.rounds: list[Frame] = []
+        self.hurried = False
         self.notices: list[Member] = []
         self.spawn()
 
@@ -142,7 +98,8 @@ class StepMachine(RuleBasedStateMachine):
         self.outcomes = 0
         self.cancelled_at = None
         members = tuple(process.member for process in self.processes)
-        limits = StepLimits(self.now + DEADLINE_S, GRACE_S, ERROR_GRACE_S)
+        self.hurried = False
+        limits = StepLimits(self.now + DEADLINE_S, GRACE_S, ERROR_GRACE_S, ROUND_S)
         self.due_at = limits.deadline
         collector = self.collector = type(self).new_collector(members, limits)
         for process in self.processes:
@@ -158,6 +115,30 @@ class StepMachine(RuleBasedStateMachine):
     @rule(rank=RANKS, code=st.sampled_from(["step_failed", "internal"]))
     def reply_with_an_error(self, rank: int, code: str) -> None:
         self.make_answer(rank, code)
+
+    @precondition(lambda self: self.is_open())
+    @rule(rank=RANKS, rounds=st.integers(1, 3), seconds=st.sampled_from([0.25, 6.0]))
+    def end_rounds(self, rank: int, rounds: int, seconds: float) -> None:
+        process = self.rank(rank)
+        for _ in range(rounds):
+            if process.asked is not None and not process.stopped:
+                operation, corr = process.asked
+                done = StepDone(operation, process.member.rank)
+                self.rounds.append(Frame(process.member, corr, operation, done))
+                self.deliver_round(self.rounds[-1])
+            self.wait(seconds)
+
+    @precondition(lambda self: self.is_open())
+    @rule(rank=RANKS)
+    def one_fails_while_another_goes_on(self, rank: int) -> None:
+        if frame := self.make_answer(rank, "internal"):
+            self.deliver_frame(frame)
+        self.end_rounds(rank + 1, 2, 6.0)
+
+    @precondition(lambda self: self.rounds)
+    @rule(data=st.data())
+    def hear_of_a_round_again(self, data: st.DataObject) -> None:
+        self.deliver_round(data.draw(st.sampled_from(self.rounds)))
 
     @rule(twice=st.booleans())
     def all_reply(self, twice: bool) -> None:
@@ -246,6 +227,7 @@ class StepMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         assert self.collector
         self.collector.cancel(self.now)
+        self.hurried = True
         self.due_at = min(self.due_at, self.now)
         self.tick()
 
@@ -266,6 +248,7 @@ class StepMachine(RuleBasedStateMachine):
         if accepted:
             self.ends[frame.member] = frame.answer
             if isinstance(frame.answer, Failure):
+                self.hurried = True
                 self.due_at = min(self.due_at, self.now + ERROR_GRACE_S)
         member = frame.member
         effects = self.collector.answered(
@@ -276,6 +259,14 @@ class StepMachine(RuleBasedStateMachine):
         assert accepted or dropped == 1, "a stranger's answer was accepted, or not counted"
         assert not accepted or dropped == 0, "an answer that was waited for was dropped"
         self.observe(effects)
+
+    def deliver_round(self, frame: Frame) -> None:
+        assert self.collector
+        member, counts = frame.member, self.truly_answers(frame)
+        told = self.collector.progressed(member.slot, member.inc, frame.corr, self.now)
+        assert told == counts, "a stranger's round was believed, or one that was waited for was not"
+        if counts and not self.hurried and self.cancelled_at is None:
+            self.due_at = self.now + ROUND_S
 
     def deliver_death(self, member: Member) -> None:
         if self.current(member):
@@ -352,7 +343,7 @@ class StepMachine(RuleBasedStateMachine):
         """
         if getattr(self, "collector", None) is None:
             return
-        for seconds in (DEADLINE_S, GRACE_S):
+        for seconds in (ROUND_S, GRACE_S):
             self.now += seconds
             self.tick()
         assert not self.is_open() or self.ordered

@@ -27,6 +27,7 @@ class Honest:
         self.due_at = limits.deadline
         self.cancelled_at: float | None = None
         self.closed = False
+        self.hurried = False
 
     def sent(self, slot: int, corr: int) -> None:
         self.awaiting[slot] = corr
@@ -41,9 +42,17 @@ class Honest:
             self.drops.count(DropReason.STALE_CORR, now)
             return ()
         if isinstance(answer, Failure):
+            self.hurried = True
             self.due_at = min(self.due_at, now + self.limits.error_grace_s)
             return self.resolve(slot, RankFailure(self.members[slot], answer.code, answer.message))
         return self.resolve(slot, answer)
+
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        if self.closed or slot in self.ends or not self.accepts(slot, inc, corr):
+            return False
+        if self.cancelled_at is None and not self.hurried:
+            self.due_at = now + self.limits.round_s
+        return True
 
     def lost(self, slot: int, inc: int, detail: str) -> tuple[StepEffect, ...]:
         return self.kill(slot, ExitKind.SILENT) if self.members[slot].inc == inc else ()
@@ -58,6 +67,7 @@ class Honest:
         return effects
 
     def cancel(self, now: float) -> None:
+        self.hurried = True
         self.due_at = min(self.due_at, now)
 
     def tick(self, now: float) -> tuple[StepEffect, ...]:
@@ -135,6 +145,32 @@ class RaiseOnUnknown(Honest):
         return True
 
 
+class BelievesAnyRound(Honest):
+    """A sign of life is one, whoever it is from."""
+
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        super().progressed(slot, inc, corr, now)
+        return True
+
+
+class RoundsPutOffTheEnd(Honest):
+    """Goes on for ever while somebody tells of rounds, though it was to end."""
+
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        self.hurried = False
+        return super().progressed(slot, inc, corr, now)
+
+
+class RoundsDoNotCount(Honest):
+    """Ends an operation that goes on at the time by which its first round was due."""
+
+    def progressed(self, slot: int, inc: int, corr: int, now: float) -> bool:
+        due_at = self.due_at
+        counts = super().progressed(slot, inc, corr, now)
+        self.due_at = due_at
+        return counts
+
+
 class AbandonOnDeadline(Honest):
     """Time is up: give up on those that are silent."""
 
@@ -155,4 +191,7 @@ MUTANTS: tuple[type[Honest], ...] = (
     EarlyReturnOnLeaderFailure,
     RaiseOnUnknown,
     AbandonOnDeadline,
+    BelievesAnyRound,
+    RoundsPutOffTheEnd,
+    RoundsDoNotCount,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from neuron_runtime.step import StepCollector
-from tests.model.step_machine import NewCollector, StepMachine
+from tests.model.step_machine import StepMachine
 from tests.model.step_mutants import MUTANTS, Honest
+from tests.model.step_world import NewCollector
 from tests.model.trials import holds, is_found_out
 
 STEPS = 40

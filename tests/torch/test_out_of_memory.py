@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 from neuron_runtime.backends.base import BackendError
-from neuron_runtime.engine.scheduler import Drawn, Ended, Limits, Scheduler
+from neuron_runtime.engine.events import Drawn, Ended
+from neuron_runtime.engine.scheduler import Limits, Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.torch_backend.backend import TorchBackend
 from neuron_runtime.torch_backend.rank_errors import step_errors

@@ -23,6 +23,7 @@ AnyBody = (
     | group.ShardLoaded
     | group.Step
     | group.StepDone
+    | group.EndRounds
     | group.EmbedStep
     | group.EmbedStepDone
     | group.ClearCache

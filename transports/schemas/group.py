@@ -91,6 +91,10 @@ class SequenceStep(Body, frozen=True):
 class Step(Body, frozen=True):
     """One forward pass for a batch of sequences; the tables of those in ``forget`` go first.
 
+    With more ``rounds`` than one, passes follow in which everyone is fed the token just drawn,
+    unasked. The StepDone of each but the last comes as a CHUNK, that of the last as the RESULT;
+    after an ``EndRounds`` the pass under way is the last.
+
     If any sequence is ``masked``, the message's one raw frame holds a row of little-endian 32-bit
     words for each of them, in order: bit i of word w allows token 32 * w + i.
     """
@@ -98,6 +102,13 @@ class Step(Body, frozen=True):
     step: int
     sequences: tuple[SequenceStep, ...]
     forget: tuple[int, ...] = ()
+    rounds: int = 1
+
+
+class EndRounds(Body, frozen=True):
+    """To a rank: begin no further pass of this step. Nothing, if it is over."""
+
+    step: int
 
 
 class SampledToken(Body, frozen=True):

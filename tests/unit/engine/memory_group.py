@@ -6,14 +6,23 @@ from collections.abc import Callable
 
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.backends.fake import FakeBackend
+from neuron_runtime.following_step import following
 from neuron_runtime.group import GroupState
-from neuron_runtime.group_driver import OnBroken, OnClosed, RequestKill
+from neuron_runtime.group_driver import OnBroken, OnClosed, OnProgress, RequestKill
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RankFailure, RequestFailure
 from neuron_runtime.outcome import Member as OutcomeMember
 from transports.inproc import InprocNetwork
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member, MemberDown
-from transports.schemas.group import InjectFault, LoadShard, SleepShard, Step, WakeShard
+from transports.schemas.group import (
+    EndRounds,
+    InjectFault,
+    LoadShard,
+    SleepShard,
+    Step,
+    StepDone,
+    WakeShard,
+)
 
 
 class MemoryGroup:
@@ -45,7 +54,9 @@ class MemoryGroup:
         self._on_broken = on_broken
         self._backend = FakeBackend(on_collective=lambda: None)
         self._open: tuple[Body, OnClosed] | None = None
+        self._on_progress: OnProgress | None = None
         self.rests: list[Body] = []
+        self.told: list[Body] = []
 
     def load(self, shard_of: Callable[[Member], LoadShard], on_closed: OnClosed) -> None:
         self.shards = [shard_of(member) for member in self._start.members]
@@ -62,6 +73,7 @@ class MemoryGroup:
         deadline_s: float,
         on_closed: OnClosed,
         raw: tuple[bytes, ...] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
         assert self.state is GroupState.READY
         assert self._open is None, "two operations are open"
@@ -72,16 +84,38 @@ class MemoryGroup:
         else:
             self.rests.append(operation)
         self._open = (operation, on_closed)
+        self._on_progress = on_progress
         if not self.hold:
             self._network.call_soon(self.answer)
 
+    def tell(self, body: Body) -> None:
+        assert self._open is not None, "told of an operation that is over"
+        self.told.append(body)
+
     def answer(self) -> None:
-        """Close the open operation as the ranks would."""
+        """Close the open operation as the ranks would, or its round."""
         if self._open is None:
             return
         operation, on_closed = self._open
+        outcome = self._outcome(operation)
+        if isinstance(operation, Step) and self._goes_on(operation) and isinstance(outcome, Ok):
+            self._go_on(operation, outcome)
+            return
         self._open = None
-        on_closed(self._outcome(operation))
+        on_closed(outcome)
+
+    def _goes_on(self, step: Step) -> bool:
+        return step.rounds > 1 and EndRounds(step.step) not in self.told
+
+    def _go_on(self, step: Step, outcome: Ok) -> None:
+        assert self._open is not None
+        assert self._on_progress is not None
+        (done,) = outcome.results
+        assert isinstance(done, StepDone)
+        self._open = (following(step, done.tokens), self._open[1])
+        self._on_progress(done)
+        if not self.hold:
+            self._network.call_soon(self.answer)
 
     def answer_with(self, outcome: Outcome) -> None:
         """Close the open step with ``outcome``."""

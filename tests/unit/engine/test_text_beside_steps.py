@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neuron_runtime.engine.output_text import OutputText
+from neuron_runtime.engine.scheduler import Limits
 from tests.unit.engine.engine_bench import EngineBench
 from transports.schemas.generate import Constraint, SamplingOptions, TextDelta
 from transports.schemas.group import Step
@@ -26,12 +28,13 @@ _SCHEMA = Constraint("json_schema", json.dumps({"type": "array", "items": {"cons
     ids=["plain", "logprobs", "stop strings", "constraint"],
 )
 def test_the_next_step_waits_only_for_a_text_that_has_a_say_in_it(
-    bench: EngineBench,
+    model_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
     more: dict[str, Any],
     ahead: bool,
 ) -> None:
+    bench = EngineBench(model_dir, limits=Limits(max_running=4, max_queued=4, rounds=1))
     group = bench.start_group()
     group.hold = True
     client, _ = bench.client()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from neuron_runtime.engine.scheduler import Drawn
+from neuron_runtime.engine.events import Drawn
 from neuron_runtime.engine.sequence import Sequence
 from neuron_runtime.engine.token_bytes import token_bytes
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
