@@ -73,11 +73,11 @@ type: $(VENV)/tools
 	@echo '==> mypy'
 	@$(BIN)/mypy
 
-# Three parts that run beside each other: tests that mostly wait, for deadlines of real processes;
-# those that are in one process and only compute; and the rest. What the first two say is shown when
-# they have ended.
-WAITING  := tests/conformance tests/partition tests/process
-THINKING := tests/unit tests/model tests/simulation
+# Three parts of about the same length run beside each other: one in which most tests wait for real
+# processes, one of tests in one process, and the rest. What the first two say is shown when they
+# have ended.
+WAITING  := tests/conformance tests/partition tests/process tests/model
+THINKING := tests/unit tests/simulation
 
 unit: $(VENV)/tools
 	@echo '==> pytest'

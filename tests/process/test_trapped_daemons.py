@@ -30,7 +30,7 @@ from tests.soak.oracle import MODEL
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
-STEP_CLOSED = "neuron_runtime.engine.engine:Engine._step_closed"
+STEP_CLOSED = "neuron_runtime.engine.steps:Steps._closed"
 DRAIN = "neuron_runtime.engine.engine:Engine.drain"
 READ_MODEL = "neuron_runtime.engine_main:_read_model"
 GRANT = "cortex_actors.serving.lease_table:LeaseTable.grant"
