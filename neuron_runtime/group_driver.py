@@ -168,9 +168,8 @@ class GroupDriver:
         """
         limits = StepLimits(self._reactor.now() + deadline_s, round_s=deadline_s)
         shared = encode_once(operation)
-        self._on_progress = on_progress or _ignore
         rounds = operation.rounds if isinstance(operation, Step) else 1
-        self._begin(lambda _: shared, rounds * deadline_s, limits, on_closed, raw)
+        self._begin(lambda _: shared, rounds * deadline_s, limits, on_closed, raw, on_progress)
 
     def tell(self, body: Body) -> None:
         """Say something about the open operation to all ranks; those without a link miss it."""
@@ -276,10 +275,11 @@ class GroupDriver:
         limits: StepLimits,
         on_closed: OnClosed,
         raw: tuple[bytes, ...] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
         effects = self._group.begin(limits)
         self._operation, self._deadline_s, self._on_closed = operation, deadline_s, on_closed
-        self._raw = raw
+        self._raw, self._on_progress = raw, on_progress or _ignore
         self._calls.clear()
         self._perform(effects)
 

@@ -136,7 +136,7 @@ class StepCollector:
         if reason is not None:
             self.drops.count(reason, now)
             return False
-        if self._phase is _Phase.OPEN and not self._hurried:
+        if self._limits.round_s and self._phase is _Phase.OPEN and not self._hurried:
             self.wake_at = now + self._limits.round_s
         return True
 

@@ -93,16 +93,35 @@ class WorkerLoop:
 
     def on_request(self, request: IncomingRequest) -> None:
         """LinkHandler: execute one operation and answer it."""
-        self._run(request, request.body, request.raw)
+        operation = request.body
+        if isinstance(operation, Step) and operation.rounds > 1:
+            request.on_cancel(lambda _: self._end_rounds(operation.step))
+            # Not here, for what follows shall not be in the same turn.
+            self._reactor.call_soon(partial(self._begin_round, request, operation))
+        else:
+            self._answer(request, *self._execute(operation, request.raw))
 
-    def _run(self, request: IncomingRequest, operation: Body, raw: tuple[bytes, ...]) -> None:
-        if self._left:
+    def _begin_round(self, request: IncomingRequest, step: Step) -> None:
+        if not self._left:
+            answer, _ = self._execute(step, ())
+            # After a turn, so that what has been said meanwhile is heard first.
+            self._reactor.call_soon(partial(self._end_round, request, step, answer))
+
+    def _end_round(self, request: IncomingRequest, step: Step, answer: Body) -> None:
+        last = step.rounds == 1 or step.step == self._to_end
+        if last or not isinstance(answer, StepDone):
+            self._answer(request, answer)
             return
-        answer, rows = self._execute(operation, raw)
-        further = self._further(operation, answer)
-        if further is not None:
-            request.progress(answer)
-        elif self._faults.swallows_reply():
+        request.progress(answer)
+        if self._faults.armed:
+            self._trip(Phase.REPLIED)
+        self._begin_round(request, following(step, answer.tokens))
+
+    def _end_rounds(self, step: int) -> None:
+        self._to_end = step
+
+    def _answer(self, request: IncomingRequest, answer: Body, rows: bytes = b"") -> None:
+        if self._faults.swallows_reply():
             _log.warning("reply dropped on purpose seq=%d", request.seq)
         elif isinstance(answer, Failure):
             request.fail(answer)
@@ -110,23 +129,12 @@ class WorkerLoop:
             request.complete(answer, (rows,) if rows else ())
         if self._faults.armed:
             self._reactor.call_soon(lambda: self._trip(Phase.REPLIED))
-        if further is not None:
-            # Later, so that what has been said meanwhile is heard before.
-            self._reactor.call_soon(partial(self._run, request, further, ()))
-
-    def _further(self, operation: Body, answer: Body) -> Step | None:
-        """Return the round that follows, if there is one."""
-        if not isinstance(operation, Step) or not isinstance(answer, StepDone):
-            return None
-        if operation.rounds <= 1 or operation.step == self._to_end:
-            return None
-        return following(operation, answer.tokens)
 
     def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:  # noqa: ARG002
         """LinkHandler: a step's rounds are to end, or a rank is to misbehave."""
         match body:
             case EndRounds(step):
-                self._to_end = step
+                self._end_rounds(step)
             case InjectFault():
                 self._inject(body)
 

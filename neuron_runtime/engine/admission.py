@@ -96,7 +96,7 @@ class Admission:
 
         ``now`` is when it arrived, in monotonic seconds.
         """
-        sampling = self._sampling(question.sampling)
+        sampling, mask = self._sampling(question.sampling), prepared.mask
         first = self._last_id + 1
         self._last_id += question.n
         return tuple(
@@ -110,7 +110,7 @@ class Admission:
                 principal=question.principal,
                 request=question.request_id,
                 ignore_eos=question.sampling.ignore_eos,
-                mask=None if prepared.mask is None else prepared.mask.copy(),
+                mask=mask if choice == 0 or mask is None else mask.copy(),
                 output=list(question.resume),
             )
             for choice in range(question.n)

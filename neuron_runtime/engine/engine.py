@@ -115,7 +115,9 @@ class Engine:
                     self._refuse(request, refusal)
             case CountTokens():
                 # What it counts may go by an alias.
-                asked = msgspec.structs.replace(question.question, model=question.model)
+                asked = msgspec.structs.replace(
+                    question.question, model=question.model, constraint=None
+                )
                 self._intake.take(request, asked, self._prompts.count)
             case Embed():
                 request.fail(ModelKind.GENERATION.refusal(question.model))

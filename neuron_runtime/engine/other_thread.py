@@ -54,7 +54,7 @@ class OtherThread(Generic[Result]):
             self._start(partial(self._work, work, on_done, request_id))
         except RuntimeError as error:
             _log.warning("no thread for a long %s: %s", self._what, error)
-            message = f"there is no thread to tokenize a long {self._what}; try again later"
+            message = f"there is no thread to prepare a long {self._what}; try again later"
             busy = Failure(FailureCode.OVERLOADED, message, retry_after_s=1.0)
             self._loop.call_soon(partial(on_done, busy))
 

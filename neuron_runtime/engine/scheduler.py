@@ -6,7 +6,7 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
   contiguous indexes before it;
 - it is in exactly one place (see ``Seats``), and how many are alive is bounded;
 - at most one step is open; what it draws for a sequence that has ended meanwhile is dropped;
-- a step is of several rounds only if it feeds all that run, for as many tokens as they have room;
+- a step is of several rounds only if all that run decode, and of no more than each has room for;
 - the table of an ended sequence is forgotten by the ranks in the next step, and its blocks are
   free for that step;
 - blocks can be used again only once the step that filled them has closed well.
@@ -86,6 +86,7 @@ class Scheduler:
         self._forgets_alone = True
         self._open: Step | None = None
         self._opened = 0.0
+        self._rounds_done = 0
         self._steps = 0
         self._blocks = 0
         self._eos: frozenset[int] = frozenset()
@@ -113,7 +114,7 @@ class Scheduler:
         return self._open
 
     @property
-    def waited_for(self) -> int | None:
+    def rounds_to_end(self) -> int | None:
         """The number of the open step if its rounds should end, because another would differ."""
         step = self._open
         if step is None or step.rounds == 1:
@@ -260,7 +261,7 @@ class Scheduler:
             rounds = min(rounds, *(self._left(running[part.sequence]) for part in parts))
         forgotten = tuple(sorted(forget)) if forget else ()
         self._open = Step(self._steps, tuple(parts), forgotten, rounds)
-        self._opened = now
+        self._opened, self._rounds_done = now, 0
         forget.clear()
         return self._open
 
@@ -278,8 +279,10 @@ class Scheduler:
         if more:
             self._open = following(step, tokens)
         self._forgets_alone = True
-        self._composer.observe(step, now - self._opened)
-        self._opened = now
+        self._rounds_done += 1
+        if not more:
+            # What came of several rounds may have been read all at once.
+            self._composer.observe(step, (now - self._opened) / self._rounds_done)
         drawn = {each.sequence: each for each in tokens}
         events: list[Event] = []
         for part in step.sequences:

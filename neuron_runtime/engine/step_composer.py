@@ -50,12 +50,13 @@ class StepComposer:
     def rounds(self, parts: list[SequenceStep]) -> int:
         """Return for how many rounds these parts may go on with nobody to decide anything.
 
-        That is one where somebody waits, a mask depends on what is drawn, or a prompt is not done.
+        That is one where somebody waits, a prompt is not done, or an output is constrained: its
+        mask follows from what is drawn, and may begin with it.
         """
         seats = self._seats
-        if not parts or len(parts) != len(seats.running):
+        if not parts or len(parts) != len(seats.running) or len(seats.queue) or seats.suspects:
             return 1
-        if len(seats.queue) or seats.suspects or self.masks:
+        if any(each.mask is not None for each in seats.running.values()):
             return 1
         if any(len(part.tokens) > 1 or part.sample is None for part in parts):
             return 1

@@ -28,7 +28,7 @@ PREFILL_S = 60.0
 
 @final
 class Steps:
-    """At most one step is open. ``on_events`` gets what becomes of each round, soon to ``begin``.
+    """At most one step is open. ``on_events`` gets what comes of each round; ``begin`` must follow.
 
     ``attach`` introduces the epochs that run them.
     """
@@ -40,7 +40,7 @@ class Steps:
         self._scheduler = scheduler
         self._on_events = on_events
         self._epochs: Epochs | None = None
-        self._to_end: int | None = None
+        self._to_end = 0
 
     def attach(self, epochs: Epochs) -> None:
         """Run steps on ``epochs`` from now on."""
@@ -49,14 +49,16 @@ class Steps:
     def begin(self) -> None:
         """Send the next step if one can be begun; have rounds end that something waits for."""
         epochs = self._epochs
-        if epochs is None or not epochs.ready:
+        if epochs is None:
             return
-        step = self._scheduler.next_step(self._now())
+        step = self._scheduler.next_step(self._now()) if epochs.ready else None
         if step is not None:
             self._send(epochs, step)
-        elif (waited_for := self._scheduler.waited_for) not in (None, self._to_end):
-            self._to_end = waited_for
-            epochs.tell(EndRounds(waited_for or 0))
+            return
+        number = self._scheduler.rounds_to_end
+        if number is not None and number != self._to_end:
+            self._to_end = number
+            epochs.tell(EndRounds(number))
 
     def _send(self, epochs: Epochs, step: Step) -> None:
         prefill = any(len(part.tokens) > 1 for part in step.sequences)
@@ -66,12 +68,15 @@ class Steps:
             PREFILL_S if prefill else DECODE_S,
             partial(self._closed, step),
             (masks,) if masks else (),
-            partial(self._went_on, step),
+            self._went_on,
         )
 
-    def _went_on(self, step: Step, body: Body) -> None:
+    def _went_on(self, body: Body) -> None:
         """A round is over and the ranks are at the next."""
-        if isinstance(body, StepDone) and body.step == step.step:
+        step = self._scheduler.open_step
+        if step is None or step.rounds == 1:
+            _log.error("not counted: a round that nobody asked for")
+        elif isinstance(body, StepDone) and body.step == step.step:
             self._on_events(self._scheduler.step_done(body.tokens, self._now(), more=True))
 
     def _closed(self, step: Step, outcome: Outcome) -> None:

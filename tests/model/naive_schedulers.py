@@ -150,7 +150,7 @@ class LetsNewcomersWait(Scheduler):  # type: ignore[misc]
     """Never ends the rounds of others for them."""
 
     @property
-    def waited_for(self) -> int | None:
+    def rounds_to_end(self) -> int | None:
         return None
 
 
