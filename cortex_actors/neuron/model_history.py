@@ -147,7 +147,7 @@ class ModelHistory:
     def _measure(
         self, model: ModelState, load_s: float, weights_mb: int, woken: bool, source: str
     ) -> None:
-        known, seconds = self._records.pop(model.id, ModelRecord(model.id)), round(load_s, 3)
+        known, seconds = self._records.pop(model.id, ModelRecord(model.id)), round(load_s, 6)
         self._records[model.id] = ModelRecord(
             model.id,
             cold_load_s=known.cold_load_s if woken else seconds,
