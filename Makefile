@@ -95,7 +95,7 @@ thinking: $(VENV)/tools
 shown_later = $(1) >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
 
 bench: $(VENV)/tools
-	@for name in bench_ask bench_link bench_fanout bench_death bench_stop bench_router bench_tp \
+	@for name in bench_ask bench_link bench_rounds bench_fanout bench_death bench_stop bench_router bench_tp \
 	  bench_slow_neuron bench_overload bench_fleet bench_prefix; do \
 	  echo "==> $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit; done
 
