@@ -86,13 +86,9 @@ unit: $(VENV)/tools
 working: $(VENV)/tools
 	@$(BIN)/python -m pytest $(WAITING:%=--ignore=%) $(THINKING:%=--ignore=%)
 
-waiting: $(VENV)/tools
-	@$(call shown_later,$(BIN)/python -m pytest -p no:cacheprovider $(WAITING))
-
-thinking: $(VENV)/tools
-	@$(call shown_later,$(BIN)/python -m pytest -p no:cacheprovider $(THINKING))
-
-shown_later = $(1) >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
+thinking waiting: $(VENV)/tools
+	@$(BIN)/python -m pytest -p no:cacheprovider $(if $(filter thinking,$@),$(THINKING),$(WAITING)) \
+	  >$(VENV)/$@.log 2>&1; code=$$?; echo; cat $(VENV)/$@.log; exit $$code
 
 bench: $(VENV)/tools
 	@for name in bench_ask bench_link bench_rounds bench_fanout bench_death bench_stop bench_router bench_tp \

@@ -247,8 +247,7 @@ class Seats:
         return all(self.blocks.is_writable(block) for block in sequence.blocks[first:])
 
     def _must_grow(self, sequence: Sequence) -> bool:
-        held = len(sequence.blocks) * self.blocks.block_tokens
-        return bool(self.blocks.count) and sequence.pending == 1 and sequence.cached >= held
+        return sequence.pending == 1 and self.room(sequence) <= 0
 
     def _last(self) -> Sequence:
         """Return the first to be preempted: the youngest without a name, else the youngest."""

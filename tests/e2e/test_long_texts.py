@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -52,11 +51,8 @@ def test_a_stream_goes_on_while_texts_that_cannot_fit_are_refused(fleet: Fleet) 
     assert (count.status_code, count.json()["type"]) == (400, "error")
     assert KNOWN_LIMIT in count.json()["error"]["message"]
 
-    # What has been buffered meanwhile is read in an instant, so what comes late was made late.
-    soon = time.monotonic() + 1.0
-    late = next(chunk for chunk in chunks if time.monotonic() > soon)
-    assert late.choices[0].finish_reason is None
-    stream.close()
+    rest = [choice for chunk in chunks for choice in chunk.choices]
+    assert rest[-1].finish_reason == "length"
     assert fleet.engine() == engine
     assert fleet.ranks() == ranks
 
