@@ -22,9 +22,10 @@ from neuron_runtime.engine.embedding_engine import EmbeddingEngine
 from neuron_runtime.engine.embedding_queue import EmbeddingLimits, EmbeddingQueue
 from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.limits import BLOCK_TOKENS, Limits
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.model_facts import ModelFilesError as FactsError
-from neuron_runtime.engine.scheduler import BLOCK_TOKENS, Limits, Scheduler
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill

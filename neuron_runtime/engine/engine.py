@@ -108,7 +108,8 @@ class Engine:
         question = request.body
         match question:
             case Generate():
-                refusal = self._scheduler.refusal(1 + self._intake.waiting)
+                expected = 1 + self._intake.waiting
+                refusal = self._scheduler.refusal(expected, question.principal)
                 if refusal is None:
                     self._intake.take(request, question, self._admission.make)
                 else:
@@ -180,7 +181,8 @@ class Engine:
             request.complete(TokensCounted(made))
         elif isinstance(made, Prepared) and isinstance(question, Generate):
             # Asked again, because a long prompt takes time.
-            refusal = self._scheduler.refusal() or self._accept(request, question, made, arrived)
+            refusal = self._scheduler.refusal(principal=question.principal)
+            refusal = refusal or self._accept(request, question, made, arrived)
         if refusal is not None:
             self._refuse(request, refusal)
 
@@ -204,6 +206,7 @@ class Engine:
             if self._scheduler.is_full(sequences[0]) or choices.is_stopped(sequences[0].id):
                 self._answer_resumed(request, sequences[0].id, choices)
                 return None
+        self._apply(self._scheduler.make_way(*sequences))
         refusal = self._scheduler.submit(*sequences)
         if refusal is not None:
             return refusal

@@ -24,12 +24,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import final
 
 from neuron_runtime.engine.context_limit import too_many_tokens
 from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.kv_blocks import KvBlocks
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.longest_line_drop import dropped_for
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.step_budget import StepBudget
@@ -39,25 +40,6 @@ from neuron_runtime.poison import PoisonLedger
 from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
-
-BLOCK_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many sequences run and wait, and how many tokens a step feeds.
-
-    ``step_tokens`` is the limit of a step in which something decodes, ``prefill_tokens`` that of
-    any other. ``block_tokens`` tokens share a block of keys and values. A step in which all decode
-    is at most so many ``rounds``.
-    """
-
-    max_running: int = 16
-    max_queued: int = 64
-    prefill_tokens: int = 1024
-    step_tokens: int = 256
-    block_tokens: int = BLOCK_TOKENS
-    rounds: int = 8
 
 
 class SchedulerCorrupt(AssertionError):
@@ -130,23 +112,29 @@ class Scheduler:
 
     # -- sequences ------------------------------------------------------------------------------
 
-    def refusal(self, count: int = 1) -> Failure | None:
-        """Say why no ``count`` sequences at all would be accepted now, or None."""
+    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
+        """Say why no ``count`` sequences of ``principal`` at all would be accepted now, or None.
+
+        None too if they would be once ``make_way`` has been called for them.
+        """
         if self.draining:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
-        if len(self._alive) + count <= self.limits.max_running + self.limits.max_queued:
+        if self._lacking(count) <= 0 or self._dropped_for(principal, count):
             return None
-        return Failure(
-            FailureCode.OVERLOADED,
-            f"the model has {self.waiting} requests waiting, which is its limit; try again later",
-            retry_after_s=self._retry_after_s(),
-        )
+        return self._overloaded("try again later")
+
+    def make_way(self, *sequences: Sequence) -> Events:
+        """End those that must give up their places for ``sequences``, which are about to come."""
+        principal = sequences[0].principal
+        if any(map(self._too_long, sequences)) or self._lacking(len(sequences)) <= 0:
+            return ()
+        failure = self._overloaded("others who ask for less go first; try again later")
+        dropped = self._dropped_for(principal, len(sequences))
+        return tuple(event for each in dropped for event in self.end(each.id, failure))
 
     def is_full(self, sequence: Sequence) -> bool:
         """Whether a sequence has all the output that it may have."""
-        if sequence.max_tokens is not None and len(sequence.output) >= sequence.max_tokens:
-            return True
-        return self.context_length is not None and sequence.length >= self.context_length
+        return self._left(sequence) <= 0
 
     def submit(self, *sequences: Sequence) -> Failure | None:
         """Accept all of ``sequences``, or say why not; a refused one gets no event."""
@@ -339,13 +327,13 @@ class Scheduler:
         return KvBlocks(blocks, self.limits.block_tokens, self._salt)
 
     def _left(self, sequence: Sequence) -> int:
-        """Return how many tokens a sequence may still draw, at least one."""
+        """Return how many tokens a sequence may still draw, as far as rounds are concerned."""
         limits = [self.limits.rounds]
         if sequence.max_tokens is not None:
             limits.append(sequence.max_tokens - len(sequence.output))
         if self.context_length is not None:
             limits.append(self.context_length - sequence.length)
-        return max(1, min(limits))
+        return min(limits)
 
     def _drew(self, sequence: Sequence, drawn: SampledToken | None, now: float) -> Events:
         if drawn is None:
@@ -371,16 +359,27 @@ class Scheduler:
             return None
         return too_many_tokens(self.context_length, len(sequence.prompt))
 
+    def _lacking(self, count: int) -> int:
+        """Return how many places are missing for ``count`` sequences."""
+        return len(self._alive) + count - self.limits.max_running - self.limits.max_queued
+
+    def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
+        return dropped_for(principal, count, self._lacking(count), self._alive.values())
+
+    def _overloaded(self, advice: str) -> Failure:
+        return Failure(
+            FailureCode.OVERLOADED,
+            f"the model has {self.waiting} requests waiting, which is its limit; {advice}",
+            # A second for each full set of seats that waits ahead.
+            retry_after_s=min(30.0, max(1.0, self.waiting / self.limits.max_running)),
+        )
+
     def _close(self) -> Step:
         if self._open is None:
             msg = "a step was closed that is not open"
             raise SchedulerCorrupt(msg)
         step, self._open = self._open, None
         return step
-
-    def _retry_after_s(self) -> float:
-        # A second for each full set of seats that waits ahead.
-        return min(30.0, max(1.0, self.waiting / self.limits.max_running))
 
 
 def _key(sequence: Sequence) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from neuron_runtime.engine.events import Drawn, Ended, Events
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Ending, Sequence
 from tests.model.naive_pools import NAIVE_POOLS, NAIVE_SEATS
 from transports.schemas.group import SampledToken, Step
@@ -157,9 +158,46 @@ class LetsNewcomersWait(Scheduler):  # type: ignore[misc]
 class Unbounded(Scheduler):  # type: ignore[misc]
     """Accepts whatever comes."""
 
-    def refusal(self, count: int = 1) -> Failure | None:
-        del count
+    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
+        del count, principal
         return None
+
+
+class LetsOneFillTheQueue(Scheduler):  # type: ignore[misc]
+    """Refuses whoever comes when another has taken all places."""
+
+    def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
+        del principal, count
+        return []
+
+
+class DropsWhatHasBegun(Scheduler):  # type: ignore[misc]
+    """Takes places from those that have been served already."""
+
+    def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
+        places = self._lacking(count)
+        others = [each for each in self._alive.values() if not each.principal]
+        return others[-places:] if principal and len(others) >= places else []
+
+
+class DropsWhoeverCameLast(Scheduler):  # type: ignore[misc]
+    """Takes places from those that hold few as from those that hold many."""
+
+    def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
+        waiting = [each for each in self._seats.queue if each.started is None]
+        places = self._lacking(count)
+        return waiting[-places:] if principal and len(waiting) >= places else []
+
+
+class DropsForNothing(Scheduler):  # type: ignore[misc]
+    """Takes places for a request that is too long anyway."""
+
+    def _too_long(self, sequence: Sequence) -> Failure | None:
+        return None if sequence.id not in self._alive else super()._too_long(sequence)
+
+    def submit(self, *sequences: Sequence) -> Failure | None:
+        refusals = map(super()._too_long, sequences)
+        return next(filter(None, refusals), None) or super().submit(*sequences)
 
 
 class PublishesTooEarly(Scheduler):  # type: ignore[misc]
@@ -222,6 +260,10 @@ NAIVE = (
     ForgetsTheRounds,
     LetsNewcomersWait,
     Unbounded,
+    LetsOneFillTheQueue,
+    DropsWhatHasBegun,
+    DropsWhoeverCameLast,
+    DropsForNothing,
     PublishesTooEarly,
     KeepsThePoolOverEpochs,
     *map(_with_seats, NAIVE_SEATS),

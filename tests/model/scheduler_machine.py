@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from neuron_runtime.engine.events import Drawn, Ended, Events
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import FinishReason, Sampling, Sequence
 from neuron_runtime.following_step import following
 from tests.model.block_ranks import VOCABULARY, BlockRanks, right_token
@@ -67,6 +68,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.ended: set[int] = set()
         self.seated: set[int] = set()
         self.suspects: set[int] = set()
+        self.had_a_seat: set[int] = set()
         self.deaths: dict[int, int] = {}
         self.waited: Counter[str] = Counter()
 
@@ -101,18 +103,56 @@ class SchedulerMachine(RuleBasedStateMachine):
                 deadline,
                 self.now,
                 principal,
+                f"request {self.minted}",
                 ignore_eos=endless,
                 mask=AllAllowed() if sampling.temperature else None,
             )
             for choice in range(count)
         ]
         self.minted += count
-        full = len(self.living()) + count > LIMITS.max_running + LIMITS.max_queued
         too_long = len(prompt) >= CONTEXT
+        self._make_way(sequences, too_long=too_long)
+        full = self._places() < count
         refusal = self.scheduler.submit(*sequences)
         assert (refusal is not None) == (full or too_long)
         if refusal is None:
             self.accepted |= {each.id: each for each in sequences}
+
+    def _make_way(self, sequences: list[Sequence], *, too_long: bool) -> None:
+        """Whoever gives way holds more places, or has no name, and none of it has begun."""
+        mine, count, free = sequences[0].principal, len(sequences), self._places()
+        held = Counter(self.accepted[number].principal for number in self.living())
+        can_go = self._not_begun()
+        refusal = self.scheduler.refusal(count, mine)
+        events = self.scheduler.make_way(*sequences)
+        self.take(events)
+        if free >= count or too_long:
+            assert not events, "somebody had to go for nothing"
+            return
+        gone = {event.sequence.id for event in events}
+        assert gone <= can_go, "one that has begun had to go"
+        assert (refusal is None) == bool(gone), "it was not said what would be"
+        assert not gone or self._places() >= count, "some had to go, and it was not enough"
+        for each in gone:
+            theirs = self.accepted[each].principal
+            assert mine, "one without a name was let in before others"
+            assert not theirs or held[theirs] > held[mine] + count, "one with fewer had to go"
+            kept = {self.accepted[number].principal for number in can_go - gone}
+            assert not theirs or "" not in kept, "one without a name was kept"
+            later = {n for n in can_go - gone if self.accepted[n].principal == theirs}
+            assert not later or max(later) < each, "not the youngest had to go"
+        if mine and count == 1 and not gone:
+            lines = {self.accepted[number].principal for number in can_go}
+            assert all(each and held[each] <= held[mine] + 1 for each in lines), "none gave way"
+
+    def _places(self) -> int:
+        """How many more would be accepted."""
+        return LIMITS.max_running + LIMITS.max_queued - len(self.living())
+
+    def _not_begun(self) -> set[int]:
+        """Those of whose request no sequence has had a seat."""
+        begun = {self.accepted[number].request for number in self.had_a_seat}
+        return {n for n in self.living() if self.accepted[n].request not in begun}
 
     @precondition(lambda self: self.ranks is not None)
     @rule(crowd=st.sampled_from(["", "a"]), count=st.integers(2, 4))
@@ -122,6 +162,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.run_steps(2)
         self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=1)
         self.run_steps(6)
+
+    @rule(crowd=st.sampled_from(["", "a"]), newcomers=st.integers(1, 2))
+    def fill_and_come(self, crowd: str, newcomers: int) -> None:
+        """One key takes every place that is left, then another wants some."""
+        for _ in range(self._places()):
+            self.submit([1], None, SAMPLINGS[0], None, crowd, endless=True, count=1)
+        self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=newcomers)
 
     @precondition(lambda self: self.ranks is not None)
     @rule()
@@ -150,6 +197,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.seated -= set(step.forget)
         self._check_admissions(step)
         self.seated |= {part.sequence for part in step.sequences}
+        self.had_a_seat |= self.seated
         self._check_waiting(step)
 
     @precondition(lambda self: self.scheduler.open_step is not None)

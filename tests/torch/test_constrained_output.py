@@ -14,8 +14,9 @@ from tests.unit.engine.admitting import admit
 pytest.importorskip("torch")
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.events import Drawn, Ended
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.model_facts import ModelFacts
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.torch_backend.backend import TorchBackend

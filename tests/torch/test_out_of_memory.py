@@ -15,7 +15,8 @@ import torch
 
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.engine.events import Drawn, Ended
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.torch_backend.backend import TorchBackend
 from neuron_runtime.torch_backend.rank_errors import step_errors

@@ -11,9 +11,10 @@ from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.daemon_link import DaemonLink, Reports
 from neuron_runtime.engine.engine import Engine
 from neuron_runtime.engine.epochs import Epochs
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.other_thread import Start, start_thread
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import OnBroken, RequestKill

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.model_facts import ModelFacts
-from neuron_runtime.engine.scheduler import Limits
 from neuron_runtime.outcome import Ok
 from tests.unit.engine.engine_bench import GREEDY, EngineBench
 from transports.failures import FailureCode

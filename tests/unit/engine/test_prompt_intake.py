@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from neuron_runtime.engine import prompt_intake
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_intake import PromptIntake
 from neuron_runtime.engine.prompt_maker import PromptMaker
 from neuron_runtime.engine.prompt_queue import PromptQueue
-from neuron_runtime.engine.scheduler import Limits
 from tests.eventually import eventually
 from tests.unit.engine.engine_bench import Answer, EngineBench, Peer
 from transports.failures import FailureCode

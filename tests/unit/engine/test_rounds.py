@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Sequence
 from tests.unit.engine.engine_bench import Answer, EngineBench
 from transports.schemas.generate import SamplingOptions

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import pytest
 
 from neuron_runtime.engine.events import Drawn, Ended, Events
-from neuron_runtime.engine.scheduler import Limits, Scheduler, SchedulerCorrupt
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler, SchedulerCorrupt
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sampling, Sequence
 from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step

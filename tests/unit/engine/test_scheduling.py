@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from neuron_runtime.engine.events import Drawn, Ended, Events
-from neuron_runtime.engine.scheduler import Limits, Scheduler
+from neuron_runtime.engine.limits import Limits
+from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import FinishReason, Sampling, Sequence
 from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neuron_runtime.engine.scheduler import Limits
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.still_running import INTERVAL_S
 from tests.unit.engine.engine_bench import EngineBench
 from transports.schemas.generate import SamplingOptions, StillRunning

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.output_text import OutputText
-from neuron_runtime.engine.scheduler import Limits
 from tests.unit.engine.engine_bench import EngineBench
 from transports.schemas.generate import Constraint, SamplingOptions, TextDelta
 from transports.schemas.group import Step
