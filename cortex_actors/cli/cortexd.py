@@ -56,7 +56,7 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
     if not serving.is_asked(asked):
         from cortex_actors.cli import gateway_commands  # noqa: PLC0415 - a daemon needs none of it
 
-        gateway_commands.add_commands(commands)
+        gateway_commands.add_commands(commands, _DEFAULT_CONFIG)
     return parser
 
 

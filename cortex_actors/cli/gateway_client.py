@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, final
@@ -21,7 +22,10 @@ _LOAD_S = 3600.0
 
 @final
 class GatewayClient:
-    """One daemon's HTTP API. Not for several threads at once."""
+    """One daemon's HTTP API. Not for several threads at once.
+
+    ``CORTEX_API_KEY`` is the operator's key, where the daemon wants one.
+    """
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
@@ -30,6 +34,7 @@ class GatewayClient:
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             transport=transport,
             trust_env=False,
+            headers=_key_header(),
         )
 
     def __enter__(self) -> Self:
@@ -212,6 +217,11 @@ class GatewayClient:
             message = response.reason_phrase
         text = f"{self.url} answered {response.status_code}: {message}"
         return GatewayError(text, response.status_code)
+
+
+def _key_header() -> dict[str, str]:
+    key = os.environ.get("CORTEX_API_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def _deltas(lines: Iterator[str]) -> Iterator[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from cortex_actors.cli import (
+    api_keys,
     bench_coldload,
     bench_gateway,
     bench_health,
@@ -21,13 +24,15 @@ from cortex_actors.cli import (
 from cortex_actors.cli.conformance import command as conformance
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient
 from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
+from cortex_actors.config.api_key_settings import ApiKeySettings
+from cortex_actors.config.loader import load_gateway_config
 
 _AFTER_KEYGEN = (
     "Set gateway.key_file to {secret}; copy {public} into the gateway_keys folder of each neuron."
 )
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any], default_config: Path) -> None:
     """Add them all."""
     client = argparse.ArgumentParser(add_help=False)
     client.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
@@ -46,6 +51,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
     placement.add_commands(commands, client)
     keygen.add_command(commands, _AFTER_KEYGEN)
+    api_keys.add_command(commands, default_config, _api_key_settings)
     conformance.add_command(commands)
     bench = commands.add_parser("bench", help="measure a running gateway")
     measures = bench.add_subparsers(metavar="WHAT", required=True)
@@ -53,6 +59,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     bench_gateway.add_command(measures)
     bench_health.add_command(measures, client)
     bench_serve.add_command(measures, client)
+
+
+def _api_key_settings(path: Path, environ: Mapping[str, str]) -> ApiKeySettings:
+    return load_gateway_config(path, environ).gateway.api_keys
 
 
 def _status(args: argparse.Namespace) -> int:

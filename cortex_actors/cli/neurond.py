@@ -57,7 +57,7 @@ def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
     if not serving.is_asked(asked):
         from cortex_actors.cli import neuron_commands  # noqa: PLC0415 - a daemon needs none of it
 
-        neuron_commands.add_commands(commands)
+        neuron_commands.add_commands(commands, _DEFAULT_CONFIG)
     return parser
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, final
 
 from pydantic import Field, model_validator
 
+from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.fields import (
     ConnectEndpoint,
@@ -38,6 +39,7 @@ class GatewaySettings(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
     cors_origins: Origins = Field(default=[], validate_default=True)
+    api_keys: ApiKeySettings = Field(default={}, validate_default=True)
     load_deadline_s: Seconds = 600.0
     stall_s: StallSeconds = 300.0
     drain_s: Seconds = 5.0

@@ -8,6 +8,7 @@ from typing import Annotated, Self, final
 
 from pydantic import Field, model_validator
 
+from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.fields import (
     Count,
@@ -54,6 +55,7 @@ class NeuronSettings(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     max_body_mb: Count = 32
     cors_origins: Origins = Field(default=[], validate_default=True)
+    api_keys: ApiKeySettings = Field(default={}, validate_default=True)
     max_running: Count = 16
     max_queued: Annotated[int, Field(ge=0, le=1_000_000)] = 64
     load_deadline_s: Seconds = 600.0

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cortex_actors.config.address import Address
+from cortex_actors.config.api_key_settings import ApiKeySettings
+from cortex_actors.config.api_keys import read_api_keys
 from cortex_actors.config.devices import DeviceError, find_devices
-from cortex_actors.config.errors import KeyedMessage, Problem
+from cortex_actors.config.errors import ConfigError, KeyedMessage, Problem
 from cortex_actors.config.gateway_config import GatewayConfig
 from cortex_actors.config.link_keys import client_keys, server_keys
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
@@ -39,6 +41,7 @@ def check_gateway_host(config: GatewayConfig) -> tuple[Problem, ...]:
         _check_listen("gateway.metrics_listen", settings.metrics_listen),
         _check_gateway_keys(config),
         _check_runtime_dir("gateway.runtime_dir", settings.runtime_dir),
+        _check_api_keys("gateway.api_keys.file", settings.api_keys),
         _check_telemetry("gateway.telemetry.otlp_endpoint", settings.telemetry),
     )
 
@@ -54,6 +57,7 @@ def check_neuron_host(config: NeuronConfig) -> tuple[Problem, ...]:
         _check_warm_tier(settings),
         _check_writable("neuron.cache_dir", settings.cache_dir),
         _check_runtime_dir("neuron.runtime_dir", settings.runtime_dir),
+        _check_api_keys("neuron.api_keys.file", settings.api_keys),
         _check_telemetry("neuron.telemetry.otlp_endpoint", settings.telemetry),
         _check_packages(),
         check_default_models(config),
@@ -116,6 +120,16 @@ def _check_devices(config: NeuronConfig) -> Iterator[KeyedMessage]:
         if entry is not None and entry.min_devices > len(devices):
             message = f"'{name}' needs {entry.min_devices} devices; this neuron has {len(devices)}"
             yield "default_models", message
+
+
+def _check_api_keys(key: str, settings: ApiKeySettings) -> Iterator[KeyedMessage]:
+    if settings.file is None:
+        return
+    try:
+        read_api_keys(settings.file)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield key, str(problem)
 
 
 def _check_telemetry(key: str, settings: TelemetrySettings) -> Iterator[KeyedMessage]:

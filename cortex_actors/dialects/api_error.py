@@ -80,8 +80,11 @@ class ApiError(Exception):
         }
 
     def headers(self) -> dict[str, str]:
-        """Return Retry-After, and for clients that retry every 5xx the word not to."""
+        """Return Retry-After, how to prove who one is, and the word not to retry a 5xx."""
         headers = {}
+        if self.status == 401:
+            # RFC 9110, 15.5.2
+            headers["www-authenticate"] = "Bearer"
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
         if self.status >= 500 and not self.retryable:

@@ -12,6 +12,7 @@ from cortex_actors.dialects.anthropic.messages_request import MessagesRequest
 from cortex_actors.dialects.openai.chat_request import ChatRequest
 from cortex_actors.dialects.openai.completion_request import CompletionRequest
 from cortex_actors.http import error_handlers
+from cortex_actors.http.authentication import Authentication
 from cortex_actors.http.backend import Backend
 from cortex_actors.http.cross_origin import CrossOrigin
 from cortex_actors.http.operations import GATEWAY_OPERATIONS, NEURON_OPERATIONS, Operation
@@ -51,11 +52,12 @@ def create_gateway_app(
     body_limit: int = DEFAULT_BODY_LIMIT,
     store: ResponseStore | None = None,
     cors_origins: Collection[str] = (),
+    authentication: Authentication | None = None,
     trace: Trace | None = None,
 ) -> WsgiApp:
     """Return cortexd's public and admin API. Metrics are on a listener of their own."""
     routes = gateway_routes(backend, body_limit, store)
-    return _create(backend, routes, cors_origins, trace)
+    return _create(backend, routes, cors_origins, authentication, trace)
 
 
 def create_neuron_app(
@@ -64,10 +66,12 @@ def create_neuron_app(
     body_limit: int = DEFAULT_BODY_LIMIT,
     store: ResponseStore | None = None,
     cors_origins: Collection[str] = (),
+    authentication: Authentication | None = None,
     trace: Trace | None = None,
 ) -> WsgiApp:
     """Return neurond's API; with the inference routes, so that a neuron is useful alone."""
-    return _create(backend, neuron_routes(backend, body_limit, store), cors_origins, trace)
+    routes = neuron_routes(backend, body_limit, store)
+    return _create(backend, routes, cors_origins, authentication, trace)
 
 
 def create_metrics_app(backend: Backend) -> WsgiApp:
@@ -138,9 +142,12 @@ def _create(
     backend: Backend,
     routes: dict[str, Any],
     cors_origins: Collection[str] = (),
+    authentication: Authentication | None = None,
     trace: Trace | None = None,
 ) -> WsgiApp:
     app: FalconApp = falcon.App(middleware=[_RouteNote(), CrossOrigin(cors_origins)])
+    if authentication is not None:
+        app.add_middleware(authentication)
     error_handlers.install(app)
     for path, resource in routes.items():
         app.add_route(path, resource)

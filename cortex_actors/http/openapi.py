@@ -17,7 +17,7 @@ from cortex_actors.http.api_document import ApiDocument, ApiInfo
 from cortex_actors.http.operations import JSON, Json, Operation
 
 _REFERENCE: Final = "#/components/schemas/{name}"
-_REFUSALS: Final = (400, 404, 405, 408, 413, 415)
+_REFUSALS: Final = (400, 401, 403, 404, 405, 408, 413, 415)
 
 _PARAMETERS: Final[Mapping[str, Json]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},

@@ -11,6 +11,7 @@ import msgspec
 from cortex_actors.dialects.events import GenerationEvent, Question
 from cortex_actors.http.backend import Backend, Generation, GenerationTimes
 from cortex_actors.http.request_record import RECORD, RequestRecord
+from transports.schemas.generate import CountTokens
 from transports.schemas.link import Failure
 
 ParamOf = Callable[[str], str]
@@ -74,11 +75,22 @@ def begin(
     param_of: ParamOf | None = None,
     streamed: bool = False,
 ) -> RecordedGeneration:
-    """Start the generation of one request.
+    """Start the generation of one request, in the name of whose key it carries.
 
     Raises:
         BackendError: OVERLOADED, at once, when every slot is taken.
     """
     record: RequestRecord = req.env[RECORD]
     record.asked(question)
-    return RecordedGeneration(backend.generate(question, streamed=streamed), record, param_of)
+    asked = in_the_name_of(record.principal, question)
+    return RecordedGeneration(backend.generate(asked, streamed=streamed), record, param_of)
+
+
+def in_the_name_of(principal: str, question: Question) -> Question:
+    """Return the question as this principal's."""
+    if not principal:
+        return question
+    if isinstance(question, CountTokens):
+        counted = msgspec.structs.replace(question.question, principal=principal)
+        return msgspec.structs.replace(question, question=counted)
+    return msgspec.structs.replace(question, principal=principal)

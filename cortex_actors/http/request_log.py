@@ -140,6 +140,7 @@ def _line(request: FinishedRequest) -> str:
     fields = {
         "id": record.request_id,
         "client": request.client,
+        "key": record.principal,
         "method": request.method,
         "path": request.path,
         "status": request.status,

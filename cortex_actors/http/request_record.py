@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
+import falcon
+
 from cortex_actors.dialects.events import (
     Counted,
     Embedded,
@@ -30,15 +32,16 @@ CLIENT_GONE: Final = "client_gone"
 class RequestRecord:
     """For the one thread that serves the request.
 
-    ``route`` is the path's template, empty if there is none. ``model`` is the concrete one behind
-    ``asked_model``. ``finish`` is why the text ended, ``error`` the code of what the client was
-    told instead. Tokens are the engine's count, or those that the client got if it left. Times are
-    in seconds; ``first_token_s`` is from the start, and ``loaded`` says that the lease had to wait
-    for the model's load.
+    ``route`` is the path's template, empty if there is none. ``principal`` is whose key it carries,
+    empty if nobody's. ``model`` is the concrete one behind ``asked_model``. ``finish`` is why
+    the text ended, ``error`` the code of what the client was told instead. Tokens are the engine's
+    count, or those that the client got if it left. Times are in seconds; ``first_token_s`` is from
+    the start, and ``loaded`` says that the lease had to wait for the model's load.
     """
 
     request_id: str
     route: str = ""
+    principal: str = ""
     asked_model: str = ""
     model: str = ""
     neuron: str = ""
@@ -117,3 +120,9 @@ class RequestRecord:
         self.reasoning_tokens = figures.reasoning_tokens or None
         self.queue_s, self.prefill_s = figures.queue_s, figures.prefill_s
         self.decode_s = figures.decode_s
+
+
+def principal_of(req: falcon.Request) -> str:
+    """Return whose key a request carries; empty if nobody's."""
+    record: RequestRecord = req.env[RECORD]
+    return record.principal

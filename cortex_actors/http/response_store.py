@@ -1,8 +1,8 @@
 """Finished responses on disk, for ``previous_response_id``: one SQLite file for all processes.
 
 Bounded by count, size and age since the last use; what was not used for longest leaves first.
-Whoever may ask this server may read what it stores: there are no owners. A file that is corrupt
-or cannot be written costs the conversations that need it, and nothing else.
+What one principal has stored is not there for any other; those without a key share theirs. A file
+that is corrupt or cannot be written costs the conversations that need it, and nothing else.
 """
 
 from __future__ import annotations
@@ -97,17 +97,17 @@ class ResponseStore:
             # Serving goes on; the log has it.
             return
 
-    def get(self, id_: str) -> StoredResponse | None:
-        """Return a response; None if it is not there, or not any more.
+    def get(self, id_: str, owner: str) -> StoredResponse | None:
+        """Return a response of ``owner``; None if it is not there, or not any more.
 
         Raises:
             StoreError: The file cannot be read.
         """
         with self._transaction() as sql:
-            return self._fetched(sql, id_)
+            return self._fetched(sql, id_, owner)
 
-    def chain(self, id_: str) -> list[StoredResponse] | None:
-        """Return the conversation that ends with ``id_``, oldest first, and mark it used.
+    def chain(self, id_: str, owner: str) -> list[StoredResponse] | None:
+        """Return ``owner``'s conversation that ends with ``id_``, oldest first, and mark it used.
 
         None if any of it is not there any more, or it is longer than it may be.
 
@@ -118,7 +118,7 @@ class ResponseStore:
         with self._transaction() as sql:
             wanted: str | None = id_
             while wanted is not None:
-                stored = self._fetched(sql, wanted)
+                stored = self._fetched(sql, wanted, owner)
                 if stored is None or len(found) == self._limits.max_depth:
                     return None
                 found.append(stored)
@@ -129,15 +129,16 @@ class ResponseStore:
             sql.executemany("UPDATE responses SET used_at = ? WHERE id = ?", used)
         return found
 
-    def delete(self, id_: str) -> bool:
-        """Forget a response; return whether it was there.
+    def delete(self, id_: str, owner: str) -> bool:
+        """Forget a response of ``owner``; return whether it was there.
 
         Raises:
             StoreError: The file cannot be written.
         """
         with self._transaction() as sql:
-            there = self._fetched(sql, id_) is not None
-            sql.execute("DELETE FROM responses WHERE id = ?", (id_,))
+            there = self._fetched(sql, id_, owner) is not None
+            if there:
+                sql.execute("DELETE FROM responses WHERE id = ?", (id_,))
             return there
 
     def close(self) -> None:
@@ -145,11 +146,12 @@ class ResponseStore:
         with self._lock:
             self._disconnect()
 
-    def _fetched(self, sql: sqlite3.Connection, id_: str) -> StoredResponse | None:
+    def _fetched(self, sql: sqlite3.Connection, id_: str, owner: str) -> StoredResponse | None:
         oldest = self._now() - self._limits.max_age_s
         query = "SELECT body FROM responses WHERE id = ? AND used_at >= ?"
         row = sql.execute(query, (id_, oldest)).fetchone()
-        return None if row is None else msgspec.msgpack.decode(row[0], type=StoredResponse)
+        stored = None if row is None else msgspec.msgpack.decode(row[0], type=StoredResponse)
+        return stored if stored is not None and stored.owner == owner else None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

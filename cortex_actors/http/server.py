@@ -27,10 +27,12 @@ from gunicorn.app.base import BaseApplication
 from cortex_actors.config.address import Address, parse_address
 from cortex_actors.http.accept_share import AcceptShare
 from cortex_actors.http.app import create_gateway_app, create_metrics_app, create_neuron_app
+from cortex_actors.http.authentication import Authentication
 from cortex_actors.http.death_watch import DeathWatch
 from cortex_actors.http.dispatcher import Dispatcher
 from cortex_actors.http.front_end_worker import FrontEndWorker
 from cortex_actors.http.gunicorn_log import GunicornLog
+from cortex_actors.http.key_ring import KeyRing
 from cortex_actors.http.listening import RECEIVE_STALL_S, SEND_STALL_S, ListenError, listen
 from cortex_actors.http.progress_watch import Deadlines
 from cortex_actors.http.request_log import Environ, StartResponse, WsgiApp
@@ -120,6 +122,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             dispatcher,
             body_limit=arguments.max_body_mb * 1024 * 1024,
             cors_origins=arguments.cors_origin,
+            authentication=_authentication(arguments),
             trace=None if self._traces is None else self._traces.add,
             store=_response_store(arguments),
         )
@@ -198,6 +201,12 @@ def _response_store(arguments: argparse.Namespace) -> ResponseStore | None:
     return ResponseStore(arguments.responses_file, limits)
 
 
+def _authentication(arguments: argparse.Namespace) -> Authentication | None:
+    if arguments.api_keys is None:
+        return None
+    return Authentication(KeyRing(arguments.api_keys), required=arguments.require_api_key)
+
+
 def _request_traces(arguments: argparse.Namespace) -> RequestTraces | None:
     by_environment = not _OTLP_VARIABLES.isdisjoint(os.environ)
     if arguments.otlp_endpoint is None and not by_environment:
@@ -241,6 +250,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-body-mb", type=int, default=32)
     parser.add_argument("--cors-origin", action="append", default=[])
+    parser.add_argument("--api-keys", type=Path, metavar="FILE")
+    parser.add_argument("--require-api-key", action="store_true")
     parser.add_argument("--otlp-endpoint", metavar="URL")
     parser.add_argument("--responses-file", type=Path)
     parser.add_argument("--responses-max-count", type=int, default=10_000)

@@ -10,12 +10,16 @@ from transports.schemas.body import Body
 
 @final
 class StoredResponse(Body, frozen=True):
-    """``response`` is the object that the client got, ``input`` what its request brought."""
+    """``response`` is the object that the client got, ``input`` what its request brought.
+
+    ``owner`` is whose key asked for it, empty if nobody's.
+    """
 
     id: str
     response: dict[str, Any]
     input: list[dict[str, Any]]
     previous: str | None = None
+    owner: str = ""
 
     @property
     def items(self) -> list[dict[str, Any]]:

@@ -16,14 +16,19 @@ _FINISHED: Final = frozenset({"response.completed", "response.incomplete"})
 
 @final
 class StoringEncoder:
-    """``input`` is what the request brought; failed responses are not kept."""
+    """``input`` is what the request of ``owner`` brought; failed responses are not kept."""
 
     def __init__(
-        self, encoder: GenerationEncoder, store: ResponseStore, input_: list[dict[str, Any]]
+        self,
+        encoder: GenerationEncoder,
+        store: ResponseStore,
+        input_: list[dict[str, Any]],
+        owner: str,
     ) -> None:
         self._encoder = encoder
         self._store = store
         self._input = input_
+        self._owner = owner
 
     @property
     def framing(self) -> Framing:
@@ -54,4 +59,5 @@ class StoringEncoder:
 
     def _keep(self, response: dict[str, Any]) -> None:
         id_, previous = response["id"], response["previous_response_id"]
-        self._store.put(StoredResponse(id_, response, listed(id_, self._input), previous))
+        items = listed(id_, self._input)
+        self._store.put(StoredResponse(id_, response, items, previous, self._owner))

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 from prometheus_client import CollectorRegistry
 
 from cortex_actors.config.address import Address
+from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.config.telemetry import TelemetrySettings
 from cortex_actors.kit.children import ChildSpec
@@ -56,6 +57,7 @@ class ServingSettings(Protocol):
     threads: int
     max_body_mb: int
     cors_origins: tuple[str, ...]
+    api_keys: ApiKeySettings
     load_deadline_s: float
     stall_s: float
     drain_s: float
@@ -169,6 +171,7 @@ class DaemonTree:
             threads=serving.threads,
             max_body_mb=serving.max_body_mb,
             cors_origins=serving.cors_origins,
+            api_keys=serving.api_keys,
             load_deadline_s=serving.load_deadline_s,
             stall_s=serving.stall_s,
             drain_s=serving.drain_s,

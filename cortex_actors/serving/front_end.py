@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
 
@@ -22,6 +23,7 @@ class FrontEndSettings:
     threads: int
     max_body_mb: int
     cors_origins: tuple[str, ...]
+    api_keys: ApiKeySettings
     load_deadline_s: float
     stall_s: float
     drain_s: float
@@ -63,6 +65,10 @@ class FrontEnd(ProcessActor):
             f"--responses-max-mb={settings.stored_responses.max_mb}",
             f"--responses-max-age-h={settings.stored_responses.max_age_h}",
         )
+        if settings.api_keys.file is not None:
+            args += (f"--api-keys={settings.api_keys.file}",)
+        if settings.api_keys.required:
+            args += ("--require-api-key",)
         if settings.key_file is not None:
             args += (f"--key-file={settings.key_file}",)
         if settings.otlp_endpoint is not None:

@@ -57,11 +57,13 @@ class Told:
 
 @final
 class Client:
-    """Asks one question after another over one connection. One thread."""
+    """Asks one question after another over one connection, with ``key``. One thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         # There is no TLS here, and reading all certificates takes longer than a request.
         self._http = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False)
+        if key:
+            self._http.headers["authorization"] = f"Bearer {key}"
 
     def ask(self, question: Question) -> Told:
         """Return what came of it."""
@@ -80,11 +82,11 @@ class Client:
 class Crowd:
     """So many clients, each with a connection of its own, that ask at the same moment."""
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, key: str = "") -> None:
         self._size = size
         self._start = threading.Barrier(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="crowd")
-        self._clients = [Client(url) for _ in range(size)]
+        self._clients = [Client(url, key) for _ in range(size)]
 
     def __enter__(self) -> Self:
         return self

@@ -38,8 +38,13 @@ class Stream(threading.Thread):
 class ServingFleet:
     """It serves from the start; its files are in ``directory`` (a short path)."""
 
-    def __init__(self, directory: Path, limits: Mapping[str, int] | None = None) -> None:
-        self.fleet = SoakFleet(directory, limits)
+    def __init__(
+        self,
+        directory: Path,
+        limits: Mapping[str, int] | None = None,
+        api_keys: Path | None = None,
+    ) -> None:
+        self.fleet = SoakFleet(directory, limits, api_keys)
         self.doors = {name: f"{url}/v1/chat/completions" for name, url in self.fleet.urls.items()}
         self._numbers = iter(range(10_000))
         self.await_service()

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from cortex_actors.config.api_keys import add_api_key
 from cortex_actors.kit.inbox import DEFAULT_LIMIT
 from tests.eventually import eventually
-from tests.process.crowd import PATIENCE_S, Crowd, Told
-from tests.process.serving_fleet import LONG, ServingFleet
+from tests.process.crowd import PATIENCE_S, Client, Crowd, Told
+from tests.process.serving_fleet import LONG, SHORT, ServingFleet
 from tests.process.test_killed_daemons import GONE_S
+from tests.soak.oracle import Question
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -24,7 +26,14 @@ CROWD = 10 * (SEATS + QUEUE)
 
 
 class Scene(ServingFleet):
-    """A small fleet, and what its operators are told of it."""
+    """A small fleet, and what its operators are told of it; ``secrets`` are Ann's and Bob's."""
+
+    secrets: dict[str, str]
+
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        model = self.model()
+        return (model["running"], model["waiting"]) == (SEATS, QUEUE)
 
     def ask(self, door: str, path: str) -> Any:
         """What this door answers an operator, who must not be turned away."""
@@ -65,7 +74,10 @@ class Scene(ServingFleet):
 def scene() -> Iterator[Scene]:
     # Not below TMPDIR: an ipc path has at most 100 bytes.
     with tempfile.TemporaryDirectory(prefix="crowd-", dir="/tmp") as directory:
-        scene = Scene(Path(directory), {"max_running": SEATS, "max_queued": QUEUE})
+        keys = Path(directory) / "keys.yaml"
+        secrets = {name: add_api_key(keys, name) for name in ("ann", "bob")}
+        scene = Scene(Path(directory), {"max_running": SEATS, "max_queued": QUEUE}, keys)
+        scene.secrets = secrets
         yield scene
         assert set(scene.fleet.stop().values()) == {0}
         eventually(lambda: not scene.fleet.orphans(), GONE_S)
@@ -103,3 +115,23 @@ def test_whoever_finds_no_place_is_told_so_and_nothing_else_suffers(
     eventually(scene.is_at_rest, GONE_S)
     assert scene.lost_links() == links
     assert scene.answers(door)
+
+
+@pytest.mark.parametrize("crowd_of", ["ann", ""])
+def test_a_crowd_with_one_key_or_none_keeps_no_other_key_out(scene: Scene, crowd_of: str) -> None:
+    url, key = scene.fleet.urls["gateway"], scene.secrets.get(crowd_of, "")
+    bob = Client(url, scene.secrets["bob"])
+    with Crowd(url, 2 * (SEATS + QUEUE), key) as crowd:
+        asked = crowd.ask(f"crowd of {crowd_of}", LONG)
+        eventually(scene.is_full, GONE_S)
+        first = bob.ask(Question(f"bob, past {crowd_of}", SHORT, None))
+        waiting = sum(not each.done() for each in asked)
+        told = [each.result(PATIENCE_S) for each in asked]
+    bob.close()
+
+    assert first.right, first.code
+    assert waiting > SEATS, "the crowd was gone before he had his answer"
+    assert all(each.right or each.refused for each in told)
+    # All places were taken: one of those that had one gave it up, and no more than one.
+    assert sum(each.right for each in told) == SEATS + QUEUE - 1
+    eventually(scene.is_at_rest, GONE_S)

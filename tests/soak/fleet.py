@@ -38,10 +38,16 @@ class _Daemon:
 class SoakFleet:
     """A neuron with two ranks and a gateway, on free ports, restarted when they have ended.
 
-    ``limits`` are settings of the neuron that bound what it takes at once.
+    ``limits`` are settings of the neuron that bound what it takes at once, ``api_keys`` is the
+    gateway's file of them.
     """
 
-    def __init__(self, directory: Path, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limits: Mapping[str, int] | None = None,
+        api_keys: Path | None = None,
+    ) -> None:
         self.directory = directory
         neuron, link, gateway, metrics = free_ports(4)
         self.urls = {
@@ -57,7 +63,7 @@ class SoakFleet:
         self._write("models.yaml", _catalogue(directory / "model"))
         files = (
             self._write("neuron.yaml", _neuron(directory, neuron, link, limits or {})),
-            self._write("cortex.yaml", _gateway(directory, gateway, metrics, link)),
+            self._write("cortex.yaml", _gateway(directory, gateway, metrics, link, api_keys)),
         )
         modules = ("tests.soak.neuron_process",), ("cortex_actors.cli.cortexd", "serve", "-c")
         self._daemons = {
@@ -202,12 +208,15 @@ def _neuron(directory: Path, http: int, link: int, limits: Mapping[str, int]) ->
     }
 
 
-def _gateway(directory: Path, http: int, metrics: int, link: int) -> dict[str, Any]:
+def _gateway(
+    directory: Path, http: int, metrics: int, link: int, api_keys: Path | None
+) -> dict[str, Any]:
     return {
         "gateway": {
             "listen": f"127.0.0.1:{http}",
             "metrics_listen": f"127.0.0.1:{metrics}",
             "runtime_dir": str(directory),
+            "api_keys": {"file": None if api_keys is None else str(api_keys)},
             "load_deadline_s": 20.0,
             "drain_s": 3.0,
             "log_level": "debug",

@@ -15,6 +15,7 @@ from cortex_actors.http.ignored_fields import tell_ignored
 from cortex_actors.http.page_limit import page_limit
 from cortex_actors.http.recorded_generation import begin
 from cortex_actors.http.request_body import read_json
+from cortex_actors.http.request_record import principal_of
 from cortex_actors.http.resources.generated_response import created_now, stream, unique_id, whole
 from cortex_actors.http.response_store import ResponseStore, StoreError
 from cortex_actors.http.stored_response import StoredResponse
@@ -46,11 +47,11 @@ class Responses:
         asked = ResponsesRequest.parse(read_json(req, self._body_limit))
         tell_ignored(resp, asked)
         if asked.previous_response_id is not None:
-            asked.after(self._history(asked.previous_response_id))
+            asked.after(self._history(asked.previous_response_id, principal_of(req)))
         id_ = unique_id(req)
         encoder: GenerationEncoder = asked.encoder(id_, created_now())
         if self._store is not None and asked.stored:
-            encoder = StoringEncoder(encoder, self._store, asked.items)
+            encoder = StoringEncoder(encoder, self._store, asked.items, principal_of(req))
         generation = begin(
             req,
             self._backend,
@@ -63,9 +64,9 @@ class Responses:
         else:
             whole(req, resp, generation, encoder)
 
-    def _history(self, previous: str) -> list[dict[str, Any]]:
+    def _history(self, previous: str, owner: str) -> list[dict[str, Any]]:
         try:
-            chain = None if self._store is None else self._store.chain(previous)
+            chain = None if self._store is None else self._store.chain(previous, owner)
         except StoreError as ex:
             raise _unusable() from ex
         if chain is None:
@@ -86,14 +87,14 @@ class StoredResponses:
         if req.get_param_as_bool("stream"):
             message = "stream: only a response in the background can be streamed again"
             raise ApiError.invalid(message, "stream", "unsupported_parameter")
-        _answer(resp, _found(self._store, response_id).response)
+        _answer(resp, _found(req, self._store, response_id).response)
 
-    def on_delete(self, _req: falcon.Request, resp: falcon.Response, response_id: str) -> None:
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, response_id: str) -> None:
         """Forget it."""
-        _found(self._store, response_id)
+        _found(req, self._store, response_id)
         try:
             if self._store is not None:
-                self._store.delete(response_id)
+                self._store.delete(response_id, principal_of(req))
         except StoreError as ex:
             raise _unusable() from ex
         _answer(resp, {"id": response_id, "object": "response", "deleted": True})
@@ -108,7 +109,7 @@ class InputItems:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, response_id: str) -> None:
         """Return one page, latest first unless ``order`` is asc."""
-        items = _found(self._store, response_id).input
+        items = _found(req, self._store, response_id).input
         order = req.get_param("order") or "desc"
         if order not in {"asc", "desc"}:
             raise ApiError.invalid("order: must be asc or desc", "order", "invalid_value")
@@ -141,15 +142,15 @@ class CancelResponse:
     def __init__(self, store: ResponseStore | None) -> None:
         self._store = store
 
-    def on_post(self, _req: falcon.Request, _resp: falcon.Response, response_id: str) -> None:
+    def on_post(self, req: falcon.Request, _resp: falcon.Response, response_id: str) -> None:
         """Say so."""
-        _found(self._store, response_id)
+        _found(req, self._store, response_id)
         raise ApiError.invalid("Cannot cancel a synchronous response.", None)
 
 
-def _found(store: ResponseStore | None, id_: str) -> StoredResponse:
+def _found(req: falcon.Request, store: ResponseStore | None, id_: str) -> StoredResponse:
     try:
-        stored = None if store is None else store.get(id_)
+        stored = None if store is None else store.get(id_, principal_of(req))
     except StoreError as ex:
         raise _unusable() from ex
     if stored is None:

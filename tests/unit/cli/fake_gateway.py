@@ -49,10 +49,14 @@ def sse(*texts: str, end: str = "data: [DONE]\n\n") -> bytes:
 
 
 class FakeGateway:
-    """Serves ``answers`` by "METHOD path"; everything asked is in ``asked``."""
+    """Serves ``answers`` by "METHOD path"; everything asked is in ``asked``.
+
+    ``headers`` are those of the last request, in lower case.
+    """
 
     def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.asked: list[tuple[str, Any]] = []
+        self.headers: dict[str, str] = {}
         self.answers: dict[str, tuple[int, bytes]] = {
             "GET /health": (200, b'{"status": "ok"}'),
             "GET /admin/status": (200, json.dumps(STATUS).encode()),
@@ -105,6 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("content-length", 0))
         route = f"{self.command} {self.path}"
         gateway.asked.append((route, json.loads(self.rfile.read(size)) if size else None))
+        gateway.headers = {name.lower(): value for name, value in self.headers.items()}
         status, body = gateway.answers.get(route, (404, b"{}"))
         self.send_response(status)
         self.send_header("content-length", str(len(body)))

@@ -20,10 +20,13 @@ from tests.model.trials import holds, is_found_out
 
 LIMITS = StoreLimits(max_count=4, max_bytes=1000, max_age_s=10.0, max_depth=3)
 IDS = st.integers(0, 9).map(str)
+OWNERS = st.sampled_from(["", "", "ann"])
 
 
-def stored(id_: str, previous: str | None = None, text: str = "") -> StoredResponse:
-    return StoredResponse(id_, {"id": id_, "output": []}, [{"text": text}], previous)
+def stored(
+    id_: str, previous: str | None = None, text: str = "", owner: str = ""
+) -> StoredResponse:
+    return StoredResponse(id_, {"id": id_, "output": []}, [{"text": text}], previous, owner)
 
 
 class Watch:
@@ -53,26 +56,29 @@ class StoreMachine(RuleBasedStateMachine):
         self._store.close()
         self._folder.cleanup()
 
-    @rule(id_=IDS, previous=st.none() | IDS, text=st.sampled_from(["", "x" * 400]))
-    def put(self, id_: str, previous: str | None, text: str) -> None:
-        response = stored(id_, previous, text)
+    @rule(id_=IDS, previous=st.none() | IDS, text=st.sampled_from(["", "x" * 400]), owner=OWNERS)
+    def put(self, id_: str, previous: str | None, text: str, owner: str) -> None:
+        response = stored(id_, previous, text, owner)
         self._store.put(response)
         self._kept.pop(id_, None)
         self._kept[id_] = (self._watch.now, response)
         self._forget()
 
-    @rule(id_=IDS)
-    def chain(self, id_: str) -> None:
-        expected = self._expected_chain(id_)
-        assert self._store.chain(id_) == expected
+    @rule(id_=IDS, owner=OWNERS)
+    def chain(self, id_: str, owner: str) -> None:
+        expected = self._expected_chain(id_, owner)
+        assert self._store.chain(id_, owner) == expected
         for response in expected or ():
             self._kept.pop(response.id)
             self._kept[response.id] = (self._watch.now, response)
 
-    @rule(id_=IDS)
-    def delete(self, id_: str) -> None:
+    @rule(id_=IDS, owner=OWNERS)
+    def delete(self, id_: str, owner: str) -> None:
         self._age()
-        assert self._store.delete(id_) is (self._kept.pop(id_, None) is not None)
+        there = id_ in self._kept and self._kept[id_][1].owner == owner
+        assert self._store.delete(id_, owner) is there
+        if there:
+            del self._kept[id_]
 
     @rule(seconds=st.sampled_from([1.0, 6.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
@@ -83,13 +89,17 @@ class StoreMachine(RuleBasedStateMachine):
         self._age()
         for id_ in map(str, range(10)):
             kept = self._kept.get(id_)
-            assert self._store.get(id_) == (None if kept is None else kept[1])
+            for owner in ("", "ann"):
+                expected = kept[1] if kept is not None and kept[1].owner == owner else None
+                assert self._store.get(id_, owner) == expected
 
-    def _expected_chain(self, id_: str | None) -> list[StoredResponse] | None:
+    def _expected_chain(self, id_: str | None, owner: str) -> list[StoredResponse] | None:
         self._age()
         found: list[StoredResponse] = []
         while id_ is not None:
             if id_ not in self._kept or len(found) == LIMITS.max_depth:
+                return None
+            if self._kept[id_][1].owner != owner:
                 return None
             found.insert(0, self._kept[id_][1])
             id_ = found[0].previous
@@ -138,11 +148,11 @@ class Ageless(_Wrapped):
 class FirstInFirstOut(_Wrapped):
     """Does not notice that a conversation goes on."""
 
-    def chain(self, id_: str) -> list[StoredResponse] | None:
+    def chain(self, id_: str, owner: str) -> list[StoredResponse] | None:
         found: list[StoredResponse] = []
         wanted: str | None = id_
         while wanted is not None:
-            one = self._inner.get(wanted)
+            one = self._inner.get(wanted, owner)
             if one is None or len(found) == LIMITS.max_depth:
                 return None
             found.insert(0, one)
@@ -153,17 +163,34 @@ class FirstInFirstOut(_Wrapped):
 class Gapped(_Wrapped):
     """Takes what is left of a conversation for all of it."""
 
-    def chain(self, id_: str) -> list[StoredResponse] | None:
-        whole = self._inner.chain(id_)
-        one = self._inner.get(id_)
+    def chain(self, id_: str, owner: str) -> list[StoredResponse] | None:
+        whole = self._inner.chain(id_, owner)
+        one = self._inner.get(id_, owner)
         return [one] if whole is None and one is not None else whole
+
+
+class Everybodys(_Wrapped):
+    """Shows whatever there is to whoever knows its id."""
+
+    def get(self, id_: str, owner: str) -> StoredResponse | None:
+        return self._inner.get(id_, owner) or self._inner.get(id_, "ann")
+
+
+class ForgetsForOthers(_Wrapped):
+    """Lets anybody who knows its id delete a response."""
+
+    def delete(self, id_: str, owner: str) -> bool:
+        mine = self._inner.delete(id_, owner)
+        return mine or (self._inner.delete(id_, "ann") and mine)
 
 
 def test_the_store_is_bounded_and_forgets_what_was_unused_longest() -> None:
     holds(StoreMachine, examples=40, steps=25)
 
 
-@pytest.mark.parametrize("naive", [Unbounded, OfAnySize, Ageless, FirstInFirstOut, Gapped])
+@pytest.mark.parametrize(
+    "naive", [Unbounded, OfAnySize, Ageless, FirstInFirstOut, Gapped, Everybodys, ForgetsForOthers]
+)
 def test_naive_stores_are_found_out(naive: type[Any]) -> None:
     machine = type("NaiveStoreMachine", (StoreMachine,), {"kind": naive})
     is_found_out(machine, steps=25)
@@ -179,9 +206,9 @@ def test_a_corrupt_file_costs_chains_and_nothing_else(
         store.put(stored("a"))
         store.put(stored("b"))
         with pytest.raises(StoreError):
-            store.chain("a")
+            store.chain("a", "")
         with pytest.raises(StoreError):
-            store.get("a")
+            store.get("a", "")
     assert len(caplog.records) == 1
     assert str(path) in caplog.text
 
@@ -191,7 +218,7 @@ def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(tmp_path: Path) -> No
     store = ResponseStore(tmp_path / "file" / "r.sqlite", LIMITS)
     store.put(stored("a"))
     with pytest.raises(StoreError):
-        store.get("a")
+        store.get("a", "")
 
 
 def test_a_row_that_is_not_ours_is_a_store_error(tmp_path: Path) -> None:
@@ -200,9 +227,9 @@ def test_a_row_that_is_not_ours_is_a_store_error(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "r.sqlite") as other:
         other.execute("UPDATE responses SET body = ?", (b"\xc1",))
     with pytest.raises(StoreError):
-        store.get("a")
+        store.get("a", "")
     store.put(stored("a"))
-    assert store.get("a") == stored("a")
+    assert store.get("a", "") == stored("a")
     store.close()
 
 
@@ -221,7 +248,7 @@ def test_several_stores_and_threads_share_one_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30.0)
     ids = [f"{number}-{index}" for number in range(6) for index in range(20)]
-    assert all(store.get(id_) is not None for store in stores for id_ in ids)
+    assert all(store.get(id_, "") is not None for store in stores for id_ in ids)
     assert path.stat().st_mode & 0o777 == 0o600
     for store in stores:
         store.close()

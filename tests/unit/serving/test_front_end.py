@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.http import server
 from cortex_actors.serving.front_end import FrontEnd, FrontEndSettings
@@ -24,6 +25,7 @@ SETTINGS = FrontEndSettings(
     threads=7,
     max_body_mb=5,
     cors_origins=("https://a.example", "http://b.example:8080"),
+    api_keys=ApiKeySettings(file=Path("/keys/api.yaml"), required=True),
     load_deadline_s=61.0,
     stall_s=62.0,
     drain_s=63.0,
@@ -48,6 +50,8 @@ def test_every_setting_reaches_the_server(start: Start) -> None:
     assert str(understood.pop("listen")) == SETTINGS.listen
     assert str(understood.pop("metrics_listen")) == SETTINGS.metrics_listen
     assert understood.pop("cors_origin") == list(SETTINGS.cors_origins)
+    assert understood.pop("api_keys") == SETTINGS.api_keys.file
+    assert understood.pop("require_api_key") is True
     stored = SETTINGS.stored_responses
     assert understood.pop("responses_max_count") == stored.max_count
     assert understood.pop("responses_max_mb") == stored.max_mb

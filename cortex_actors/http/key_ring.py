@@ -1,0 +1,71 @@
+"""The API keys that a front end knows, as the file has them now."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from cortex_actors.config.api_keys import digest, read_api_keys
+from cortex_actors.config.errors import ConfigError
+from transports.clock import Clock, MonotonicClock
+
+_LOG = logging.getLogger("cortex.http")
+
+LOOK_S: Final = 1.0
+"""A key that was taken away may open for so long."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """Whose key it is; an operator's opens all routes."""
+
+    name: str
+    operator: bool = False
+
+
+@final
+class KeyRing:
+    """For any thread. A file that has become unreadable leaves the keys as they were."""
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self._path = path
+        self._now = (clock or MonotonicClock()).now
+        self._look_at = 0.0
+        self._version: tuple[int, ...] | None = None
+        self._owners: Mapping[str, KeyOwner] = {}
+
+    def owner(self, secret: str) -> KeyOwner | None:
+        """Return whose key this is, or None."""
+        now = self._now()
+        if now >= self._look_at:
+            # Two threads may look at once, which does no harm.
+            self._look_at = now + LOOK_S
+            self._look()
+        return self._owners.get(digest(secret))
+
+    def _look(self) -> None:
+        version = _version_of(self._path)
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            keys = read_api_keys(self._path)
+        except ConfigError as error:
+            _LOG.error("api_keys file=%s unusable=%s", self._path, error)
+            return
+        self._owners = {key.sha256: KeyOwner(key.name, key.operator) for key in keys}
+        _LOG.info("api_keys file=%s count=%d", self._path, len(keys))
+
+
+def _version_of(path: Path) -> tuple[int, ...]:
+    """Return what differs when the file does; empty if it cannot be found."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_ino, status.st_size)
