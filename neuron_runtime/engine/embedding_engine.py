@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, final
 
+from neuron_runtime.engine.drain import LATE, Drain
 from neuron_runtime.engine.embedding_admission import EmbeddingAdmission
 from neuron_runtime.engine.embedding_intake import EmbeddingIntake
 from neuron_runtime.engine.embedding_job import EmbeddingJob
@@ -27,7 +28,7 @@ from neuron_runtime.model_kind import ModelKind
 from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Cancellable, Loop
+from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import Embed, EmbedDone, Generate
@@ -79,8 +80,7 @@ class EmbeddingEngine:
         self._files_limit = admission.context_length
         self._prompt_tokens = 0
         self._expiry = Expiry(loop, queue.next_deadline, self._expire)
-        self._drained: list[Callable[[], None]] = []
-        self._drain_end: Cancellable | None = None
+        self._drain = Drain(loop, self._end_all)
 
     def attach(self, epochs: Executor) -> None:
         """Run steps on ``epochs`` from now on."""
@@ -135,22 +135,17 @@ class EmbeddingEngine:
     def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._queue.draining = True
-        self._drained.append(on_drained)
-        self._drain_end = self._loop.call_later(grace_s, self._end_all)
+        self._drain.begin(grace_s, on_drained)
         self._advance()
 
     def resume(self) -> None:
         """Take requests again after a drain."""
         self._queue.draining = False
-        if self._drain_end is not None:
-            self._drain_end.cancel()
-            self._drain_end = None
+        self._drain.call_off()
 
     def _end_all(self) -> None:
-        message = "the model is being unloaded and the request was not finished in time"
-        failure = Failure(FailureCode.SHUTTING_DOWN, message)
-        self._intake.end_all(failure)
-        self._apply(self._queue.end_all(failure))
+        self._intake.end_all(LATE)
+        self._apply(self._queue.end_all(LATE))
         self._advance()
 
     # -- requests -------------------------------------------------------------------------------
@@ -200,10 +195,8 @@ class EmbeddingEngine:
                 self._epochs.execute(step, deadline_s, partial(self._step_closed, step))
         self._expiry.arm()
         self._load.changed()
-        if self._drained and self._queue.idle and not self._intake.waiting:
-            drained, self._drained = self._drained, []
-            for on_drained in drained:
-                on_drained()
+        if self._queue.idle and not self._intake.waiting:
+            self._drain.over()
 
     def _step_closed(self, step: EmbedStep, outcome: Outcome) -> None:
         match outcome:

@@ -16,6 +16,7 @@ import msgspec
 
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.choices import Choices
+from neuron_runtime.engine.drain import LATE, Drain
 from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.expiry import Expiry
@@ -39,7 +40,7 @@ from neuron_runtime.engine.tokenizer import Tokenizer
 from neuron_runtime.model_kind import ModelKind
 from transports.failures import FailureCode
 from transports.link import IncomingRequest, Link
-from transports.loop import Cancellable, Loop
+from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import CountTokens, Embed, Generate, TokensCounted
@@ -89,8 +90,7 @@ class Engine:
         self._expiry = Expiry(loop, scheduler.next_deadline, self._expire)
         self._notes = StillRunningNotes(loop, self._take_silent)
         self._unread: list[Event] = []
-        self._drained: list[Callable[[], None]] = []
-        self._drain_end: Cancellable | None = None
+        self._drain = Drain(loop, self._end_all)
         self._configure(())
 
     def attach(self, epochs: Epochs) -> None:
@@ -154,22 +154,17 @@ class Engine:
         """Refuse what is new, finish what runs within ``grace_s``, end the rest with an error."""
         self._scheduler.draining = True
         self._intake.end_all(_UNLOADING)
-        self._drained.append(on_drained)
-        self._drain_end = self._loop.call_later(grace_s, self._end_all)
+        self._drain.begin(grace_s, on_drained)
         self._advance()
 
     def resume(self) -> None:
         """Take requests again after a drain."""
         self._scheduler.draining = False
-        if self._drain_end is not None:
-            self._drain_end.cancel()
-            self._drain_end = None
+        self._drain.call_off()
 
     def _end_all(self) -> None:
-        message = "the model is being unloaded and the request was not finished in time"
-        failure = Failure(FailureCode.SHUTTING_DOWN, message)
-        self._intake.end_all(failure)
-        self._apply(self._scheduler.end_all(failure))
+        self._intake.end_all(LATE)
+        self._apply(self._scheduler.end_all(LATE))
         self._advance()
 
     # -- requests -------------------------------------------------------------------------------
@@ -255,11 +250,8 @@ class Engine:
         if self._streams:
             self._notes.arm()
         self._load.changed()
-        idle = self._scheduler.idle and self._publisher.idle and not self._intake.waiting
-        if self._drained and idle:
-            drained, self._drained = self._drained, []
-            for on_drained in drained:
-                on_drained()
+        if self._scheduler.idle and self._publisher.idle and not self._intake.waiting:
+            self._drain.over()
 
     def _stepped(self, events: Events) -> None:
         self._read(events)
