@@ -274,10 +274,12 @@ class Router(SupervisedActor):
 
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
         wanted = asked.wanted
+        now = self._clock.now()
         # What has failed it may be the only one there is, and well again.
-        avoid = wanted.avoid if self._clock.now() - asked.since < AVOID_S else ()
+        avoid = wanted.avoid if now - asked.since < AVOID_S else ()
+        full = self._full.endpoints(now)
         self._replicas.see(self._fleet())
-        chosen = self._choose(model, wanted, avoid)
+        chosen = self._choose(model, wanted, avoid, full)
         if chosen is None:
             return False
         replica, holder = chosen.replica, holder_of(asked.request.link)
@@ -291,7 +293,7 @@ class Router(SupervisedActor):
                 replica.neuron,
                 replica.endpoint,
                 key,
-                self._keep_s(chosen, asked),
+                0.0 if full else self._keep_s(chosen, asked),
             )
         )
         self._note(wanted.request_id, model, LEASED, replica.neuron, chosen.why)
@@ -301,11 +303,11 @@ class Router(SupervisedActor):
     def _keep_s(self, chosen: Chosen, asked: LeaseAsked) -> float:
         """Where there is nothing to choose, a busy front end need not ask each time."""
         first = self._catalogue[asked.wanted.model][0]
-        full = self._full.endpoints(self._clock.now())
-        return KEEP_S if chosen.why == ONLY and chosen.replica.id == first and not full else 0.0
+        return KEEP_S if chosen.why == ONLY and chosen.replica.id == first else 0.0
 
-    def _choose(self, model: str, wanted: LeaseRequest, avoid: tuple[str, ...]) -> Chosen | None:
-        full = self._full.endpoints(self._clock.now())
+    def _choose(
+        self, model: str, wanted: LeaseRequest, avoid: tuple[str, ...], full: tuple[str, ...]
+    ) -> Chosen | None:
         if not full:
             return self._replicas.choose(model, wanted.tokens, wanted.prefix, avoid)
         chosen = self._replicas.choose(model, wanted.tokens, wanted.prefix, (*avoid, *full))

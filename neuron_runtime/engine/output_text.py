@@ -36,7 +36,6 @@ class OutputText:
         "_detokenizer",
         "_draw_id",
         "_logprobs",
-        "_may_stop",
         "_next",
         "_one_call",
         "_parser",
@@ -44,6 +43,7 @@ class OutputText:
         "_stop",
         "_told_reasoning",
         "_unshown",
+        "may_stop",
         "reasoning_tokens",
     )
 
@@ -63,7 +63,8 @@ class OutputText:
         self._parser = parser
         self._choice = choice
         self._one_call = not parallel
-        self._may_stop = bool(stops) or self._one_call
+        self.may_stop = bool(stops) or self._one_call
+        """Whether the text can end before its tokens do."""
         self._draw_id = draw_id
         self._next = 0
         self._unshown: list[int] = []
@@ -77,11 +78,6 @@ class OutputText:
     def stopped(self) -> bool:
         """Whether a stop string has come, or the one call is over; nothing follows."""
         return self._stop.matched or self._second_call
-
-    @property
-    def may_stop(self) -> bool:
-        """Whether the text can end before its tokens do."""
-        return self._may_stop
 
     @property
     def stop_sequence(self) -> str:
