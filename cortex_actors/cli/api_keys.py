@@ -65,7 +65,7 @@ def _add(args: argparse.Namespace, file: Path) -> None:
 
 def _remove(args: argparse.Namespace, file: Path) -> None:
     remove_api_key(file, args.name)
-    print(f"the key of '{args.name}' opens nothing any more")
+    print(f"the key of '{args.name}' opens nothing within a second")
 
 
 def _list(args: argparse.Namespace, file: Path) -> None:

@@ -220,7 +220,9 @@ class GatewayClient:
 
 
 def _key_header() -> dict[str, str]:
-    key = os.environ.get("CORTEX_API_KEY")
+    key = os.environ.get("CORTEX_API_KEY", "")
+    if not key.isascii():
+        raise GatewayError("CORTEX_API_KEY is no API key: it has characters that none has")
     return {"authorization": f"Bearer {key}"} if key else {}
 
 

@@ -11,21 +11,32 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, final
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cortex_actors.config.document import read_document
 from cortex_actors.config.errors import ConfigError
 from cortex_actors.config.fields import NAME, Name, Section
 from cortex_actors.config.validation import validate
 
-PREFIX: Final = "sk-cortex-"
+_PREFIX: Final = "sk-cortex-"
+MOST: Final = 1000
+"""So many are read in about a second."""
+
 _HEADER: Final = "# API keys by their owners, made with the command `keys`.\n"
+
+
+def _digest(value: object) -> object:
+    # The value may be a key that somebody has taken for what belongs here: never show it.
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("should be the SHA-256 of a key in 64 hexadecimal digits")
+    return value
 
 
 @final
@@ -33,7 +44,7 @@ class ApiKey(Section):
     """One key: whose it is, its digest, and whether it opens the operators' routes too."""
 
     name: Name
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, BeforeValidator(_digest)]
     operator: bool = False
     created: str = ""
 
@@ -77,12 +88,14 @@ def add_api_key(path: Path, name: str, *, operator: bool = False) -> str:
     """
     if not re.fullmatch(NAME, name):
         raise ApiKeyError(f"{name!r} is not a name (letters, digits and . _ - after the first)")
-    secret = PREFIX + secrets.token_urlsafe(32)
+    secret = _PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(tz=UTC).date().isoformat()
     key = ApiKey(name=name, sha256=digest(secret), operator=operator, created=created)
     with _changing(path) as keys:
         if any(each.name == name for each in keys):
             raise ApiKeyError(f"'{name}' has a key already; remove it first")
+        if len(keys) >= MOST:
+            raise ApiKeyError(f"{path} has {MOST} keys, which is the limit")
         keys.append(key)
     return secret
 
@@ -110,6 +123,7 @@ def _repeated(keys: Iterable[ApiKey]) -> Iterator[tuple[int, str]]:
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[ApiKey]]:
     """Lend the keys, and write what has become of them."""
+    path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
@@ -135,8 +149,18 @@ def _locked(path: Path) -> Iterator[None]:
 def _replace(path: Path, text: str) -> None:
     """Write the file anew; who reads it at the same time gets the old one or the new one."""
     draft = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        if path.exists():
+            _make_alike(file.fileno(), path.stat())
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _make_alike(fd: int, status: os.stat_result) -> None:
+    """Give a file the owner and the mode of another: a daemon must be able to read it still."""
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, status.st_uid, status.st_gid)
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))

@@ -21,3 +21,4 @@ class ApiDocument(AnswerObject):
     info: ApiInfo
     paths: dict[str, dict[str, Any]]
     components: dict[str, dict[str, Any]]
+    security: list[dict[str, list[str]]]

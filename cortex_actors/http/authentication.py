@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Any, Final, final
 
 import falcon
 
@@ -33,31 +33,40 @@ class Authentication:
         """Note who asks.
 
         Raises:
-            ApiError: 401 or 403; this route needs a key, or another one.
+            ApiError: 401, this needs a key.
         """
         del resp
-        secret = _secret(req)
-        owner = None if secret is None else self._keys.owner(secret)
+        secrets = _secrets(req)
+        owner = next(filter(None, map(self._keys.owner, secrets)), None)
+        req.context.key_owner = owner
         record: RequestRecord = req.env[RECORD]
         record.principal = "" if owner is None else owner.name
         # A preflight carries no key, and says nothing but what pages may ask.
-        if self._required and req.path not in _OPEN and req.method != "OPTIONS":
-            _check(req, secret, owner)
+        if self._required and owner is None and req.path not in _OPEN and req.method != "OPTIONS":
+            known = "this API key is not known (any more)"
+            missing = f"no API key was given; send it as {_WAYS}"
+            raise ApiError(401, "invalid_api_key", known if secrets else missing)
+
+    def process_resource(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """See that a route which is no client's is asked by an operator.
+
+        Raises:
+            ApiError: 403, this needs another key.
+        """
+        del resp, resource, params
+        owner: KeyOwner | None = req.context.key_owner
+        route = req.uri_template or ""
+        if not self._required or owner is None or owner.operator:
+            return
+        if route not in _OPEN and not route.startswith(_FOR_CLIENTS):
+            message = f"the key of '{owner.name}' is no operator's, and {route} needs one"
+            raise ApiError(403, "operator_key_required", message)
 
 
-def _check(req: falcon.Request, secret: str | None, owner: KeyOwner | None) -> None:
-    if secret is None:
-        raise ApiError(401, "invalid_api_key", f"no API key was given; send it as {_WAYS}")
-    if owner is None:
-        raise ApiError(401, "invalid_api_key", "this API key is not known (any more)")
-    if not owner.operator and not req.path.startswith(_FOR_CLIENTS):
-        message = f"the key of '{owner.name}' is no operator's, and {req.path[:200]} needs one"
-        raise ApiError(403, "operator_key_required", message)
-
-
-def _secret(req: falcon.Request) -> str | None:
-    """Return the key, wherever a client of either API puts it."""
+def _secrets(req: falcon.Request) -> list[str]:
+    """Return the keys in a request, wherever a client of either API puts its own."""
     scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return req.get_header("x-api-key") or None
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    return [secret for secret in (bearer, req.get_header("x-api-key")) if secret]

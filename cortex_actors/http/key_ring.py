@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,22 +31,29 @@ class KeyOwner:
 
 @final
 class KeyRing:
-    """For any thread. A file that has become unreadable leaves the keys as they were."""
+    """For any thread. A file that has become unreadable leaves the keys as they were.
+
+    It is read when the ring is made, and when it has changed since.
+    """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
         self._path = path
         self._now = (clock or MonotonicClock()).now
-        self._look_at = 0.0
+        self._look_at = self._now() + LOOK_S
         self._version: tuple[int, ...] | None = None
         self._owners: Mapping[str, KeyOwner] = {}
+        # SAFETY: who reads slowly must not put old keys over the newer ones of another.
+        self._looking = threading.Lock()
+        self._look()
 
     def owner(self, secret: str) -> KeyOwner | None:
         """Return whose key this is, or None."""
-        now = self._now()
-        if now >= self._look_at:
-            # Two threads may look at once, which does no harm.
-            self._look_at = now + LOOK_S
-            self._look()
+        if self._now() >= self._look_at and self._looking.acquire(blocking=False):
+            try:
+                self._look_at = self._now() + LOOK_S
+                self._look()
+            finally:
+                self._looking.release()
         return self._owners.get(digest(secret))
 
     def _look(self) -> None:
@@ -56,7 +64,8 @@ class KeyRing:
         try:
             keys = read_api_keys(self._path)
         except ConfigError as error:
-            _LOG.error("api_keys file=%s unusable=%s", self._path, error)
+            told = "; ".join(map(str, error.problems)).replace("\n", " ")
+            _LOG.error("api_keys file=%s unusable=%s", self._path, told)
             return
         self._owners = {key.sha256: KeyOwner(key.name, key.operator) for key in keys}
         _LOG.info("api_keys file=%s count=%d", self._path, len(keys))
@@ -68,4 +77,5 @@ def _version_of(path: Path) -> tuple[int, ...]:
         status = os.stat(path)
     except OSError:
         return ()
-    return (status.st_mtime_ns, status.st_ino, status.st_size)
+    # The time of change is another when only its owner or its mode is.
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)

@@ -19,6 +19,10 @@ from cortex_actors.http.operations import JSON, Json, Operation
 _REFERENCE: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = (400, 401, 403, 404, 405, 408, 413, 415)
 
+_KEYS: Final[Json] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
 _PARAMETERS: Final[Mapping[str, Json]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
     "after": {"type": "string"},
@@ -45,7 +49,9 @@ def document(version: str, operations: Sequence[Operation]) -> ApiDocument:
             schema = _add(operation.body, schemas)
             described["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
         paths.setdefault(operation.path, {})[operation.verb] = described
-    return ApiDocument("3.1.0", ApiInfo("cortex", version), paths, {"schemas": schemas})
+    components: Json = {"schemas": schemas, "securitySchemes": _KEYS}
+    security: list[Json] = [{}, *({name: []} for name in _KEYS)]
+    return ApiDocument("3.1.0", ApiInfo("cortex", version), paths, components, security)
 
 
 def _operation(operation: Operation, answers: Mapping[Any, Json]) -> Json:

@@ -82,11 +82,11 @@ def begin(
     """
     record: RequestRecord = req.env[RECORD]
     record.asked(question)
-    asked = in_the_name_of(record.principal, question)
+    asked = _in_the_name_of(record.principal, question)
     return RecordedGeneration(backend.generate(asked, streamed=streamed), record, param_of)
 
 
-def in_the_name_of(principal: str, question: Question) -> Question:
+def _in_the_name_of(principal: str, question: Question) -> Question:
     """Return the question as this principal's."""
     if not principal:
         return question

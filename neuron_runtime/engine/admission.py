@@ -16,7 +16,7 @@ from neuron_runtime.engine.output_constraint import ConstraintRefused, output_ma
 from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_maker import PromptMaker
 from neuron_runtime.engine.refused import Refused
-from neuron_runtime.engine.sequence import Sampling, Sequence
+from neuron_runtime.engine.sequence import Request, Sampling, Sequence
 from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.failures import FailureCode
 from transports.schemas.generate import Generate, SamplingOptions
@@ -97,6 +97,7 @@ class Admission:
         ``now`` is when it arrived, in monotonic seconds.
         """
         sampling, mask = self._sampling(question.sampling), prepared.mask
+        request = Request(question.request_id, begun=bool(question.resume))
         first = self._last_id + 1
         self._last_id += question.n
         return tuple(
@@ -108,7 +109,7 @@ class Admission:
                 deadline=deadline,
                 arrived=now,
                 principal=question.principal,
-                request=question.request_id,
+                request=request,
                 ignore_eos=question.sampling.ignore_eos,
                 mask=mask if choice == 0 or mask is None else mask.copy(),
                 output=list(question.resume),

@@ -108,8 +108,9 @@ class Engine:
         question = request.body
         match question:
             case Generate():
-                expected = 1 + self._intake.waiting
-                refusal = self._scheduler.refusal(expected, question.principal)
+                principal = question.principal
+                expected = self._intake.expected(principal)
+                refusal = self._scheduler.refusal(1, principal, expected=expected)
                 if refusal is None:
                     self._intake.take(request, question, self._admission.make)
                 else:
@@ -292,7 +293,7 @@ class Engine:
         stream = self._streams.pop(sequence.id, None)
         _log.info(
             "ended request=%s sequence=%d end=%s prompt_tokens=%d reused=%d completion_tokens=%d",
-            sequence.request,
+            sequence.request.id,
             sequence.id,
             end.code if isinstance(end, Failure) else end.value,
             len(sequence.prompt),

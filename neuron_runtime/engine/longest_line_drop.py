@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from neuron_runtime.engine.sequence import Sequence
+from neuron_runtime.engine.sequence import Request, Sequence
+
+_Line = dict[Request, list[Sequence]]
 
 
 def dropped_for(
@@ -25,16 +27,11 @@ def dropped_for(
     if not principal:
         return []
     held: Counter[str] = Counter()
-    lines: dict[str, dict[str, list[Sequence]]] = {}
-    begun: set[str] = set()
+    lines: dict[str, _Line] = {}
     for each in alive:
         held[each.principal] += 1
-        lines.setdefault(each.principal, {}).setdefault(each.request, []).append(each)
-        if each.started is not None or each.output:
-            begun.add(each.request)
-    for line in lines.values():
-        for request in begun & line.keys():
-            del line[request]
+        if not each.request.begun:
+            lines.setdefault(each.principal, {}).setdefault(each.request, []).append(each)
     dropped: list[Sequence] = []
     while len(dropped) < places:
         longest = _longest(lines, held, more_than=held[principal] + count)
@@ -46,9 +43,7 @@ def dropped_for(
     return dropped
 
 
-def _longest(
-    lines: dict[str, dict[str, list[Sequence]]], held: Counter[str], more_than: int
-) -> str | None:
+def _longest(lines: dict[str, _Line], held: Counter[str], more_than: int) -> str | None:
     """Return whose line gives up a place; the nameless first, then whoever holds most."""
     if lines.get(""):
         return ""

@@ -88,6 +88,12 @@ class PromptIntake:
         """How many questions are not ready."""
         return len(self._entries)
 
+    def expected(self, principal: str) -> int:
+        """How many sequences of a principal may come of what is not ready."""
+        entries = self._entries.values()
+        asked = (each.request.body for each in entries if each.question.principal == principal)
+        return sum(question.n for question in asked if isinstance(question, Generate))
+
     def take(self, request: IncomingRequest, question: Generate, make: Make) -> None:
         """Begin with a question; a short one is ready at once.
 

@@ -41,6 +41,8 @@ from transports.failures import FailureCode
 from transports.schemas.group import SampledToken, Step
 from transports.schemas.link import Failure
 
+_ENDLESS = 1 << 30
+
 
 class SchedulerCorrupt(AssertionError):
     """The scheduler's state contradicts itself; says how."""
@@ -112,13 +114,15 @@ class Scheduler:
 
     # -- sequences ------------------------------------------------------------------------------
 
-    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
+    def refusal(self, count: int = 1, principal: str = "", *, expected: int = 0) -> Failure | None:
         """Say why no ``count`` sequences of ``principal`` at all would be accepted now, or None.
 
-        None too if they would be once ``make_way`` has been called for them.
+        None too if they would be once ``make_way`` has been called for them. ``expected`` is how
+        many are sure to come before them.
         """
         if self.draining:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
+        count += expected
         if self._lacking(count) <= 0 or self._dropped_for(principal, count):
             return None
         return self._overloaded("try again later")
@@ -138,6 +142,7 @@ class Scheduler:
 
     def submit(self, *sequences: Sequence) -> Failure | None:
         """Accept all of ``sequences``, or say why not; a refused one gets no event."""
+        # Whoever had to give way has gone by now.
         refusal = self.refusal(len(sequences))
         for sequence in sequences:
             refusal = refusal or self._too_long(sequence)
@@ -327,8 +332,8 @@ class Scheduler:
         return KvBlocks(blocks, self.limits.block_tokens, self._salt)
 
     def _left(self, sequence: Sequence) -> int:
-        """Return how many tokens a sequence may still draw, as far as rounds are concerned."""
-        limits = [self.limits.rounds]
+        """Return how many tokens a sequence may still draw."""
+        limits = [_ENDLESS]
         if sequence.max_tokens is not None:
             limits.append(sequence.max_tokens - len(sequence.output))
         if self.context_length is not None:
@@ -369,7 +374,7 @@ class Scheduler:
     def _overloaded(self, advice: str) -> Failure:
         return Failure(
             FailureCode.OVERLOADED,
-            f"the model has {self.waiting} requests waiting, which is its limit; {advice}",
+            f"the model's queue is full ({self.limits.max_queued} requests); {advice}",
             # A second for each full set of seats that waits ahead.
             retry_after_s=min(30.0, max(1.0, self.waiting / self.limits.max_running)),
         )

@@ -86,6 +86,17 @@ class Sampling:
 
 
 @dataclass(slots=True, eq=False)
+class Request:
+    """What the sequences of one request have in common: its ``id``, for the log.
+
+    And whether any of them has ``begun``: had a seat, here or where it comes from.
+    """
+
+    id: str = ""
+    begun: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Sequence:
     """Prompt and output ids: all that is needed to go on, on this group or on its successor.
 
@@ -95,8 +106,7 @@ class Sequence:
     ``reused`` prompt tokens were not computed for it, None before its first step.
 
     A sequence that is ``alone`` is under suspicion and shares no step until it has drawn a token.
-    ``deadline``, ``arrived``, ``started`` and ``first_token`` are monotonic seconds. ``request`` is
-    the client's request's id, for the log.
+    ``deadline``, ``arrived``, ``started`` and ``first_token`` are monotonic seconds.
     """
 
     id: int
@@ -106,7 +116,7 @@ class Sequence:
     deadline: float | None = None
     arrived: float = 0.0
     principal: str = ""
-    request: str = ""
+    request: Request = field(default_factory=Request)
     ignore_eos: bool = False
     mask: TokenMask | None = None
     output: list[int] = field(default_factory=list)

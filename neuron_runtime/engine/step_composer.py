@@ -92,6 +92,7 @@ class StepComposer:
     def _feed(self, sequence: Sequence, limit: int, now: float) -> SequenceStep:
         if sequence.started is None:
             sequence.started = now
+            sequence.request.begun = True
         masked = False
         if sequence.mask is not None and sequence.pending <= limit:
             row = sequence.mask.mask()

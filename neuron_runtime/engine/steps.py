@@ -91,6 +91,6 @@ class Steps:
                 pass  # the group is broken, and ``group_lost`` follows
 
     def _fail(self, step: Step, code: str, message: str) -> None:
-        ids = ",".join(dict.fromkeys(each.request for each in self._scheduler.stepping()))
+        ids = ",".join(dict.fromkeys(each.request.id for each in self._scheduler.stepping()))
         _log.warning("step failed step=%d requests=%s: %s", step.step, ids, message)
         self._on_events(self._scheduler.step_failed(code, message))

@@ -158,8 +158,8 @@ class LetsNewcomersWait(Scheduler):  # type: ignore[misc]
 class Unbounded(Scheduler):  # type: ignore[misc]
     """Accepts whatever comes."""
 
-    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
-        del count, principal
+    def refusal(self, count: int = 1, principal: str = "", *, expected: int = 0) -> Failure | None:
+        del count, principal, expected
         return None
 
 
@@ -178,6 +178,21 @@ class DropsWhatHasBegun(Scheduler):  # type: ignore[misc]
         places = self._lacking(count)
         others = [each for each in self._alive.values() if not each.principal]
         return others[-places:] if principal and len(others) >= places else []
+
+
+class ForgetsWhatHasBegun(Scheduler):  # type: ignore[misc]
+    """Takes a request for untouched when those of its choices that have begun are over."""
+
+    def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
+        requests = {each.request: each.request.begun for each in self._alive.values()}
+        for each in requests:
+            each.begun = False
+        for sequence in self._alive.values():
+            sequence.request.begun |= sequence.started is not None
+        dropped = super()._dropped_for(principal, count)
+        for each, begun in requests.items():
+            each.begun = begun
+        return dropped
 
 
 class DropsWhoeverCameLast(Scheduler):  # type: ignore[misc]
@@ -262,6 +277,7 @@ NAIVE = (
     Unbounded,
     LetsOneFillTheQueue,
     DropsWhatHasBegun,
+    ForgetsWhatHasBegun,
     DropsWhoeverCameLast,
     DropsForNothing,
     PublishesTooEarly,

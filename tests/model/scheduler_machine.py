@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from neuron_runtime.engine.events import Drawn, Ended, Events
 from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.scheduler import Scheduler
-from neuron_runtime.engine.sequence import FinishReason, Sampling, Sequence
+from neuron_runtime.engine.sequence import FinishReason, Request, Sampling, Sequence
 from neuron_runtime.following_step import following
 from tests.model.block_ranks import VOCABULARY, BlockRanks, right_token
 from transports.schemas.group import Step
@@ -94,6 +94,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         count: int,
     ) -> None:
         deadline = None if patience is None else self.now + patience
+        request = Request()
         sequences = [
             Sequence(
                 self.minted + choice + 1,
@@ -103,7 +104,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 deadline,
                 self.now,
                 principal,
-                f"request {self.minted}",
+                request,
                 ignore_eos=endless,
                 mask=AllAllowed() if sampling.temperature else None,
             )
@@ -163,7 +164,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=1)
         self.run_steps(6)
 
-    @rule(crowd=st.sampled_from(["", "a"]), newcomers=st.integers(1, 2))
+    @precondition(lambda self: self.ranks is not None)
+    @rule(crowd=st.sampled_from(["", "a"]))
+    def answer_a_part_and_come(self, crowd: str) -> None:
+        """Some choices of a request have ended, others still wait, when others come."""
+        self.submit([1], 1, SAMPLINGS[0], None, crowd, endless=True, count=3)
+        self.run_steps(2)
+        self.fill_and_come("b", 1)
+        self.fill_and_come(crowd, 1)
+
+    @rule(crowd=st.sampled_from(["", "a", "b"]), newcomers=st.integers(1, 2))
     def fill_and_come(self, crowd: str, newcomers: int) -> None:
         """One key takes every place that is left, then another wants some."""
         for _ in range(self._places()):

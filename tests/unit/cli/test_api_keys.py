@@ -62,6 +62,14 @@ def test_mistakes_in_the_configuration_are_told_as_ever(
     assert "did you mean 'api_keys'?" in capsys.readouterr().err
 
 
+def test_a_key_that_cannot_be_one_is_told_politely(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORTEX_API_KEY", "schlüssel")
+    assert cortexd.main(["status"]) == 1
+    assert capsys.readouterr().err.startswith("cortexd: CORTEX_API_KEY is no API key")
+
+
 def test_commands_carry_the_operators_key(
     gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

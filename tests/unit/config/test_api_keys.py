@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from cortex_actors.config.api_keys import (
+    MOST,
     ApiKeyError,
     add_api_key,
     digest,
@@ -59,6 +61,55 @@ def test_what_cannot_be_done_changes_nothing(file: Path) -> None:
     with pytest.raises(ApiKeyError, match=r"deep/keys\.yaml: File exists"):
         add_api_key(file / "keys.yaml", "ann")
     assert file.read_bytes() == before
+
+
+def test_a_file_keeps_its_owner_and_its_mode(file: Path) -> None:
+    add_api_key(file, "ann")
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 12, 34)
+    before = file.stat()
+    add_api_key(file, "bob")
+    after = file.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mode,
+    )
+
+
+def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
+    add_api_key(file, "ann")
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file)
+    add_api_key(link, "bob")
+    assert link.is_symlink()
+    assert [key.name for key in read_api_keys(file)] == ["ann", "bob"]
+
+
+def test_there_are_no_more_than_can_be_read_soon(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_actors.config.api_keys.MOST", 2)
+    add_api_key(file, "ann")
+    add_api_key(file, "bob")
+    with pytest.raises(ApiKeyError, match="has 2 keys, which is the limit"):
+        add_api_key(file, "eve")
+
+
+def test_the_limit_itself_can_be_read(file: Path) -> None:
+    entries = [{"name": f"n{n}", "sha256": digest(str(n))} for n in range(MOST)]
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump({"keys": entries}))
+    assert len(read_api_keys(file)) == MOST
+
+
+def test_a_key_in_place_of_its_digest_is_not_shown(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("keys:\n  - {name: ann, sha256: sk-cortex-secret}\n")
+    with pytest.raises(ConfigError, match="should be the SHA-256 of a key") as caught:
+        read_api_keys(file)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "-x", "a\nb", "x" * 64])

@@ -260,6 +260,25 @@ def test_those_that_wait_are_bounded_and_reported(model_dir: Path) -> None:
     assert desk.bench.daemon.told(EngineLoad)[-1].waiting == 0
 
 
+def test_prompts_of_others_take_no_places_of_one_that_has_a_name(model_dir: Path) -> None:
+    desk = Desk(model_dir, Limits(max_running=1, max_queued=1))
+    others = [desk.ask() for _ in range(2)]
+    assert desk.ask("hi").failure.code == FailureCode.OVERLOADED
+    named = desk.ask("hi", principal="bob")
+    assert named.text == desk.bench.right_text(8)
+    desk.go_on()
+    desk.go_on()
+    assert all(each.text == desk.bench.right_text(8, LONG) for each in others)
+
+
+def test_prompts_that_are_only_counted_take_no_places(model_dir: Path) -> None:
+    desk = Desk(model_dir, Limits(max_running=1, max_queued=1))
+    question = CountTokens("c", "m", Generate("r", "m", [{"role": "user", "content": LONG}]))
+    counts = [desk.bench.ask_body(desk.client, question) for _ in range(2)]
+    assert desk.ask("hi").text == desk.bench.right_text(8)
+    assert not any(each.ends for each in counts)
+
+
 def test_a_prompt_that_cannot_be_made_fails_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from falcon import testing
 
-from cortex_actors.config.api_keys import add_api_key, remove_api_key
+from cortex_actors.config.api_keys import ApiKey, add_api_key, read_api_keys, remove_api_key
+from cortex_actors.config.errors import ConfigError, Problem
 from cortex_actors.dialects.events import Counted, Embedded
 from cortex_actors.http.app import create_gateway_app, create_neuron_app
 from cortex_actors.http.authentication import Authentication
@@ -132,6 +134,19 @@ def test_only_an_operators_key_opens_operators_routes(door: Door) -> None:
     assert door.ask("/admin/status", key=door.operator).status_code == 200
 
 
+def test_a_route_that_is_not_there_is_not_there_for_anybody(door: Door) -> None:
+    for key in (door.ann, door.operator):
+        refused = door.ask("/chat/completions", BODY, key)
+        assert refused.status_code == 404
+        assert "the API is under /v1" in refused.json["error"]["message"]
+
+
+def test_a_key_that_is_known_counts_beside_one_that_is_not(door: Door) -> None:
+    headers = {"x-api-key": door.ann}
+    assert door.ask(CHAT, BODY, "dummy", **headers).status_code == 200
+    assert door.asked_for() == "ann"
+
+
 def test_a_neurons_figures_are_for_everybody_and_its_loads_are_not(door: Door) -> None:
     neuron = testing.TestClient(create_neuron_app(door.backend, authentication=door.authentication))
     refused = neuron.simulate_post("/models/load", json={"model": MODEL})
@@ -199,6 +214,63 @@ def test_a_file_that_breaks_leaves_the_keys_as_they_were(
     door.file.unlink()
     door.clock.advance(LOOK_S)
     assert door.ring.owner(door.ann) == KeyOwner("ann")
+
+
+def test_keys_are_known_from_the_first_request_on(door: Door) -> None:
+    door.clock.advance(LOOK_S)
+    ring, found, ready = KeyRing(door.file, door.clock), [], threading.Barrier(8)
+
+    def ask() -> None:
+        ready.wait(10.0)
+        found.append(ring.owner(door.ann))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    assert found == [KeyOwner("ann")] * 8
+
+
+def test_who_reads_slowly_does_not_bring_old_keys_back(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> tuple[ApiKey, ...]:
+        keys = read_api_keys(path)
+        began.set()
+        assert go_on.wait(10.0)
+        return keys
+
+    add_api_key(door.file, "bob")
+    door.clock.advance(LOOK_S)
+    monkeypatch.setattr("cortex_actors.http.key_ring.read_api_keys", slowly)
+    slow = threading.Thread(target=door.ring.owner, args=(door.ann,))
+    slow.start()
+    assert began.wait(10.0)
+    monkeypatch.setattr("cortex_actors.http.key_ring.read_api_keys", read_api_keys)
+    remove_api_key(door.file, "ann")
+    door.clock.advance(LOOK_S)
+    assert door.ring.owner(door.ann) == KeyOwner("ann"), "nobody waits for who reads"
+    go_on.set()
+    slow.join(10.0)
+    door.clock.advance(LOOK_S)
+    assert door.ring.owner(door.ann) is None
+
+
+def test_a_file_that_can_be_read_again_is_read(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_allowed(path: Path) -> tuple[ApiKey, ...]:
+        raise ConfigError([Problem(str(path), "cannot be read: Permission denied")])
+
+    remove_api_key(door.file, "ann")
+    monkeypatch.setattr("cortex_actors.http.key_ring.read_api_keys", not_allowed)
+    door.clock.advance(LOOK_S)
+    assert door.ring.owner(door.ann) == KeyOwner("ann")
+    monkeypatch.undo()
+    door.file.chmod(0o640)
+    door.clock.advance(LOOK_S)
+    assert door.ring.owner(door.ann) is None
 
 
 def test_a_process_that_starts_without_the_file_lets_nobody_in(tmp_path: Path) -> None:
