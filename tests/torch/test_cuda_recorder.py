@@ -5,6 +5,7 @@ Whether CUDA then does what it is asked, test_on_a_gpu.py shows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,7 @@ class StandIn:
         self.free = 4 * LEAST_FREE_BYTES
         self.pools = 0
         self.putting_aside: list[str] = []
+        self.users: Counter[str] = Counter()
 
     def stream_named(self, device: torch.device) -> FakeStream:
         assert device == GPU
@@ -51,6 +53,7 @@ class StandIn:
         assert capture_error_mode == "thread_local"
         before, self.current = self.current, stream
         self.putting_aside.append(pool)
+        self.users[pool] += 1
         graph.pool = pool
         yield
         self.putting_aside.remove(pool)
@@ -68,6 +71,10 @@ class StandIn:
         if pool not in self.putting_aside:
             raise RuntimeError("not currently recording")
         self.putting_aside.remove(pool)
+
+    def release(self, device: int, pool: str) -> None:
+        assert device == 1
+        self.users[pool] -= 1
 
 
 class FakeStream:
@@ -106,6 +113,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", stand_in.end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", stand_in.release, raising=False)
     monkeypatch.setattr(cuda_recorder, "free_bytes", lambda _: stand_in.free)
     return stand_in
 
@@ -147,10 +155,13 @@ def test_a_failed_recording_is_undone(cuda: StandIn) -> None:
     def fail() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    recorder.record(lambda: None)
     with pytest.raises(RuntimeError, match="not permitted"):
         recorder.record(fail)
     assert cuda.current.name == "main"
     assert cuda.putting_aside == []
+    # The graph that has been recorded: torch lets go of the pool when that is destroyed.
+    assert cuda.users == {"pool 1": 1}
 
 
 def test_memory_is_let_go_before_it_is_judged(cuda: StandIn) -> None:

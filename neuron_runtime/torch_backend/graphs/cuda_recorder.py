@@ -60,11 +60,14 @@ class CudaRecorder:
         """Undo what torch leaves behind where a computation cannot be recorded.
 
         Its stream stays the current one, and its allocator still puts memory aside for the graph
-        and would refuse to let go of any. If the recording has ended well, there is nothing to do.
+        and would refuse to let go of any; the pool counts a graph that will never let go of it. If
+        the recording has ended well, there is nothing to do.
         """
         torch.cuda.set_stream(current)
+        device = self._device.index or 0
         with suppress(RuntimeError):
-            torch._C._cuda_endAllocateToPool(self._device.index or 0, self._pool)
+            torch._C._cuda_endAllocateToPool(device, self._pool)
+            torch._C._cuda_releasePool(device, self._pool)
 
     def clear(self) -> None:
         """See ``Recorder``."""
