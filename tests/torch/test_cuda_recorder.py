@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from neuron_runtime.torch_backend.graphs import cuda_recorder
 from neuron_runtime.torch_backend.graphs.cuda_recorder import LEAST_FREE_BYTES, CudaRecorder
 from neuron_runtime.torch_backend.graphs.recorder import NoRoom
 
@@ -62,6 +61,11 @@ class StandIn:
     def set_stream(self, stream: Any) -> None:
         self.current = stream
 
+    def memory(self, device: torch.device) -> tuple[int, int]:
+        assert device == GPU
+        self.diary.append("is judged")
+        return self.free, 80 << 30
+
     def new_pool(self) -> str:
         self.pools += 1
         return f"pool {self.pools}"
@@ -107,6 +111,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         "current_stream": lambda _: stand_in.current,
         "set_stream": stand_in.set_stream,
         "empty_cache": lambda: stand_in.diary.append("lets go"),
+        "mem_get_info": stand_in.memory,
         "graph_pool_handle": stand_in.new_pool,
         "graph": stand_in.graph,
         "CUDAGraph": FakeGraph,
@@ -114,7 +119,6 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", stand_in.end, raising=False)
     monkeypatch.setattr(torch._C, "_cuda_releasePool", stand_in.release, raising=False)
-    monkeypatch.setattr(cuda_recorder, "free_bytes", lambda _: stand_in.free)
     return stand_in
 
 
@@ -168,4 +172,4 @@ def test_memory_is_let_go_before_it_is_judged(cuda: StandIn) -> None:
     cuda.free = LEAST_FREE_BYTES - 1
     with pytest.raises(NoRoom, match="255 MB are free on cuda:1"):
         CudaRecorder(GPU).record(lambda: pytest.fail("nothing can be recorded"))
-    assert cuda.diary == ["lets go"]
+    assert cuda.diary == ["lets go", "is judged"]

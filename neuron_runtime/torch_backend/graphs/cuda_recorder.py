@@ -37,7 +37,6 @@ class CudaRecorder:
 
     def record(self, compute: Callable[[], object]) -> Recording:
         """See ``Recorder``. Waits for the device, and lets go of what its allocator holds."""
-        torch.cuda.empty_cache()
         free = free_bytes(self._device)
         if free < LEAST_FREE_BYTES:
             raise NoRoom(f"{free >> 20} MB are free on {self._device}")
