@@ -62,7 +62,7 @@ def join(shard: LoadShard, device: torch.device) -> Collectives:
         store = _store(shard)
         if device.type == "cpu":
             return CpuMesh.join(store, shard.rank, shard.world_size, JOIN_S, COLLECTIVE_S)
-        return ProcessGroup.join(store, shard.rank, shard.world_size, "nccl")
+        return ProcessGroup.join(store, shard.rank, shard.world_size, "nccl", device.index)
     except (RuntimeError, ValueError, OSError, MeshError) as error:
         raise BackendError(
             FailureCode.LOAD_FAILED,
@@ -119,8 +119,18 @@ class ProcessGroup:
         self.recordable = recordable
 
     @classmethod
-    def join(cls, store: Store, rank: int, world_size: int, backend: str) -> ProcessGroup:
-        """Initialise the default process group, of which a process has one; waits for all ranks."""
+    def join(
+        cls, store: Store, rank: int, world_size: int, backend: str, device: int | None = None
+    ) -> ProcessGroup:
+        """Initialise the default process group, of which a process has one; waits for all ranks.
+
+        ``device`` is the number of this rank's GPU; torch would guess it.
+
+        Raises:
+            RuntimeError: They did not all come.
+        """
+        store.set(f"rank/{rank}", "")
+        store.wait([f"rank/{number}" for number in range(world_size)])
         dist.init_process_group(
             backend,
             store=store,
@@ -131,6 +141,9 @@ class ProcessGroup:
         group = cls(rank, world_size, recordable=backend == "nccl")
         if backend == "nccl":
             at_end(group.leave)
+        # NCCL connects ranks at their first collective. That must not be a step's, which has a
+        # deadline; and what it takes of a GPU must be gone before keys and values take the rest.
+        dist.barrier(device_ids=None if device is None else [device])
         return group
 
     def add_up(self, part: torch.Tensor) -> torch.Tensor:

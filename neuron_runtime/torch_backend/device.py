@@ -24,6 +24,8 @@ def open_device(name: str) -> torch.device:
         return torch.device("cpu")
     if kind != "cuda" or not (index.isdigit() or not index):
         raise BackendError(FailureCode.INSUFFICIENT_DEVICES, f"there is no kind of device {name!r}")
+    # Numbers are nvidia-smi's. CUDA by itself would number the fastest first; it reads this once.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     number = int(index or 0)
     if number >= count:

@@ -13,9 +13,11 @@ _CGROUP = Path("/sys/fs/cgroup")
 def free_bytes(device: torch.device) -> int:
     """Return how many bytes can still be allocated on ``device``.
 
-    On a CPU that is what the kernel calls available, within the limit of our control group.
+    On a CPU that is what the kernel calls available, within the limit of our control group. On a
+    GPU torch's allocator first lets go of what it holds for nobody, which CUDA would count as used.
     """
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info(device)[0])
     return min(_available(), _group_room())
 

@@ -29,7 +29,7 @@ from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, f
 from neuron_runtime.torch_backend.model_skeleton import make_skeleton
 from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
 from neuron_runtime.torch_backend.native.decoder import NativeDecoder, runs_natively
-from neuron_runtime.torch_backend.native.library import Threads, kernels
+from neuron_runtime.torch_backend.native.library import BLOCKS, Threads, kernels
 from neuron_runtime.torch_backend.native.packed_weight import Format
 from neuron_runtime.torch_backend.paged_attention import PagedAttention
 from neuron_runtime.torch_backend.paged_cache import CacheShape, PagedCache
@@ -75,7 +75,7 @@ def build_model(
         PlacementError: The model cannot be divided among this many ranks.
         BackendError: There is no room for a cache, or the weights cannot be held as asked.
     """
-    library = kernels() if device.type == "cpu" else None
+    library = kernels() if device.type == "cpu" and shard.block_tokens in BLOCKS else None
     workers = Threads(library, threads) if library is not None else None
     form = WeightForm(device, dtype, shard.quant, library, workers)
     attention = PagedAttention(device, library, workers)

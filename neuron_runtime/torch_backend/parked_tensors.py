@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any, final
 
@@ -60,7 +61,7 @@ class ParkedTensors:
                 places[_memory_of(each)] = size
                 size += -(-each.nbytes // _ALIGNMENT) * _ALIGNMENT
         self._block = _host_block(size)
-        self._locked = device.type == "cuda" and size > 0 and _page_lock(self._block)
+        self._locked = device.type == "cuda" and size > 0 and _page_lock(self._block, device)
         self._park(places)
 
     def restore(self) -> None:
@@ -120,11 +121,15 @@ def _host_block(size: int) -> torch.Tensor:
         raise MemoryError(f"the host has no {size} bytes for weights: {error}") from error
 
 
-def _page_lock(block: torch.Tensor) -> bool:
+def _page_lock(block: torch.Tensor, device: torch.device) -> bool:
     """Lock the block's pages; without it (a limit of locked memory, say) copies are slower."""
     code = int(_cuda_runtime().cudaHostRegister(block.data_ptr(), block.nbytes, 0))
     if code:
         _log.warning("weights are not page-locked bytes=%d cuda_error=%d", block.nbytes, code)
+        # CUDA also keeps the error for whoever asks for the last one: torch, which would blame the
+        # next kernel that it launches. So let that be this one.
+        with suppress(RuntimeError):
+            torch.ones(1, device=device)
     return code == 0
 
 

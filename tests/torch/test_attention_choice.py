@@ -37,6 +37,7 @@ GPU = replace(CPU, device="cuda", dtype="bfloat16", kernels=False)
         (replace(CPU, sinks=True), Way.GATHERED, "no sinks"),
         (replace(CPU, softcap=True), Way.GATHERED, "no softcap"),
         (replace(CPU, dim=512), Way.KERNEL, "plain rules"),
+        (replace(CPU, dim=12), Way.GATHERED, "8 dimensions at once"),
         (GPU, Way.FUSED, "on cuda"),
         (replace(GPU, dtype="float32"), Way.FUSED, "on cuda"),
         (replace(GPU, dim=256), Way.FUSED, "on cuda"),

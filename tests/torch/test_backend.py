@@ -11,7 +11,7 @@ import pytest
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.backend import TorchBackend
 from tests.torch.conftest import MakeModel
-from tests.torch.feeder import opening
+from tests.torch.feeder import Feeder, opening
 from transports.failures import FailureCode
 from transports.schemas.group import LoadShard, SampleParams, SequenceStep, Step
 
@@ -101,6 +101,17 @@ def test_random_models_answer_greedily_as_generate_does(
     model_dir = make_model(kind, tie_word_embeddings=tied)
     backend.load(shard(model_dir))
     assert generate(backend, SMALL_PROMPT, 24) == reference(model_dir, SMALL_PROMPT, 24)
+
+
+@pytest.mark.parametrize("block_tokens", [4, 12, 24])
+def test_blocks_of_any_size_hold_the_same(
+    backend: TorchBackend, make_model: MakeModel, block_tokens: int
+) -> None:
+    model_dir = make_model()
+    backend.load(shard(model_dir, block_tokens=block_tokens))
+    assert Feeder(backend, block_tokens).generate([SMALL_PROMPT], 24) == [
+        reference(model_dir, SMALL_PROMPT, 24)
+    ]
 
 
 def test_long_rope_frequencies_are_computed_as_transformers_does(

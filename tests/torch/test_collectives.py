@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,33 @@ def test_every_rank_gets_the_same_bits(tmp_path: Path) -> None:
     assert torch.equal(results[1], results[2])
 
 
+def everybody(world_size: int) -> Any:
+    """Return a store at which all ranks have been seen."""
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    for rank in range(world_size):
+        store.set(f"rank/{rank}", "")
+    return store
+
+
+def test_ranks_of_nccl_are_connected_before_they_have_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    diary: list[Any] = []
+    monkeypatch.setattr(last_act, "_acts", [])
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: diary.append(backend))
+    monkeypatch.setattr(dist, "barrier", lambda *, device_ids: diary.append(device_ids))
+    ProcessGroup.join(everybody(2), 1, 2, "nccl", 3)
+    assert diary == ["nccl", [3]]
+
+
+def test_a_group_that_lacks_a_rank_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: pytest.fail("too early"))
+    store = everybody(1)
+    store.set_timeout(timedelta(seconds=0.1))
+    with pytest.raises(RuntimeError, match="timeout"):
+        ProcessGroup.join(store, 0, 2, "nccl")
+
+
 @pytest.mark.parametrize(("backend", "aborts"), [("nccl", 1), ("gloo", 0)])
 def test_only_a_group_of_nccl_is_aborted_when_its_rank_is_to_end(
     monkeypatch: pytest.MonkeyPatch, backend: str, aborts: int
@@ -96,12 +124,13 @@ def test_only_a_group_of_nccl_is_aborted_when_its_rank_is_to_end(
     aborted: list[str] = []
     monkeypatch.setattr(last_act, "_acts", [])
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "barrier", lambda *_, **__: None)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_backend", lambda: backend)
     monkeypatch.setattr(
         dist.distributed_c10d, "_abort_process_group", lambda: aborted.append(backend)
     )
-    ProcessGroup.join(cast("Any", None), 0, 2, backend)
+    ProcessGroup.join(everybody(2), 0, 2, backend)
     last_act.perform()
 
     assert aborted == [backend] * aborts

@@ -5,6 +5,7 @@ Whether CUDA then does what it is asked, test_on_a_gpu.py shows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,6 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from neuron_runtime.torch_backend.graphs import cuda_recorder
 from neuron_runtime.torch_backend.graphs.cuda_recorder import LEAST_FREE_BYTES, CudaRecorder
 from neuron_runtime.torch_backend.graphs.recorder import NoRoom
 
@@ -32,6 +32,7 @@ class StandIn:
         self.free = 4 * LEAST_FREE_BYTES
         self.pools = 0
         self.putting_aside: list[str] = []
+        self.users: Counter[str] = Counter()
 
     def stream_named(self, device: torch.device) -> FakeStream:
         assert device == GPU
@@ -51,6 +52,7 @@ class StandIn:
         assert capture_error_mode == "thread_local"
         before, self.current = self.current, stream
         self.putting_aside.append(pool)
+        self.users[pool] += 1
         graph.pool = pool
         yield
         self.putting_aside.remove(pool)
@@ -58,6 +60,11 @@ class StandIn:
 
     def set_stream(self, stream: Any) -> None:
         self.current = stream
+
+    def memory(self, device: torch.device) -> tuple[int, int]:
+        assert device == GPU
+        self.diary.append("is judged")
+        return self.free, 80 << 30
 
     def new_pool(self) -> str:
         self.pools += 1
@@ -68,6 +75,10 @@ class StandIn:
         if pool not in self.putting_aside:
             raise RuntimeError("not currently recording")
         self.putting_aside.remove(pool)
+
+    def release(self, device: int, pool: str) -> None:
+        assert device == 1
+        self.users[pool] -= 1
 
 
 class FakeStream:
@@ -100,13 +111,14 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         "current_stream": lambda _: stand_in.current,
         "set_stream": stand_in.set_stream,
         "empty_cache": lambda: stand_in.diary.append("lets go"),
+        "mem_get_info": stand_in.memory,
         "graph_pool_handle": stand_in.new_pool,
         "graph": stand_in.graph,
         "CUDAGraph": FakeGraph,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", stand_in.end, raising=False)
-    monkeypatch.setattr(cuda_recorder, "free_bytes", lambda _: stand_in.free)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", stand_in.release, raising=False)
     return stand_in
 
 
@@ -147,14 +159,17 @@ def test_a_failed_recording_is_undone(cuda: StandIn) -> None:
     def fail() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    recorder.record(lambda: None)
     with pytest.raises(RuntimeError, match="not permitted"):
         recorder.record(fail)
     assert cuda.current.name == "main"
     assert cuda.putting_aside == []
+    # The graph that has been recorded: torch lets go of the pool when that is destroyed.
+    assert cuda.users == {"pool 1": 1}
 
 
 def test_memory_is_let_go_before_it_is_judged(cuda: StandIn) -> None:
     cuda.free = LEAST_FREE_BYTES - 1
     with pytest.raises(NoRoom, match="255 MB are free on cuda:1"):
         CudaRecorder(GPU).record(lambda: pytest.fail("nothing can be recorded"))
-    assert cuda.diary == ["lets go"]
+    assert cuda.diary == ["lets go", "is judged"]

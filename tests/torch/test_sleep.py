@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from neuron_runtime.backends.base import BackendError
+from neuron_runtime.torch_backend import parked_tensors
 from neuron_runtime.torch_backend.backend import TorchBackend
 from neuron_runtime.torch_backend.parked_tensors import ParkedTensors, tensors_of
 from neuron_runtime.torch_backend.rank import TorchRank
@@ -184,3 +185,31 @@ def test_tensors_of_another_device_are_left_alone() -> None:
 
     assert linear.weight is weight
     assert weight.is_meta
+
+
+class FullRuntime:
+    """Stands for CUDA's runtime where no page can be locked."""
+
+    last_error = 0
+
+    def cudaHostRegister(self, *_: int) -> int:  # noqa: N802 - its name
+        self.last_error = 2
+        return 2
+
+    def launch(self, *_: object, **__: object) -> None:
+        """Do what torch does after it has launched a kernel."""
+        error, self.last_error = self.last_error, 0
+        if error:
+            raise RuntimeError(f"CUDA error {error}")
+
+
+def test_pages_that_cannot_be_locked_are_blamed_on_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    runtime, block = FullRuntime(), torch.empty(8, dtype=torch.uint8)
+    monkeypatch.setattr(parked_tensors, "_cuda_runtime", lambda: runtime)
+    monkeypatch.setattr(torch, "ones", runtime.launch)
+    assert not parked_tensors._page_lock(block, torch.device("cuda", 0))
+    runtime.launch()

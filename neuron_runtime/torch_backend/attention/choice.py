@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import final
 
 _LARGEST_FUSED = 256
+_KERNEL_DIMS = 8
 
 
 @final
@@ -50,6 +51,8 @@ def _kernel_refusal(needs: LayerNeeds) -> str | None:
         return f"the kernels know no {_beyond_plain(needs)}"
     if needs.dtype != "float32":
         return f"the kernels know no {needs.dtype}"
+    if needs.dim % _KERNEL_DIMS:
+        return f"the kernels read {_KERNEL_DIMS} dimensions at once, and there are {needs.dim}"
     return None
 
 

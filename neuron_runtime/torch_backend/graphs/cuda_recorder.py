@@ -37,7 +37,6 @@ class CudaRecorder:
 
     def record(self, compute: Callable[[], object]) -> Recording:
         """See ``Recorder``. Waits for the device, and lets go of what its allocator holds."""
-        torch.cuda.empty_cache()
         free = free_bytes(self._device)
         if free < LEAST_FREE_BYTES:
             raise NoRoom(f"{free >> 20} MB are free on {self._device}")
@@ -60,11 +59,14 @@ class CudaRecorder:
         """Undo what torch leaves behind where a computation cannot be recorded.
 
         Its stream stays the current one, and its allocator still puts memory aside for the graph
-        and would refuse to let go of any. If the recording has ended well, there is nothing to do.
+        and would refuse to let go of any; the pool counts a graph that will never let go of it. If
+        the recording has ended well, there is nothing to do.
         """
         torch.cuda.set_stream(current)
+        device = self._device.index or 0
         with suppress(RuntimeError):
-            torch._C._cuda_endAllocateToPool(self._device.index or 0, self._pool)
+            torch._C._cuda_endAllocateToPool(device, self._pool)
+            torch._C._cuda_releasePool(device, self._pool)
 
     def clear(self) -> None:
         """See ``Recorder``."""

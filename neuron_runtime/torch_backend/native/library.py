@@ -10,9 +10,13 @@ import ctypes
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 _NAME = "_kernels*.so"
+
+BLOCKS: Final = range(8, 65, 8)
+"""How many tokens a block of keys and values may hold: eight are read at once, at most 64 are
+scored."""
 
 
 class LinearStruct(ctypes.Structure):
