@@ -7,6 +7,7 @@ never leaves its host and gloo takes milliseconds where that takes tens of micro
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Protocol, final
 
@@ -62,6 +63,9 @@ def join(shard: LoadShard, device: torch.device) -> Collectives:
         store = _store(shard)
         if device.type == "cpu":
             return CpuMesh.join(store, shard.rank, shard.world_size, JOIN_S, COLLECTIVE_S)
+        # One rank may be unable to record what another does (no memory, say). NCCL requires that
+        # buffers which a graph holds are registered by all ranks or by none.
+        os.environ.setdefault("NCCL_GRAPH_REGISTER", "0")
         return ProcessGroup.join(store, shard.rank, shard.world_size, "nccl", device.index)
     except (RuntimeError, ValueError, OSError, MeshError) as error:
         raise BackendError(
