@@ -9,7 +9,7 @@ import pytest
 from tests.clients.fleet import ScriptedStack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[ScriptedStack]:
     # Not tmp_path: an ipc path has at most 100 bytes.
     with tempfile.TemporaryDirectory(prefix="cx-") as directory:
