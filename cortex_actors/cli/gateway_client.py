@@ -215,6 +215,8 @@ class GatewayClient:
             message = response.json()["error"]["message"]
         except (ValueError, KeyError, TypeError):
             message = response.reason_phrase
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            message = f"{message} (this command takes the key from CORTEX_API_KEY)"
         text = f"{self.url} answered {response.status_code}: {message}"
         return GatewayError(text, response.status_code)
 

@@ -70,6 +70,14 @@ def test_a_key_that_cannot_be_one_is_told_politely(
     assert capsys.readouterr().err.startswith("cortexd: CORTEX_API_KEY is no API key")
 
 
+def test_who_needs_a_key_is_told_where_to_put_it(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("GET /admin/status", 401, "no API key was given")
+    assert cortexd.main(["status", "--url", gateway.url]) == 1
+    assert "takes the key from CORTEX_API_KEY" in capsys.readouterr().err
+
+
 def test_commands_carry_the_operators_key(
     gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
