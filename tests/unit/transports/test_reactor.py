@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.conformance.recorder import Events, Recorder, step
 from tests.eventually import eventually
@@ -193,6 +194,45 @@ def test_stopping_leaves_no_descriptor_or_thread_behind() -> None:
         cycle()
     eventually(lambda: threading.active_count() <= threads)
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+
+
+@pytest.mark.parametrize("sockets", [1, 2])
+def test_a_connection_that_lacks_a_socket_is_told_and_leaves_none_behind(
+    reactor: Reactor, sockets: int
+) -> None:
+    server = Recorder()
+    listener = reactor.listen("tcp://127.0.0.1:*", process_identity("a", "a"), server)
+    poor = Reactor("poor")
+    poor.context.set(zmq.MAX_SOCKETS, sockets)
+    poor.start()
+    for _ in range(3):
+        client = Recorder()
+        poor.connect(listener.endpoint, process_identity("b", "b"), client)
+        eventually(lambda client=client: client.is_down)  # type: ignore[misc]
+        assert client.downs[0][0] == "connect_failed"
+        assert "Too many open files" in client.downs[0][1]
+    poor.stop()
+    assert poor.join(WAIT_S)
+    # One that was left open would keep it from that.
+    assert poor.context.closed
+
+
+@pytest.mark.parametrize("sockets", [1, 2])
+def test_an_address_for_which_there_is_no_socket_is_refused(sockets: int) -> None:
+    poor = Reactor("poor")
+    poor.context.set(zmq.MAX_SOCKETS, sockets)
+    poor.start()
+    for _ in range(3):
+        with pytest.raises(EndpointError, match="Too many open files"):
+            poor.listen("tcp://127.0.0.1:*", process_identity("a", "a"), Recorder())
+    poor.stop()
+    assert poor.join(WAIT_S)
+    # One that was left open would keep it from that.
+    assert poor.context.closed
+
+
+def test_a_reactor_may_have_thousands_of_links(reactor: Reactor) -> None:
+    assert reactor.context.get(zmq.MAX_SOCKETS) >= 3 * 5000
 
 
 def test_address_in_use_is_refused(reactor: Reactor) -> None:
