@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,28 @@ def test_a_launcher_without_descriptors_refuses_and_goes_on(
             rank(launcher, exits)
 
     assert forked(rank(launcher, exits).pid)
+
+
+def test_a_daemon_with_thousands_of_descriptors_has_a_server(
+    launcher: Launcher, exits: Exits, tmp_path: Path
+) -> None:
+    with thousands_of_descriptors():
+        preload(launcher, exits)
+        handle = rank(launcher, exits, f"--ready={tmp_path / 'r'}")
+
+    assert forked_when_ready(handle, tmp_path / "r")
+
+
+@contextmanager
+def thousands_of_descriptors() -> Iterator[None]:
+    """Have none left that select(2) could wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            taken.callback(os.close, os.dup(2))
+        yield
 
 
 def test_there_is_one_server_at_a_time(launcher: Launcher, exits: Exits) -> None:
