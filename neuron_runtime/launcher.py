@@ -199,7 +199,7 @@ class Launcher:
     def _start(self, spec: ProcessSpec, started: Started) -> None:
         try:
             child = SpawnedProcess.start(spec)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _fail(started, SpawnFailed(f"cannot start {spec.name}: {error}"))
             return
         self._started(child, started)
@@ -210,6 +210,9 @@ class Launcher:
             started.set_result(handle)
         else:
             self.on_kill(handle, ExitKind.FENCED)
+        if self._stopping:
+            # A copy that was on its way when all others were killed.
+            self.on_kill(handle, ExitKind.SHUTDOWN)
 
     def _on_preload(self, spec: ForkServerSpec) -> None:
         if self._stopping or self._fork_server is not None:

@@ -39,6 +39,7 @@ class SpawnedProcess:
 
         Raises:
             OSError: The operating system refused.
+            ValueError: No command line can hold what ``spec`` says.
         """
         read_fd, write_fd = os.pipe()
         try:
@@ -61,7 +62,7 @@ class SpawnedProcess:
                 os.kill(popen.pid, 9)
                 os.waitpid(popen.pid, 0)
                 raise
-        except OSError:
+        except (OSError, ValueError):
             os.close(write_fd)
             raise
         finally:

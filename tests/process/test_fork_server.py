@@ -6,11 +6,13 @@ import errno
 import os
 import queue
 import resource
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -280,6 +282,36 @@ def test_a_stopped_launcher_leaves_no_server_and_starts_none(exits: Exits) -> No
     assert process_state(server.pid) == process_state(handle.pid) == ""
     launcher.preload(ForkServerSpec((STUB,), (), exits.put))
     assert launcher.fork_server is None
+
+
+def test_a_copy_that_comes_while_the_launcher_stops_is_ended_too(exits: Exits) -> None:
+    launcher = Launcher()
+    preload(launcher, exits)
+    # What it answers before is that its imports are done.
+    rank(launcher, exits, inc=8)
+    started: Future[ProcessHandle] = Future()
+    spec = ProcessSpec("late", STUB, COMMON, 3, 9, exits.put)
+
+    def stop_when_forked() -> None:
+        launcher._on_spawn(spec, started)
+        server = launcher._fork_server
+        assert server is not None
+        assert select.select([server.channel], [], [], 10.0)[0]
+        launcher._on_shutdown()
+
+    launcher.call(stop_when_forked)
+
+    assert launcher.stop(10.0)
+    assert process_state(started.result(0.0).pid) == ""
+
+
+def test_what_json_cannot_carry_is_executed(
+    launcher: Launcher, exits: Exits, tmp_path: Path
+) -> None:
+    preload(launcher, exits)
+    handle = rank(launcher, exits, "--parent=\udcff", f"--ready={tmp_path / 'r'}")
+
+    assert not forked_when_ready(handle, tmp_path / "r")
 
 
 _DAEMON = """
