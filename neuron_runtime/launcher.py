@@ -34,7 +34,7 @@ from neuron_runtime.process import (
     SendSignal,
 )
 from neuron_runtime.process_spec import ForkServerSpec, OnExit, ProcessExit, ProcessSpec
-from neuron_runtime.spawned_process import SpawnedProcess
+from neuron_runtime.spawned_process import SpawnedProcess, kill_unwatched
 
 __all__ = [
     "ForkServerSpec",
@@ -240,6 +240,7 @@ class Launcher:
             child = SpawnedProcess(asked.spec, pid, asked.death_fd)
         except OSError as error:
             os.close(asked.death_fd)
+            kill_unwatched(pid)
             _fail(asked.started, SpawnFailed(f"cannot watch {asked.spec.name}: {error}"))
             return
         self._started(child, asked.started)

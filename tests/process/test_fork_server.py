@@ -243,6 +243,25 @@ def test_a_daemon_with_thousands_of_descriptors_has_a_server(
     assert forked_when_ready(handle, tmp_path / "r")
 
 
+def test_a_copy_that_cannot_be_watched_is_ended_and_reaped(
+    launcher: Launcher, exits: Exits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload(launcher, exits)
+    copies: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def none_left(pid: int) -> int:
+        copies.put(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as without:
+        without.setattr(os, "pidfd_open", none_left)
+        with pytest.raises(SpawnFailed, match="Too many open files"):
+            rank(launcher, exits)
+
+    assert process_state(copies.get(timeout=1.0)) == ""
+    assert forked(rank(launcher, exits).pid)
+
+
 @contextmanager
 def thousands_of_descriptors() -> Iterator[None]:
     """Have none left that select(2) could wait for."""
