@@ -21,6 +21,7 @@ from transports.link import Completed, Failed, IncomingRequest, Link, LinkState
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.group import ClearCache, StepDone
+from transports.schemas.link import Failure
 
 
 def settle(reactor: Reactor) -> None:
@@ -165,6 +166,20 @@ def test_run_in_the_calling_thread_sends_what_was_set_up_before() -> None:
     assert events.seen == [Completed(StepDone(1, 0))]
     assert client.link.state is server.link.state is LinkState.DOWN
     assert client.downs[0][0] in {"stopped", "listener_closed"}
+
+
+def test_an_answer_that_the_wire_cannot_hold_is_a_failure(reactor: Reactor) -> None:
+    server, client = ends(reactor)
+    # As the name of a file may have it that is not UTF-8.
+    server.answer = lambda request: request.fail(Failure("x", "caf\udce9"))
+    events = Events()
+    client.link.request(ClearCache(), events, deadline_s=WAIT_S)
+    eventually(lambda: events.is_over)
+
+    (failed,) = events.seen
+    assert isinstance(failed, Failed)
+    assert failed.failure.code == FailureCode.INTERNAL
+    assert "not sendable" in failed.failure.message
 
 
 def test_stopped_reactor_takes_no_more_links() -> None:
