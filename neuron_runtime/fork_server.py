@@ -114,12 +114,14 @@ class ForkServer:
             command=[spec.module, *spec.arguments()], env=dict(spec.env), nice=spec.nice
         )
         try:
+            message = msgspec.json.encode(request)
             read_fd, write_fd = os.pipe()
-        except OSError:
+        except (OSError, ValueError):
+            # ValueError: a path that is not UTF-8, which a command line can hold.
             return False
         self._adopt_orphans(True)
         try:
-            socket.send_fds(self.channel, [msgspec.json.encode(request)], [read_fd])
+            socket.send_fds(self.channel, [message], [read_fd])
         except OSError:
             os.close(write_fd)
             self._adopt_orphans(bool(self._asked))

@@ -49,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
 def _serve(channel: socket.socket, death_fd: int) -> None:
     channel.send(msgspec.json.encode(ForkReply(ready=True)))
     own_fds = (channel.fileno(), death_fd)
-    while death_fd not in select.select(own_fds, (), ())[0]:
+    # Not select(2): a daemon with many links hands down descriptors that are too large for it.
+    either = select.poll()
+    for fd in own_fds:
+        either.register(fd, select.POLLIN)
+    while death_fd not in (fd for fd, _ in either.poll()):
         data, fds, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 1)
         if not data:
             return

@@ -34,7 +34,7 @@ from neuron_runtime.process import (
     SendSignal,
 )
 from neuron_runtime.process_spec import ForkServerSpec, OnExit, ProcessExit, ProcessSpec
-from neuron_runtime.spawned_process import SpawnedProcess
+from neuron_runtime.spawned_process import SpawnedProcess, kill_unwatched
 
 __all__ = [
     "ForkServerSpec",
@@ -199,7 +199,7 @@ class Launcher:
     def _start(self, spec: ProcessSpec, started: Started) -> None:
         try:
             child = SpawnedProcess.start(spec)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _fail(started, SpawnFailed(f"cannot start {spec.name}: {error}"))
             return
         self._started(child, started)
@@ -210,6 +210,9 @@ class Launcher:
             started.set_result(handle)
         else:
             self.on_kill(handle, ExitKind.FENCED)
+        if self._stopping:
+            # A copy that was on its way when all others were killed.
+            self.on_kill(handle, ExitKind.SHUTDOWN)
 
     def _on_preload(self, spec: ForkServerSpec) -> None:
         if self._stopping or self._fork_server is not None:
@@ -237,6 +240,7 @@ class Launcher:
             child = SpawnedProcess(asked.spec, pid, asked.death_fd)
         except OSError as error:
             os.close(asked.death_fd)
+            kill_unwatched(pid)
             _fail(asked.started, SpawnFailed(f"cannot watch {asked.spec.name}: {error}"))
             return
         self._started(child, asked.started)

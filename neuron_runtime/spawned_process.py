@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import final
@@ -39,6 +40,7 @@ class SpawnedProcess:
 
         Raises:
             OSError: The operating system refused.
+            ValueError: No command line can hold what ``spec`` says.
         """
         read_fd, write_fd = os.pipe()
         try:
@@ -58,10 +60,9 @@ class SpawnedProcess:
                     os.setpriority(os.PRIO_PROCESS, popen.pid, own + spec.nice)
                 return cls(spec, popen.pid, write_fd)
             except OSError:
-                os.kill(popen.pid, 9)
-                os.waitpid(popen.pid, 0)
+                kill_unwatched(popen.pid)
                 raise
-        except OSError:
+        except (OSError, ValueError):
             os.close(write_fd)
             raise
         finally:
@@ -86,3 +87,9 @@ class SpawnedProcess:
         """Release what we hold of a process that is gone."""
         os.close(self.pidfd)
         self.close_death_pipe()
+
+
+def kill_unwatched(pid: int) -> None:
+    """End a child of ours that nobody will be told of, and reap it."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)

@@ -42,20 +42,24 @@ _WANTED = tuple(_CONTROL_BODIES.get(number) for number in range(max(Kind) + 1))
 
 
 def encode_once(body: Body) -> EncodedBody:
-    """Return a body that is sent to several peers, so that it is not encoded for each."""
-    return EncodedBody(type(body).__name__, _encoder.encode(body))
+    """Return a body that is sent to several peers, so that it is not encoded for each.
+
+    Raises:
+        ProtocolError: With reason ``malformed``.
+    """
+    return EncodedBody(type(body).__name__, _encoded(body))
 
 
 def encode_body(body: Body | EncodedBody, raw: Sequence[bytes] = ()) -> bytes:
     """Return the body frame, having checked it and ``raw`` against the limits.
 
     Raises:
-        ProtocolError: With reason ``too_large``.
+        ProtocolError: With reason ``too_large``, or ``malformed`` if no message can hold it.
     """
     if isinstance(body, EncodedBody):
         name, payload = body.name, body.payload
     else:
-        name, payload = type(body).__name__, _encoder.encode(body)
+        name, payload = type(body).__name__, _encoded(body)
     if len(payload) > BODY_BYTES:
         detail = f"{name} of {len(payload)} bytes, limit {BODY_BYTES}"
         raise ProtocolError("too_large", detail)
@@ -101,6 +105,14 @@ def decode_body(kind: Kind, payload: bytes) -> Body | None:
     if wanted is not None and type(body) is not wanted:
         raise ProtocolError("malformed", f"{kind.name} carries {type(body).__name__}")
     return body
+
+
+def _encoded(body: Body) -> bytes:
+    try:
+        return _encoder.encode(body)
+    except (ValueError, OverflowError) as ex:
+        # A text that is not UTF-8, such as a file's name, or a number of more than 64 bits.
+        raise ProtocolError("malformed", f"{type(body).__name__}: {ex}") from ex
 
 
 def _check_raw(raw: Sequence[bytes], reason: str) -> None:

@@ -74,25 +74,39 @@ class Listener:
         self._reactor = reactor
         self._address = endpoint
         self._authenticates = curve is not None
-        socket: zmq.Socket[bytes] = reactor.context.socket(zmq.ROUTER)
-        self._socket = socket
+        try:
+            self._socket, self._monitor = self._bound(reactor, curve)
+        except zmq.ZMQError as ex:
+            raise EndpointError(f"cannot listen on {endpoint}: {ex.strerror}") from ex
+        socket = self._socket
         self._reception = Reception(reactor, me, handler, admit, policy, self._port_to)
         self._received = self._reception.received
-        set_options(socket, endpoint)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if curve is not None:
-            set_server_keys(socket, curve, reactor.allow(curve.allowed))
-        self._monitor: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        try:
-            socket.bind(str(endpoint))
-        except zmq.ZMQError as ex:
-            close_monitored(socket, self._monitor, 0)
-            raise EndpointError(f"cannot listen on {endpoint}: {ex.strerror}") from ex
         self.endpoint = str(parse(socket.getsockopt_string(zmq.LAST_ENDPOINT)))
         if endpoint.scheme == "ipc":
             os.chmod(endpoint.path, 0o600)
         reactor.adopt(socket, self._on_readable, self._close)
         reactor.adopt(self._monitor, self._on_monitor)
+
+    def _bound(
+        self, reactor: Reactor, curve: CurveServer | None
+    ) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        """Return the socket and its monitor; if that cannot be, nothing is left of them."""
+        socket: zmq.Socket[bytes] = reactor.context.socket(zmq.ROUTER)
+        try:
+            set_options(socket, self._address)
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            if curve is not None:
+                set_server_keys(socket, curve, reactor.allow(curve.allowed))
+            monitor: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        except zmq.ZMQError:
+            socket.close(0)
+            raise
+        try:
+            socket.bind(str(self._address))
+        except zmq.ZMQError:
+            close_monitored(socket, monitor, 0)
+            raise
+        return socket, monitor
 
     def close(self) -> None:
         """Say GOODBYE on every link and stop listening; idempotent. Any thread."""

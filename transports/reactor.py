@@ -35,6 +35,8 @@ from transports.zmq_link import Dialer
 _CALL_S = 10.0
 _MAX_WAIT_S = 10.0
 _TERM_S = 2.0
+# A connecting end takes three, two of them to be told of breaks: ZeroMQ's own 1023 is 341 links.
+_MAX_SOCKETS = 16_384
 _log = logging.getLogger("cortex.transports")
 _T = TypeVar("_T")
 
@@ -60,6 +62,7 @@ class Reactor:
         self.name = name
         self._on_failure = on_failure
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
         self.counters = DropCounters()
         self.now = (clock or MonotonicClock()).now
         """Monotonic seconds; from any thread."""

@@ -158,30 +158,47 @@ class Dialer:
         self._reactor = reactor
         self._session = Session(me, policy, reactor.now())
         self._channel = Channel(reactor, self._session, self, handler, lambda: None)
-        self._socket: zmq.Socket[bytes] = reactor.context.socket(zmq.DEALER)
-        set_options(self._socket, endpoint)
-        # With IMMEDIATE, or without reconnecting, libzmq throws away what the peer said last. So it
-        # believes that it will reconnect, in an hour; we close at the first sign of a break.
-        self._socket.setsockopt(zmq.IMMEDIATE, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
-        self._socket.setsockopt(zmq.ROUTING_ID, Route.of(me).routing_id())
-        if curve is not None:
-            _set_client_keys(self._socket, curve)
-        self._fd = self._socket.fileno()
-        self._unsure = reactor.poller.unsure
+        self._route = Route.of(me)
         self._endpoint = endpoint
-        wanted = zmq.EVENT_HANDSHAKE_SUCCEEDED | _GONE | _REFUSED
-        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(wanted)
+        self._curve = curve
+        self._unsure = reactor.poller.unsure
+        self._is_open = False
+        self._socket: zmq.Socket[bytes]
+        self._monitor: zmq.Socket[bytes]
+        self._fd: int
 
     def dial(self, deadline_s: float) -> None:
         """Start connecting; the handler hears how it ends within ``deadline_s``."""
-        self._reactor.adopt(self._socket, self._on_readable, self._stop)
-        self._reactor.adopt(self._monitor, self._on_monitor)
         self._channel.begin((), deadline_s)
         try:
+            self._open()
             self._socket.connect(str(self._endpoint))
         except zmq.ZMQError as ex:
             self._channel.lost("connect_failed", f"{self._endpoint}: {ex}")
+
+    def _open(self) -> None:
+        """Make the socket; whatever there is too little of, nothing of it is left then."""
+        socket: zmq.Socket[bytes] = self._reactor.context.socket(zmq.DEALER)
+        try:
+            self._set_up(socket)
+            wanted = zmq.EVENT_HANDSHAKE_SUCCEEDED | _GONE | _REFUSED
+            self._monitor = socket.get_monitor_socket(wanted)
+        except zmq.ZMQError:
+            socket.close(0)
+            raise
+        self._socket, self._fd, self._is_open = socket, socket.fileno(), True
+        self._reactor.adopt(socket, self._on_readable, self._stop)
+        self._reactor.adopt(self._monitor, self._on_monitor)
+
+    def _set_up(self, socket: zmq.Socket[bytes]) -> None:
+        set_options(socket, self._endpoint)
+        # With IMMEDIATE, or without reconnecting, libzmq throws away what the peer said last. So it
+        # believes that it will reconnect, in an hour; we close at the first sign of a break.
+        socket.setsockopt(zmq.IMMEDIATE, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
+        socket.setsockopt(zmq.ROUTING_ID, self._route.routing_id())
+        if self._curve is not None:
+            _set_client_keys(socket, self._curve)
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Send one message whole; False if there is no room now."""
@@ -190,7 +207,8 @@ class Dialer:
 
     def close(self) -> None:
         """Give up the connection."""
-        if not self._socket.closed:
+        if self._is_open:
+            self._is_open = False
             self._reactor.release(self._monitor)
             self._reactor.release(self._socket)
             close_monitored(self._socket, self._monitor, LINGER_MS)
@@ -214,12 +232,12 @@ class Dialer:
                 self._channel.lost("handshake_refused", f"{self._endpoint}: error {value}")
             else:
                 self._on_gone()
-            if self._socket.closed:
+            if not self._is_open:
                 return
 
     def _on_gone(self) -> None:
         # What the peer said before it went still counts.
-        while not self._socket.closed and self._socket.poll(0):
+        while self._is_open and self._socket.poll(0):
             self._on_readable()
         known = self._session.peer is not None
         reason = "disconnected" if known else "connect_failed"

@@ -51,10 +51,13 @@ class DeathWatch:
 
     def _watch_arbiter(self) -> NoReturn:
         # The daemon's pipe is the second line, for an arbiter that hangs.
-        fds = [self._arbiter_gone, self._death_fd]
-        readable, _, _ = select.select(fds, [], [])
-        if self._arbiter_gone not in readable:
-            select.select([self._arbiter_gone], [], [], self._patience_s)
+        # Not select(2): a daemon with many links hands down a descriptor that is too large for it.
+        ends = select.poll()
+        for fd in (self._arbiter_gone, self._death_fd):
+            ends.register(fd, select.POLLIN)
+        if self._arbiter_gone not in (fd for fd, _ in ends.poll()):
+            ends.unregister(self._death_fd)
+            ends.poll(1000 * self._patience_s)
         os._exit(ExitCode.PARENT_LOST)
 
 

@@ -7,6 +7,8 @@ says goes to the actor that started it. Runs on the reactor's thread, hence only
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import final
 
 from cortex_actors.kit.ref import ActorRef
@@ -22,7 +24,7 @@ from transports.schemas.link import Failure, Hello, LinkDrops
 class ChildLinks:
     """A ``LinkHandler`` and admission rule for the children of one boot.
 
-    ``expect`` and ``forget`` may be called from any thread.
+    ``expect``, ``starting`` and ``forget`` may be called from any thread.
     """
 
     def __init__(self, boot: int, drops: DropTotals) -> None:
@@ -36,6 +38,17 @@ class ChildLinks:
         """Admit this incarnation, and send what it says to ``owner``."""
         with self._lock:
             self._owners[slot, inc] = owner
+
+    @contextmanager
+    def starting(self, slot: int, inc: int, owner: ActorRef) -> Iterator[None]:
+        """Like ``expect``, for a process that is started meanwhile, and no longer if it is not."""
+        self.expect(slot, inc, owner)
+        try:
+            yield
+        except BaseException:
+            # An owner that fails to start is not stopped, so it would never say this itself.
+            self.forget(slot, inc)
+            raise
 
     def forget(self, slot: int, inc: int) -> None:
         """Refuse this incarnation from now on, and drop what it still says."""

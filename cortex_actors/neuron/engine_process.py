@@ -95,7 +95,6 @@ class EngineProcess(ProcessActor):
     def on_start(self) -> None:
         """Start the process."""
         settings = self._settings
-        self._links.expect(self.slot, self.inc, self.ref)
         args: tuple[str, ...] = (
             f"--boot={self.boot}",
             f"--parent={settings.parent}",
@@ -114,7 +113,8 @@ class EngineProcess(ProcessActor):
                 f"--key-file={settings.key_file}",
                 f"--allowed-keys={settings.allowed_keys}",
             )
-        self.spawn("neuron_runtime.engine_main", args)
+        with self._links.starting(self.slot, self.inc, self.ref):
+            self.spawn("neuron_runtime.engine_main", args)
         self.tell_later(settings.start_s, StartOverdue())
 
     def on_stop(self, reason: ExitReason) -> None:

@@ -61,14 +61,14 @@ class Preparation(ProcessActor):
     def on_start(self) -> None:
         """Start the converter."""
         settings = self._settings
-        self._links.expect(self.slot, self.inc, self.ref)
         args = (
             f"--boot={self.boot}",
             f"--parent={settings.parent}",
             f"--source={settings.source}",
             f"--cache-dir={settings.cache_dir}",
         )
-        self.spawn("neuron_runtime.converter_main", args, nice=settings.nice)
+        with self._links.starting(self.slot, self.inc, self.ref):
+            self.spawn("neuron_runtime.converter_main", args, nice=settings.nice)
 
     def on_stop(self, reason: ExitReason) -> None:
         """End the converter; a half-written cache is never used."""

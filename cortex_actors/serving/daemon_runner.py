@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -76,6 +77,7 @@ class DaemonRunner:
             format=f"%(asctime)s %(levelname)s {self._name}[%(process)d] %(name)s %(message)s",
         )
         os.environ["CORTEX_LOG_LEVEL"] = self._log_level
+        _use_all_descriptors()
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
@@ -142,6 +144,16 @@ class DaemonRunner:
     def _on_hangup(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         self._wake.put(True)
+
+
+def _use_all_descriptors() -> None:
+    """Take what the system would grant anyhow; children inherit it.
+
+    The customary 1024 are for programs that select(2). Each link takes four, and libzmq aborts the
+    process that has none left when a peer connects over ipc.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stage(name: str) -> None:

@@ -127,6 +127,8 @@ class Router(SupervisedActor):
         elif request.link.state is LinkState.DOWN:
             # Its HolderGone has overtaken it: a lease granted now would never be released.
             request.fail(Failure(FailureCode.LINK_LOST, "the asker is gone"))
+        elif _is_over(message, self._clock.now()):
+            request.fail(Failure(FailureCode.DEADLINE_EXCEEDED, "the asker has given up"))
         else:
             self._requested[chain[0]] += 1
             self._find_place(chain, message)
@@ -275,6 +277,9 @@ class Router(SupervisedActor):
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
         wanted = asked.wanted
         now = self._clock.now()
+        if _is_over(asked, now):
+            # The asker drops what comes now, so nobody would ever give this lease back.
+            return False
         # What has failed it may be the only one there is, and well again.
         avoid = wanted.avoid if now - asked.since < AVOID_S else ()
         full = self._full.endpoints(now)
@@ -374,7 +379,11 @@ def unknown_model(name: str, catalogue: Iterable[str]) -> Failure:
 
 
 def _is_late(asked: LeaseAsked, now: float) -> bool:
-    return asked.request.deadline is not None and asked.request.deadline - LATE_S <= now
+    return _is_over(asked, now + LATE_S)
+
+
+def _is_over(asked: LeaseAsked, now: float) -> bool:
+    return asked.request.deadline is not None and asked.request.deadline <= now
 
 
 def _shutting_down() -> Failure:

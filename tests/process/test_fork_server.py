@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import resource
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -229,6 +233,47 @@ def test_a_launcher_without_descriptors_refuses_and_goes_on(
     assert forked(rank(launcher, exits).pid)
 
 
+def test_a_daemon_with_thousands_of_descriptors_has_a_server(
+    launcher: Launcher, exits: Exits, tmp_path: Path
+) -> None:
+    with thousands_of_descriptors():
+        preload(launcher, exits)
+        handle = rank(launcher, exits, f"--ready={tmp_path / 'r'}")
+
+    assert forked_when_ready(handle, tmp_path / "r")
+
+
+def test_a_copy_that_cannot_be_watched_is_ended_and_reaped(
+    launcher: Launcher, exits: Exits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preload(launcher, exits)
+    copies: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def none_left(pid: int) -> int:
+        copies.put(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as without:
+        without.setattr(os, "pidfd_open", none_left)
+        with pytest.raises(SpawnFailed, match="Too many open files"):
+            rank(launcher, exits)
+
+    assert process_state(copies.get(timeout=1.0)) == ""
+    assert forked(rank(launcher, exits).pid)
+
+
+@contextmanager
+def thousands_of_descriptors() -> Iterator[None]:
+    """Have none left that select(2) could wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            taken.callback(os.close, os.dup(2))
+        yield
+
+
 def test_there_is_one_server_at_a_time(launcher: Launcher, exits: Exits) -> None:
     first = preload(launcher, exits)
     launcher.preload(ForkServerSpec((STUB,), (), exits.put))
@@ -256,6 +301,36 @@ def test_a_stopped_launcher_leaves_no_server_and_starts_none(exits: Exits) -> No
     assert process_state(server.pid) == process_state(handle.pid) == ""
     launcher.preload(ForkServerSpec((STUB,), (), exits.put))
     assert launcher.fork_server is None
+
+
+def test_a_copy_that_comes_while_the_launcher_stops_is_ended_too(exits: Exits) -> None:
+    launcher = Launcher()
+    preload(launcher, exits)
+    # What it answers before is that its imports are done.
+    rank(launcher, exits, inc=8)
+    started: Future[ProcessHandle] = Future()
+    spec = ProcessSpec("late", STUB, COMMON, 3, 9, exits.put)
+
+    def stop_when_forked() -> None:
+        launcher._on_spawn(spec, started)
+        server = launcher._fork_server
+        assert server is not None
+        assert select.select([server.channel], [], [], 10.0)[0]
+        launcher._on_shutdown()
+
+    launcher.call(stop_when_forked)
+
+    assert launcher.stop(10.0)
+    assert process_state(started.result(0.0).pid) == ""
+
+
+def test_what_json_cannot_carry_is_executed(
+    launcher: Launcher, exits: Exits, tmp_path: Path
+) -> None:
+    preload(launcher, exits)
+    handle = rank(launcher, exits, "--parent=\udcff", f"--ready={tmp_path / 'r'}")
+
+    assert not forked_when_ready(handle, tmp_path / "r")
 
 
 _DAEMON = """

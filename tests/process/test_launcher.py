@@ -204,6 +204,16 @@ def test_a_process_that_cannot_be_started_is_named(
         Child(launcher)
 
 
+def test_a_command_line_that_cannot_be_one_is_refused_and_the_launcher_goes_on(
+    launcher: Launcher,
+) -> None:
+    args = ("--boot", "1", "--parent", "no\0endpoint")
+    with pytest.raises(SpawnFailed, match="null byte"):
+        launcher.spawn(ProcessSpec("bad", "tests.process.stub_child", args, 1, 1, print))
+
+    assert Child(launcher, "exit:0").reason().kind is ExitKind.NORMAL
+
+
 def test_a_stopped_launcher_leaves_no_child_and_starts_none() -> None:
     launcher = Launcher()
     children = [Child(launcher), Child(launcher)]

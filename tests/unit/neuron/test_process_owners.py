@@ -15,6 +15,7 @@ from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
 from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.child_links import ChildLinks
+from cortex_actors.neuron.engine_process import EngineProcess, EngineSettings
 from cortex_actors.neuron.group_roster import GroupRoster
 from cortex_actors.neuron.messages import (
     ChildNote,
@@ -29,7 +30,7 @@ from cortex_actors.serving.drop_totals import DropTotals
 from neuron_runtime import exit_codes
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
 from neuron_runtime.last_act import LIMIT_S
-from neuron_runtime.launcher import Launcher, ProcessExit
+from neuron_runtime.launcher import Launcher, ProcessExit, ProcessSpec, SpawnFailed
 from neuron_runtime.stopped import process_state
 from tests.eventually import eventually
 from tests.unit.kit.actors import Do
@@ -38,7 +39,7 @@ from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, Recorder
 from transports.failures import FailureCode
 from transports.schemas.daemon import Prepared, PrepareProgress
-from transports.schemas.link import Failure
+from transports.schemas.link import Failure, Hello
 
 pytestmark = pytest.mark.process
 
@@ -302,3 +303,27 @@ def test_a_converter_that_dies_is_a_failed_load(conversion: Conversion) -> None:
     assert failure is not None
     assert failure.code == FailureCode.LOAD_FAILED
     assert "SIGKILL" in failure.message
+
+
+def test_a_process_that_could_not_be_started_is_not_expected(start: Start, tmp_path: Path) -> None:
+    class Broke:
+        def spawn(self, spec: ProcessSpec) -> None:
+            raise SpawnFailed(spec.name)
+
+    source = ProcessSource(cast("Launcher", Broke()), IncarnationMint(mint_boot()))
+    links = ChildLinks(source.mint.boot, DropTotals())
+    model = start(Recorder, name="model")
+    converter = PreparationSettings("m", "file:///m.gguf", tmp_path, "ipc:///none", 0)
+    engine = EngineSettings(
+        "m", tmp_path, "tcp://*:*", "ipc:///none", "auto", "none", 1, 1, 1, 0, 1.0, None, None
+    )
+    for ref in (
+        start(Preparation, converter, model, links, source, name="preparation"),
+        start(EngineProcess, engine, model, links, source, name="engine"),
+    ):
+        assert ref.exit.wait(REAP_S)
+        assert ref.exit.result().kind is ExitKind.INIT_FAILED
+
+    for slot, inc in ((1, 1), (2, 2)):
+        hello = Hello(source.mint.boot, slot, inc, 1, "child", "child", 1, 1)
+        assert links.admit(hello) == "unknown_incarnation"

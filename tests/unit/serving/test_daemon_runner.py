@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -26,7 +27,9 @@ class Daemon:
     """One run of ``runner_main``."""
 
     def __init__(self, directory: Path, mode: str) -> None:
-        command = [sys.executable, "-m", runner_main.__name__, str(directory), mode]
+        # As most systems start it.
+        command = ["sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh"]
+        command += [sys.executable, "-m", runner_main.__name__, str(directory), mode]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.words: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -70,6 +73,14 @@ def test_the_first_signal_stops_in_order(tmp_path: Path, signum: signal.Signals)
 
         assert running.code() == ExitCode.OK
     assert not (tmp_path / "daemon").exists()
+
+
+def test_a_daemon_uses_all_descriptors_that_it_may_have(tmp_path: Path) -> None:
+    with daemon(tmp_path, "serve") as running:
+        running.expect("started")
+        soft, hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+
+        assert soft == hard == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def test_a_second_signal_waits_for_no_actor(tmp_path: Path) -> None:

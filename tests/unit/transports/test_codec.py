@@ -229,3 +229,10 @@ def test_a_body_encoded_once_has_the_same_limit(monkeypatch: pytest.MonkeyPatch)
         codec.encode_body(codec.encode_once(Step(7, ())))
     assert refused.value.reason == "too_large"
     assert refused.value.detail.startswith("Step of ")
+
+
+@pytest.mark.parametrize("body", [Failure("x", "caf\udce9"), Ping(2**64), Ping(-(2**63) - 1)])
+def test_a_body_that_the_wire_cannot_hold_is_refused(body: Body) -> None:
+    for encode in (codec.encode_body, codec.encode_once):
+        with pytest.raises(ProtocolError, match=f"malformed: {type(body).__name__}"):
+            encode(body)

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.conformance.recorder import Events, Recorder, step
 from tests.eventually import eventually
@@ -20,6 +21,7 @@ from transports.link import Completed, Failed, IncomingRequest, Link, LinkState
 from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.group import ClearCache, StepDone
+from transports.schemas.link import Failure
 
 
 def settle(reactor: Reactor) -> None:
@@ -166,6 +168,20 @@ def test_run_in_the_calling_thread_sends_what_was_set_up_before() -> None:
     assert client.downs[0][0] in {"stopped", "listener_closed"}
 
 
+def test_an_answer_that_the_wire_cannot_hold_is_a_failure(reactor: Reactor) -> None:
+    server, client = ends(reactor)
+    # As the name of a file may have it that is not UTF-8.
+    server.answer = lambda request: request.fail(Failure("x", "caf\udce9"))
+    events = Events()
+    client.link.request(ClearCache(), events, deadline_s=WAIT_S)
+    eventually(lambda: events.is_over)
+
+    (failed,) = events.seen
+    assert isinstance(failed, Failed)
+    assert failed.failure.code == FailureCode.INTERNAL
+    assert "not sendable" in failed.failure.message
+
+
 def test_stopped_reactor_takes_no_more_links() -> None:
     reactor = Reactor("gone")
     reactor.start()
@@ -193,6 +209,45 @@ def test_stopping_leaves_no_descriptor_or_thread_behind() -> None:
         cycle()
     eventually(lambda: threading.active_count() <= threads)
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+
+
+@pytest.mark.parametrize("sockets", [1, 2])
+def test_a_connection_that_lacks_a_socket_is_told_and_leaves_none_behind(
+    reactor: Reactor, sockets: int
+) -> None:
+    server = Recorder()
+    listener = reactor.listen("tcp://127.0.0.1:*", process_identity("a", "a"), server)
+    poor = Reactor("poor")
+    poor.context.set(zmq.MAX_SOCKETS, sockets)
+    poor.start()
+    for _ in range(3):
+        client = Recorder()
+        poor.connect(listener.endpoint, process_identity("b", "b"), client)
+        eventually(lambda client=client: client.is_down)  # type: ignore[misc]
+        assert client.downs[0][0] == "connect_failed"
+        assert "Too many open files" in client.downs[0][1]
+    poor.stop()
+    assert poor.join(WAIT_S)
+    # One that was left open would keep it from that.
+    assert poor.context.closed
+
+
+@pytest.mark.parametrize("sockets", [1, 2])
+def test_an_address_for_which_there_is_no_socket_is_refused(sockets: int) -> None:
+    poor = Reactor("poor")
+    poor.context.set(zmq.MAX_SOCKETS, sockets)
+    poor.start()
+    for _ in range(3):
+        with pytest.raises(EndpointError, match="Too many open files"):
+            poor.listen("tcp://127.0.0.1:*", process_identity("a", "a"), Recorder())
+    poor.stop()
+    assert poor.join(WAIT_S)
+    # One that was left open would keep it from that.
+    assert poor.context.closed
+
+
+def test_a_reactor_may_have_thousands_of_links(reactor: Reactor) -> None:
+    assert reactor.context.get(zmq.MAX_SOCKETS) >= 3 * 5000
 
 
 def test_address_in_use_is_refused(reactor: Reactor) -> None:
