@@ -21,6 +21,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from neuron_runtime.engine.surrogates import without_lone_surrogates
+
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -87,7 +89,8 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt and not continue_final,
         }
         try:
-            prompt = self._template.render(given)
+            # A call's arguments may hold them, as JSON that has become a string of Python's.
+            prompt = without_lone_surrogates(self._template.render(given))
         except Exception as error:
             # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"

@@ -201,6 +201,15 @@ def test_a_call_without_arguments_has_an_empty_object(arguments: Any) -> None:
     assert json.loads(shown) == {"name": "f", "arguments": {}}
 
 
+def test_half_of_a_surrogate_pair_in_a_call_can_be_rendered_and_encoded() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | tojson }}", {})
+    call = {"function": {"name": "f", "arguments": r'{"a": "\ud83d!", "b": "\ud83d\ude00"}'}}
+
+    prompt = template.render([{"role": "assistant", "tool_calls": [call]}])
+
+    assert prompt == '{"a": "\ufffd!", "b": "\U0001f600"}'
+
+
 def test_variables_replace_special_tokens_and_nothing_else() -> None:
     template = ChatTemplate(
         "{{ bos_token }}{{ messages | length }}{{ mood }}", {"bos_token": "<s>"}
