@@ -248,7 +248,7 @@ def test_a_broken_template_is_refused_when_it_is_compiled() -> None:
         ChatTemplate("{% for %}", {})
 
 
-@pytest.mark.parametrize("begun", ["The answer is", " padded \n", "one\n\ntwo"])
+@pytest.mark.parametrize("begun", ["The answer is", " padded \n", "one\n\ntwo", "<", "end", "\n>"])
 @pytest.mark.parametrize("name", ["smollm2", "qwen", "llama"])
 def test_an_answer_that_was_begun_is_continued_as_transformers_does(
     name: str, begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
