@@ -14,7 +14,7 @@ import msgspec
 from cortex_actors.dialects.anthropic.errors import envelope
 from cortex_actors.dialects.anthropic.usage import usage
 from cortex_actors.dialects.api_error import ApiError
-from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.events import GenerationEvent, Started, calls_of
 from cortex_actors.dialects.framing import NAMED, Framing
 from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
 
@@ -73,6 +73,9 @@ class MessageEncoder:
 
     def _delta(self, delta: TextDelta) -> list[Event]:
         events = self._start(delta.prompt_tokens, delta.cached_tokens)
+        going_on, begun = calls_of(delta)
+        for call in going_on:
+            events += self._call(call)
         if delta.reasoning:
             self._thinking.update(delta.reasoning.encode())
             empty = {"type": "thinking", "thinking": "", "signature": ""}
@@ -81,7 +84,7 @@ class MessageEncoder:
         if delta.text:
             events += self._block("text", {"type": "text", "text": ""})
             events.append(self._piece({"type": "text_delta", "text": delta.text}))
-        for call in delta.tool_calls:
+        for call in begun:
             events += self._call(call)
         return events
 

@@ -115,6 +115,18 @@ def test_arguments_that_were_cut_off_are_not_there() -> None:
     assert block == {"type": "tool_use", "id": "c", "name": "f", "input": {}}
 
 
+def test_text_that_comes_with_the_end_of_a_call_does_not_divide_it() -> None:
+    begun = TextDelta("", 0, (1,), tool_calls=(ToolCallDelta(0, "c", "f", '{"a": 1'),))
+    ended = TextDelta(".", 1, (2,), tool_calls=(ToolCallDelta(0, arguments="}"),))
+
+    whole = gathered([begun, ended, GenerateDone("tool_calls", 1, 2)])
+
+    assert whole["content"] == [
+        {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+        {"type": "text", "text": "."},
+    ]
+
+
 def test_a_silent_stream_pings() -> None:
     (ping,) = encoder().keep_alive()
     assert encoder().framing.frame(ping) == b'event: ping\ndata: {"type":"ping"}\n\n'
