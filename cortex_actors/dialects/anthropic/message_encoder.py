@@ -184,12 +184,15 @@ class MessageEncoder:
                 block["text"] += delta["text"]
 
     def _complete(self, index: int) -> None:
-        """Read a call's arguments; those that were cut off are not there, as with Anthropic."""
+        """Read a call's arguments; those that were cut off are not there, as with Anthropic.
+
+        Nor are those that are nested too deeply to be read.
+        """
         if index not in self._inputs:
             return
         try:
             arguments = msgspec.json.decode(self._inputs.pop(index))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return
         if isinstance(arguments, dict):
             self._message["content"][index]["input"] = arguments

@@ -109,8 +109,9 @@ def test_why_it_stopped(done: GenerateDone, reason: str, sequence: str | None) -
     assert (whole["stop_reason"], whole["stop_sequence"]) == (reason, sequence)
 
 
-def test_arguments_that_were_cut_off_are_not_there() -> None:
-    cut = TextDelta("", 0, tool_calls=(ToolCallDelta(0, "c", "f", '{"a": '),))
+@pytest.mark.parametrize("arguments", ['{"a": ', '{"a": ' + "[" * 9999 + "]" * 9999 + "}"])
+def test_arguments_that_were_cut_off_or_cannot_be_read_are_not_there(arguments: str) -> None:
+    cut = TextDelta("", 0, tool_calls=(ToolCallDelta(0, "c", "f", arguments),))
     (block,) = gathered([cut, GenerateDone("length", 1, 1)])["content"]
     assert block == {"type": "tool_use", "id": "c", "name": "f", "input": {}}
 
