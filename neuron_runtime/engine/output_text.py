@@ -111,6 +111,9 @@ class OutputText:
         text += "" if self._stop.matched else self._stop.flush()
         if self._parser is None:
             return self._delta([Content(text)])
+        if self._second_call:
+            # What is left is the second call's.
+            return None
         return self._delta([*self._parser.push(text), *self._parser.finish()])
 
     def _delta(self, pieces: Iterable[Piece]) -> TextDelta | None:

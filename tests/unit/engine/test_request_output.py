@@ -170,6 +170,23 @@ def test_one_call_at_a_time_stops_where_the_second_begins() -> None:
     assert joined(deltas)[0] == ""
 
 
+def test_what_may_be_a_stop_string_in_a_second_call_is_not_the_first_ones() -> None:
+    words = ("<tool_call>", "</tool_call>", '{"name": "f", "arguments": {"a": 1}}', ': {"')
+    core = make_tokenizer()
+    core.add_tokens(list(words))
+    tokenizer_ = Tokenizer(core, {}, template("qwen"))
+    fields = {"tools": (TOOL,), "parallel_tool_calls": False}
+    output = output_text_of(
+        tokenizer_, question(sampling=SamplingOptions(stop=('"\n',)), **fields), ()
+    )
+    first = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+
+    deltas = read(tokenizer_.encode(f'{first}<tool_call>{{"name": "f", "arguments": {{"'), output)
+
+    assert output.stopped
+    assert [each[2] for each in joined(deltas)[2].values()] == ['{"a": 1}']
+
+
 def test_a_stop_string_ends_a_call_too() -> None:
     stop = SamplingOptions(stop=("é",))
     output = output_text_of(QWEN, question(tools=(TOOL,), sampling=stop), ())
