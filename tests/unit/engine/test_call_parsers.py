@@ -208,6 +208,12 @@ def test_what_is_no_call_comes_out_as_content(name: str, text: str) -> None:
             "<parameter=unit>C</parameter><parameter=new>True</parameter></function>",
             [("f", '{"days": 3, "maybe": null, "unit": "C", "new": true}')],
         ),
+        (
+            "qwen3_coder",
+            "<function=f><parameter=days>NaN</parameter><parameter=new>-Infinity</parameter>"
+            "<parameter=deep>[NaN]</parameter></function>",
+            [("f", '{"days": "NaN", "new": "-Infinity", "deep": "[NaN]"}')],
+        ),
         ("qwen3_coder", "<function=f>\n<parameter=city>\nOs", [("f", '{"city": "Os')]),
     ],
 )
