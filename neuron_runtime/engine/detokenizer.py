@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+_LONGEST = 4
+"""Bytes, and so tokens at most, of one character."""
+_MOST_HELD = 4 * _LONGEST
 
 
 class Decoder(Protocol):
@@ -61,9 +64,9 @@ class Detokenizer:
             return ""
         self._ids.append(token)
         text = self._decoder.decode(self._ids)
-        if text.endswith(_UNFINISHED) or len(text) <= len(self._shown_text):
-            return ""
-        return self._show(text)
+        if text.endswith(_UNFINISHED):
+            return self._show_broken(text)
+        return self._show(text) if len(text) > len(self._shown_text) else ""
 
     def flush(self) -> str:
         """Return what was held back; the output is over."""
@@ -79,6 +82,23 @@ class Detokenizer:
     def _forget(self) -> None:
         self._ids.clear()
         self._shown, self._shown_text = 0, ""
+
+    def _show_broken(self, text: str) -> str:
+        """Show what no further token can mend of a text that ends within a character.
+
+        Of a few tokens nothing yet; but a model may write such bytes without end, and decoding all
+        of them each time would cost the square of their number.
+        """
+        if len(self._ids) - self._shown < _MOST_HELD:
+            return ""
+        held = self._ids[1 - _LONGEST :]
+        broken = self._decoder.decode(self._ids[: 1 - _LONGEST])
+        if not text.startswith(broken) or len(broken) <= len(self._shown_text):
+            return ""
+        del self._ids[1 - _LONGEST :]
+        new = self._show(broken)
+        self._ids += held
+        return new
 
     def _show(self, text: str) -> str:
         new = text[len(self._shown_text) :]

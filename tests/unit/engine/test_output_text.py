@@ -37,6 +37,36 @@ def test_joined_pieces_equal_the_decoding_of_the_whole(ids: list[int]) -> None:
     assert "".join(pieces(BYTES, ids)) == BYTES.decode(ids)
 
 
+@given(st.lists(st.sampled_from([*BYTES.encode("é€🙂!"), FIRST_WORD]), max_size=80))
+def test_bytes_in_any_order_are_decoded_as_the_whole(ids: list[int]) -> None:
+    assert "".join(pieces(BYTES, ids)) == BYTES.decode(ids)
+
+
+class CountingDecoder:
+    """Counts the tokens that it decodes."""
+
+    special_ids: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def decode(self, ids: Sequence[int]) -> str:
+        self.count += len(ids)
+        return BYTES.decode(ids)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_broken_characters_without_end_are_shown_and_cost_no_more_each_time(end: int) -> None:
+    decoder = CountingDecoder()
+    broken = [BYTES.encode("é")[end]] * 1000
+
+    shown = pieces(decoder, broken)
+
+    assert "".join(shown) == "\ufffd" * 1000
+    assert max(map(len, shown)) < 20
+    assert decoder.count < 100 * len(broken)
+
+
 @given(any_tokens)
 def test_a_decoder_that_looks_at_its_left_is_served_too(ids: list[int]) -> None:
     assert "".join(pieces(STRIPPING, ids)) == STRIPPING.decode(ids)
