@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from transports.schemas.fleet import ModelState
-from transports.schemas.generate import CountTokens, Embed, Generate, GenerateDone, TextDelta
+from transports.schemas.generate import (
+    CountTokens,
+    Embed,
+    Generate,
+    GenerateDone,
+    TextDelta,
+    ToolCallDelta,
+)
 from transports.schemas.link import Failure, GenerationFigures
 
 
@@ -56,3 +63,13 @@ def figures_of(done: GenerateDone) -> GenerationFigures:
         prefill_s=done.prefill_s,
         decode_s=done.decode_s,
     )
+
+
+def calls_of(delta: TextDelta) -> tuple[list[ToolCallDelta], list[ToolCallDelta]]:
+    """Return the pieces of the call that is open, and those of the calls that begin.
+
+    The former come before the delta's reasoning and text, since neither comes within a call.
+    """
+    begun = [bool(call.name) for call in delta.tool_calls]
+    first = begun.index(True) if True in begun else len(begun)
+    return list(delta.tool_calls[:first]), list(delta.tool_calls[first:])

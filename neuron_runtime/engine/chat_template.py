@@ -21,7 +21,12 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from neuron_runtime.engine.surrogates import without_lone_surrogates
+
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+# Rendered behind a text that is to be continued, to find its end: the text itself, as short as "<",
+# may stand in what a template writes after it too. The words are transformers' own.
+_TEXT_ENDS = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 class ChatTemplateError(Exception):
@@ -78,21 +83,27 @@ class ChatTemplate:
                 "or take a model that has the capability 'tools'"
             )
             raise ChatTemplateError(msg, "tools")
+        prepared = [self._prepared(message) for message in messages]
+        text = ""
+        if continue_final:
+            text = str(prepared[-1].get("content", ""))
+            prepared[-1]["content"] = text + _TEXT_ENDS
         given = {
             **self._special_tokens,
             **(variables or {}),
-            "messages": [self._prepared(message) for message in messages],
+            "messages": prepared,
             "tools": list(tools) or None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt and not continue_final,
         }
         try:
-            prompt = self._template.render(given)
+            # A call's arguments may hold them, as JSON that has become a string of Python's.
+            prompt = without_lone_surrogates(self._template.render(given))
         except Exception as error:
             # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"
             raise ChatTemplateError(msg) from error
-        return _cut_after(prompt, messages[-1].get("content")) if continue_final else prompt
+        return _cut_after(prompt, text) if continue_final else prompt
 
     def _prepared(self, message: Mapping[str, Any]) -> dict[str, Any]:
         prepared = _prepared(message)
@@ -101,15 +112,13 @@ class ChatTemplate:
         return prepared
 
 
-def _cut_after(prompt: str, final: Any) -> str:
-    text = final if isinstance(final, str) else ""
-    at = prompt.rfind(text.strip())
-    if at < 0 or not text.strip():
+def _cut_after(prompt: str, final: str) -> str:
+    at = prompt.rfind(_TEXT_ENDS.strip())
+    if at < 0 or not final.strip() or final.strip() not in prompt:
         msg = "the last message cannot be continued: the chat template does not show its text"
         raise ChatTemplateError(msg)
     # Some templates strip a message's end; then the prompt ends where they do.
-    whole = text.lstrip()
-    return prompt[: at + len(whole if prompt.startswith(whole, at) else text.strip())]
+    return prompt[:at] if prompt.startswith(_TEXT_ENDS, at) else prompt[:at].rstrip()
 
 
 def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ class OutputText:
     text. Each delta covers all tokens since the last, so the deltas' tokens are contiguous; tokens
     whose text is never shown (an end token, a stop string) are in none.
 
-    ``visible`` are special tokens that have text for this parser, by id. With ``parallel`` off the
-    output stops where a second call begins.
+    ``visible`` are special tokens that have text for this parser, by id; ``before`` the last tokens
+    of a text that the output goes on from. With ``parallel`` off the output stops where a second
+    call begins.
     """
 
     __slots__ = (
@@ -54,11 +55,12 @@ class OutputText:
         parser: OutputParser | None = None,
         *,
         visible: Mapping[int, str] | None = None,
+        before: Sequence[int] = (),
         choice: int = 0,
         parallel: bool = True,
         draw_id: Callable[[], str] | None = None,
     ) -> None:
-        self._detokenizer = Detokenizer(decoder, visible)
+        self._detokenizer = Detokenizer(decoder, visible, before)
         self._stop = StopMatcher(stops)
         self._parser = parser
         self._choice = choice
@@ -111,6 +113,9 @@ class OutputText:
         text += "" if self._stop.matched else self._stop.flush()
         if self._parser is None:
             return self._delta([Content(text)])
+        if self._second_call:
+            # What is left is the second call's.
+            return None
         return self._delta([*self._parser.push(text), *self._parser.finish()])
 
     def _delta(self, pieces: Iterable[Piece]) -> TextDelta | None:

@@ -15,7 +15,7 @@ from neuron_runtime.engine.tokenizer import Tokenizer
 from transports.schemas.generate import Generate
 
 _TAIL_TOKENS = 16
-"""Enough of a prompt's end to hold any tag that opens reasoning."""
+"""Enough of a prompt's end to hold any tag that opens reasoning, and a word to go on from."""
 
 _ID_ALPHABET = string.ascii_letters + string.digits
 
@@ -28,16 +28,17 @@ def output_text_of(
     A completion of a bare ``prompt`` is text as it stands. In a chat, reasoning is told apart
     whenever the model marks it, and calls when tools are offered and may be called.
     """
-    stops = question.sampling.stop
+    stops, tail = question.sampling.stop, prompt[-_TAIL_TOKENS:]
     if question.prompt is not None:
-        return OutputText(tokenizer, stops, choice=choice)
+        return OutputText(tokenizer, stops, before=tail, choice=choice)
     tools = question.tools if question.tool_choice != "none" else ()
     format_ = tokenizer.output_format
     return OutputText(
         tokenizer,
         stops,
-        format_.parser(tokenizer.decode_all(prompt[-_TAIL_TOKENS:]), tools),
+        format_.parser(tokenizer.decode_all(tail), tools),
         visible=tokenizer.visible(format_.markers(tools=bool(tools))),
+        before=tail if question.continue_final else (),
         choice=choice,
         parallel=question.parallel_tool_calls,
         draw_id=partial(_draw_id, *format_.calls.call_id),

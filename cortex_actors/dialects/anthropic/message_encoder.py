@@ -14,7 +14,7 @@ import msgspec
 from cortex_actors.dialects.anthropic.errors import envelope
 from cortex_actors.dialects.anthropic.usage import usage
 from cortex_actors.dialects.api_error import ApiError
-from cortex_actors.dialects.events import GenerationEvent, Started
+from cortex_actors.dialects.events import GenerationEvent, Started, calls_of
 from cortex_actors.dialects.framing import NAMED, Framing
 from transports.schemas.generate import GenerateDone, TextDelta, ToolCallDelta
 
@@ -73,6 +73,9 @@ class MessageEncoder:
 
     def _delta(self, delta: TextDelta) -> list[Event]:
         events = self._start(delta.prompt_tokens, delta.cached_tokens)
+        going_on, begun = calls_of(delta)
+        for call in going_on:
+            events += self._call(call)
         if delta.reasoning:
             self._thinking.update(delta.reasoning.encode())
             empty = {"type": "thinking", "thinking": "", "signature": ""}
@@ -81,7 +84,7 @@ class MessageEncoder:
         if delta.text:
             events += self._block("text", {"type": "text", "text": ""})
             events.append(self._piece({"type": "text_delta", "text": delta.text}))
-        for call in delta.tool_calls:
+        for call in begun:
             events += self._call(call)
         return events
 
@@ -181,12 +184,15 @@ class MessageEncoder:
                 block["text"] += delta["text"]
 
     def _complete(self, index: int) -> None:
-        """Read a call's arguments; those that were cut off are not there, as with Anthropic."""
+        """Read a call's arguments; those that were cut off are not there, as with Anthropic.
+
+        Nor are those that are nested too deeply to be read.
+        """
         if index not in self._inputs:
             return
         try:
             arguments = msgspec.json.decode(self._inputs.pop(index))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return
         if isinstance(arguments, dict):
             self._message["content"][index]["input"] = arguments

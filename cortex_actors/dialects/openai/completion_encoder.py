@@ -5,6 +5,7 @@ As in a chat, joining the streamed objects gives the whole one.
 
 from __future__ import annotations
 
+from codecs import IncrementalDecoder, getincrementaldecoder
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -13,6 +14,7 @@ from cortex_actors.dialects.openai.stream_form import OpenAIStream
 from cortex_actors.dialects.openai.usage import finish_reason_of, finite, usage_of
 from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
 
+_UTF8 = getincrementaldecoder("utf-8")
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 
 
@@ -20,6 +22,7 @@ _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 class _Choice:
     text: list[str] = field(default_factory=list)
     offset: int = 0
+    characters: IncrementalDecoder = field(default_factory=lambda: _UTF8("replace"))
     logprobs: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _LISTS})
 
     def add(self, delta: TextDelta) -> dict[str, list[Any]] | None:
@@ -33,7 +36,8 @@ class _Choice:
             added["token_logprobs"].append(finite(token.logprob))
             added["top_logprobs"].append(_top(token))
             added["text_offset"].append(self.offset)
-            self.offset += len(token.text)
+            # Of several tokens that are one character, each is where that is.
+            self.offset += len(self.characters.decode(token.token_bytes or token.text.encode()))
         for name in _LISTS:
             self.logprobs[name] += added[name]
         return added

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
+from cortex_actors.dialects.events import calls_of
 from cortex_actors.dialects.openai.chat_encoder import logprob_of
 from cortex_actors.dialects.responses.offered_tools import OfferedTools
 from cortex_actors.dialects.responses.output_item import (
@@ -35,13 +36,19 @@ class Output:
         return [item.whole() for item in self._items]
 
     def feed(self, delta: TextDelta) -> Events:
-        """Return the events of the next piece: its reasoning, then its text, then its calls."""
+        """Return the events of the next piece.
+
+        First of the call that goes on, then its reasoning, its text and the calls that begin.
+        """
         events: Events = []
+        going_on, begun = calls_of(delta)
+        for call in going_on:
+            events += self._called(call)
         if delta.reasoning:
             events += self._reasoning(delta.reasoning)
         if delta.text:
             events += self._text(delta)
-        for call in delta.tool_calls:
+        for call in begun:
             events += self._called(call)
         return events
 

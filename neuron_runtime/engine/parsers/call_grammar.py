@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from neuron_runtime.engine.parsers.argument_types import Schema, is_plain_string, listed
+from neuron_runtime.engine.parsers.argument_types import Schema, listed, types_of
 
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 # One space after a colon or comma, as in all training data; free spacing invites endless spaces.
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_SIMPLE = {"integer": "/-?[0-9]+/", "number": r"/-?[0-9]+(\.[0-9]+)?/", "null": '"null"'}
+# What references in a parameter's own schema point into.
+_DEFINITIONS = ("$defs", "definitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,14 @@ class _Grammar:
         """Add a rule for each parameter and return their sequence, in the schema's order."""
         required = listed(parameters.get("required"))
         properties = parameters.get("properties")
+        definitions = {key: parameters[key] for key in _DEFINITIONS if key in parameters}
         names = []
         for number, (key, schema) in enumerate(
             properties.items() if isinstance(properties, Mapping) else ()
         ):
             rule = f"parameter_{at}_{number}"
             end = "\n</parameter>\n"
-            body = _value(schema, parameters.get("$defs"))
+            body = _value(schema, definitions)
             if body is None:
                 self._rules.append(f"{rule}_text[suffix={json.dumps(end)}]: /(.|\\n)*/")
                 body = f"{rule}_text"
@@ -142,7 +144,7 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text else ""
 
 
-def _value(schema: object, definitions: object) -> str | None:
+def _value(schema: object, definitions: Schema) -> str | None:
     """Return what a parameter's plain text may be; None for any text."""
     if not isinstance(schema, Mapping):
         return None
@@ -150,11 +152,7 @@ def _value(schema: object, definitions: object) -> str | None:
     if values:
         shown = (each if isinstance(each, str) else json.dumps(each) for each in values)
         return " | ".join(map(_literal, shown))
-    kind = schema.get("type")
-    if is_plain_string(schema) or not isinstance(kind, str):
+    types = types_of(schema)
+    if not types or "string" in types:
         return None
-    if kind == "boolean":
-        return '"true" | "false"'
-    if kind in _SIMPLE:
-        return _SIMPLE[kind]
-    return json_body(schema if definitions is None else {**schema, "$defs": definitions})
+    return json_body({**schema, **definitions})

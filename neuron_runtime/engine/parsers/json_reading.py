@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from neuron_runtime.engine.parsers.arriving_text import SPACE, ArrivingText, Reading
+from neuron_runtime.engine.surrogates import without_lone_surrogates
 
 NAME_KEYS = ("name",)
 ARGUMENT_KEYS = ("arguments", "parameters")
@@ -30,7 +31,7 @@ def read_string(source: ArrivingText) -> Reading[str | None]:
         value = json.loads("".join(raw), strict=False)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, str) else None
+    return without_lone_surrogates(value) if isinstance(value, str) else None
 
 
 def read_nested(source: ArrivingText, emit: _Emit) -> Reading[bool]:

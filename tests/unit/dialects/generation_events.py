@@ -171,14 +171,27 @@ def _deltas(draw: Any, segments: Sequence[Segment]) -> list[dict[str, Any]]:
             told, calls = _call_deltas(draw, segment, calls), calls + 1
         else:
             told = _text_deltas(draw, segment)
-        if last and _RANK[last] < _RANK[segment.kind] and draw(st.booleans()):
+        if last and _may_join(deltas[-1], last, segment.kind) and draw(st.booleans()):
+            calls_so_far = deltas[-1].get("tool_calls", ())
             deltas[-1] |= told.pop(0)
+            if calls_so_far:
+                begun = deltas[-1]["tool_calls"] if segment.kind == "call" else ()
+                deltas[-1]["tool_calls"] = (*calls_so_far, *begun)
         elif draw(st.integers(0, 7)) == 0:
             # Tokens that nothing can be seen of yet.
             deltas.append({"tokens": (5,)})
         deltas += told
         last = segment.kind
     return deltas
+
+
+def _may_join(delta: dict[str, Any], last: str, kind: str) -> bool:
+    """Whether the beginning of a segment may come with the end of the one before.
+
+    What ends a call that an earlier delta began comes before all else in its own.
+    """
+    ends_a_call = last == "call" and not any(call.name for call in delta["tool_calls"])
+    return _RANK[last] < _RANK[kind] or (ends_a_call and kind != "call")
 
 
 def _text_deltas(draw: Any, segment: Segment) -> list[dict[str, Any]]:

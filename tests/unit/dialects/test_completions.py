@@ -109,6 +109,21 @@ def test_log_probabilities_have_openais_older_shape() -> None:
     }
 
 
+def test_offsets_are_places_in_the_text_where_several_tokens_are_one_character() -> None:
+    tokens = (b"a", b"\xf0\x9f", b"\x99\x82", b"bc", b"\xff", b"d")
+    logprobs = tuple(TokenLogprob(each.decode(errors="replace"), -1.0, each) for each in tokens)
+    gathering = encoder()
+    gathering.gather(TextDelta("a", 0, logprobs=logprobs[:1]))
+    gathering.gather(TextDelta("\U0001f642bc\ufffdd", 1, logprobs=logprobs[1:]))
+
+    whole = gathering.gather(GenerateDone("stop", 1, 6))
+
+    assert whole is not None
+    text, offsets = (whole["choices"][0][key] for key in ("text", "logprobs"))
+    assert offsets["text_offset"] == [0, 1, 1, 2, 4, 5]
+    assert text[offsets["text_offset"][-1]] == "d"
+
+
 def post(backend: ScriptedBackend, **fields: Any) -> testing.Result:
     client = testing.TestClient(create_gateway_app(backend, body_limit=1024))
     return client.simulate_post("/v1/completions", json={**BODY, **fields})

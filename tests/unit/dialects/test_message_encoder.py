@@ -109,10 +109,23 @@ def test_why_it_stopped(done: GenerateDone, reason: str, sequence: str | None) -
     assert (whole["stop_reason"], whole["stop_sequence"]) == (reason, sequence)
 
 
-def test_arguments_that_were_cut_off_are_not_there() -> None:
-    cut = TextDelta("", 0, tool_calls=(ToolCallDelta(0, "c", "f", '{"a": '),))
+@pytest.mark.parametrize("arguments", ['{"a": ', '{"a": ' + "[" * 9999 + "]" * 9999 + "}"])
+def test_arguments_that_were_cut_off_or_cannot_be_read_are_not_there(arguments: str) -> None:
+    cut = TextDelta("", 0, tool_calls=(ToolCallDelta(0, "c", "f", arguments),))
     (block,) = gathered([cut, GenerateDone("length", 1, 1)])["content"]
     assert block == {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+
+
+def test_text_that_comes_with_the_end_of_a_call_does_not_divide_it() -> None:
+    begun = TextDelta("", 0, (1,), tool_calls=(ToolCallDelta(0, "c", "f", '{"a": 1'),))
+    ended = TextDelta(".", 1, (2,), tool_calls=(ToolCallDelta(0, arguments="}"),))
+
+    whole = gathered([begun, ended, GenerateDone("tool_calls", 1, 2)])
+
+    assert whole["content"] == [
+        {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+        {"type": "text", "text": "."},
+    ]
 
 
 def test_a_silent_stream_pings() -> None:

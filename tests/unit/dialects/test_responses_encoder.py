@@ -91,6 +91,16 @@ def test_calls_are_named_as_the_client_named_them() -> None:
     assert len({call["id"], custom["id"], whole["id"]}) == 3
 
 
+def test_text_that_comes_with_the_end_of_a_call_does_not_divide_it() -> None:
+    begun = TextDelta("", 0, (1,), tool_calls=(ToolCallDelta(0, "c0", "f", '{"a": 1'),))
+    ended = TextDelta(".", 1, (2,), tool_calls=(ToolCallDelta(0, arguments="}"),))
+
+    call, message = gathered([begun, ended, GenerateDone("tool_calls", 1, 2)])["output"]
+
+    assert (call["call_id"], call["name"], call["arguments"]) == ("c0", "f", '{"a": 1}')
+    assert message["content"][0]["text"] == "."
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [

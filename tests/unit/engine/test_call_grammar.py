@@ -88,6 +88,31 @@ def test_anything_else_is_not(name: str, call: str, arguments: dict[str, Any]) -
     assert not accepts(grammar, "An answer.")
 
 
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "integer"}, "-7", "007"),
+        ({"type": "integer", "minimum": 5}, "5", "3"),
+        ({"type": "number"}, "1.5", "1."),
+        ({"type": "boolean"}, "true", "True"),
+        ({"type": ["integer", "null"]}, "null", "none"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "12", "twelve"),
+        ({"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}, "3", "x"),
+        ({"anyOf": [{"$ref": "#/definitions/n"}, {"type": "null"}]}, "null", "3.5"),
+    ],
+)
+def test_a_parameter_in_plain_text_is_what_its_schema_says(
+    schema: dict[str, Any], good: str, bad: str
+) -> None:
+    defined = {"n": {"type": "integer"}}
+    parameters = {"$defs": defined, "definitions": defined, "properties": {"a": schema}}
+    tools = ({"type": "function", "function": {"name": "f", "parameters": parameters}},)
+    grammar = call_grammar("qwen3_coder", tools)
+
+    assert accepts(grammar, written("qwen3_coder", "f", {"a": good}))
+    assert not accepts(grammar, written("qwen3_coder", "f", {"a": bad}))
+
+
 @pytest.mark.parametrize("name", ["hermes", "llama3_json", "mistral", "qwen3_coder"])
 def test_several_calls_unless_only_one_is_wanted(name: str) -> None:
     between = {"hermes": "\n", "qwen3_coder": "\n", "llama3_json": "; ", "mistral": ""}[name]

@@ -208,6 +208,12 @@ def test_what_is_no_call_comes_out_as_content(name: str, text: str) -> None:
             "<parameter=unit>C</parameter><parameter=new>True</parameter></function>",
             [("f", '{"days": 3, "maybe": null, "unit": "C", "new": true}')],
         ),
+        (
+            "qwen3_coder",
+            "<function=f><parameter=days>NaN</parameter><parameter=new>-Infinity</parameter>"
+            "<parameter=deep>[NaN]</parameter></function>",
+            [("f", '{"days": "NaN", "new": "-Infinity", "deep": "[NaN]"}')],
+        ),
         ("qwen3_coder", "<function=f>\n<parameter=city>\nOs", [("f", '{"city": "Os')]),
     ],
 )
@@ -237,6 +243,23 @@ def test_arguments_come_while_they_are_written(name: str) -> None:
     assert pieces[0] == CallBegan("f")
     told = "".join(piece.text for piece in pieces if isinstance(piece, CallArguments))
     assert told == '{"city": "Zanz'
+
+
+@pytest.mark.parametrize("name", ["hermes", "mistral_list"])
+@pytest.mark.parametrize(
+    ("written", "call"),
+    [
+        (r'{"name": "f\ud83d", "arguments": {}}', ("f\ufffd", "{}")),
+        (r'{"name": "f", "arguments": "{\"a\": \"\ud83d\"}"}', ("f", '{"a": "\ufffd"}')),
+        (r'{"name": "f", "arguments": "{\"a\": \"\ud83d\ude00\"}"}', ("f", '{"a": "\U0001f600"}')),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_nothing_that_a_message_cannot_hold(
+    name: str, written: str, call: tuple[str, str]
+) -> None:
+    text = f"<tool_call>{written}</tool_call>" if name == "hermes" else f"[TOOL_CALLS][{written}]"
+
+    assert whole(name, text).calls == [call]
 
 
 def test_nesting_without_end_is_no_call_and_no_crash() -> None:

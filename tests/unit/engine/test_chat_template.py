@@ -201,6 +201,15 @@ def test_a_call_without_arguments_has_an_empty_object(arguments: Any) -> None:
     assert json.loads(shown) == {"name": "f", "arguments": {}}
 
 
+def test_half_of_a_surrogate_pair_in_a_call_can_be_rendered_and_encoded() -> None:
+    template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | tojson }}", {})
+    call = {"function": {"name": "f", "arguments": r'{"a": "\ud83d!", "b": "\ud83d\ude00"}'}}
+
+    prompt = template.render([{"role": "assistant", "tool_calls": [call]}])
+
+    assert prompt == '{"a": "\ufffd!", "b": "\U0001f600"}'
+
+
 def test_variables_replace_special_tokens_and_nothing_else() -> None:
     template = ChatTemplate(
         "{{ bos_token }}{{ messages | length }}{{ mood }}", {"bos_token": "<s>"}
@@ -239,7 +248,7 @@ def test_a_broken_template_is_refused_when_it_is_compiled() -> None:
         ChatTemplate("{% for %}", {})
 
 
-@pytest.mark.parametrize("begun", ["The answer is", " padded \n", "one\n\ntwo"])
+@pytest.mark.parametrize("begun", ["The answer is", " padded \n", "one\n\ntwo", "<", "end", "\n>"])
 @pytest.mark.parametrize("name", ["smollm2", "qwen", "llama"])
 def test_an_answer_that_was_begun_is_continued_as_transformers_does(
     name: str, begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

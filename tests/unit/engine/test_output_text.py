@@ -27,8 +27,8 @@ any_tokens = st.lists(st.integers(0, FIRST_WORD + 39), max_size=40)
 some_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def pieces(tokenizer: Decoder, ids: Sequence[int]) -> list[str]:
-    detokenizer = Detokenizer(tokenizer)
+def pieces(tokenizer: Decoder, ids: Sequence[int], before: Sequence[int] = ()) -> list[str]:
+    detokenizer = Detokenizer(tokenizer, before=before)
     return [*(detokenizer.push(token) for token in ids), detokenizer.flush()]
 
 
@@ -37,9 +37,54 @@ def test_joined_pieces_equal_the_decoding_of_the_whole(ids: list[int]) -> None:
     assert "".join(pieces(BYTES, ids)) == BYTES.decode(ids)
 
 
+@given(st.lists(st.sampled_from([*BYTES.encode("é€🙂!"), FIRST_WORD]), max_size=80))
+def test_bytes_in_any_order_are_decoded_as_the_whole(ids: list[int]) -> None:
+    assert "".join(pieces(BYTES, ids)) == BYTES.decode(ids)
+
+
+class CountingDecoder:
+    """Counts the tokens that it decodes."""
+
+    special_ids: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def decode(self, ids: Sequence[int]) -> str:
+        self.count += len(ids)
+        return BYTES.decode(ids)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_broken_characters_without_end_are_shown_and_cost_no_more_each_time(end: int) -> None:
+    decoder = CountingDecoder()
+    broken = [BYTES.encode("é")[end]] * 1000
+
+    shown = pieces(decoder, broken)
+
+    assert "".join(shown) == "\ufffd" * 1000
+    assert max(map(len, shown)) < 20
+    assert decoder.count < 100 * len(broken)
+
+
 @given(any_tokens)
 def test_a_decoder_that_looks_at_its_left_is_served_too(ids: list[int]) -> None:
     assert "".join(pieces(STRIPPING, ids)) == STRIPPING.decode(ids)
+
+
+@given(any_tokens, any_tokens)
+def test_an_output_that_goes_on_from_a_text_is_what_comes_after_it(
+    before: list[int], ids: list[int]
+) -> None:
+    shown = STRIPPING.decode(before)
+
+    assert shown + "".join(pieces(STRIPPING, ids, before)) == STRIPPING.decode([*before, *ids])
+
+
+def test_half_a_character_before_the_output_is_not_its_own() -> None:
+    first, second = BYTES.encode("é")
+
+    assert "".join(pieces(BYTES, [second, *BYTES.encode("!")], [first])) == "\ufffd!"
 
 
 @given(some_text)

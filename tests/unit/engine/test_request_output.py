@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
+from tokenizers import AddedToken, decoders
 
 from neuron_runtime.engine.admission import Admission
 from neuron_runtime.engine.model_facts import ModelFacts
@@ -20,7 +20,7 @@ from neuron_runtime.engine.request_output import call_grammar_of, output_text_of
 from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.admitting import admit
 from tests.unit.engine.realistic_templates import template
-from tests.unit.engine.tiny_model import END, make_model_dir, make_tokenizer
+from tests.unit.engine.tiny_model import END, FIRST_WORD, make_model_dir, make_tokenizer
 from transports.failures import FailureCode
 from transports.schemas.generate import (
     Generate,
@@ -170,6 +170,23 @@ def test_one_call_at_a_time_stops_where_the_second_begins() -> None:
     assert joined(deltas)[0] == ""
 
 
+def test_what_may_be_a_stop_string_in_a_second_call_is_not_the_first_ones() -> None:
+    words = ("<tool_call>", "</tool_call>", '{"name": "f", "arguments": {"a": 1}}', ': {"')
+    core = make_tokenizer()
+    core.add_tokens(list(words))
+    tokenizer_ = Tokenizer(core, {}, template("qwen"))
+    fields = {"tools": (TOOL,), "parallel_tool_calls": False}
+    output = output_text_of(
+        tokenizer_, question(sampling=SamplingOptions(stop=('"\n',)), **fields), ()
+    )
+    first = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+
+    deltas = read(tokenizer_.encode(f'{first}<tool_call>{{"name": "f", "arguments": {{"'), output)
+
+    assert output.stopped
+    assert [each[2] for each in joined(deltas)[2].values()] == ['{"a": 1}']
+
+
 def test_a_stop_string_ends_a_call_too() -> None:
     stop = SamplingOptions(stop=("é",))
     output = output_text_of(QWEN, question(tools=(TOOL,), sampling=stop), ())
@@ -178,6 +195,23 @@ def test_a_stop_string_ends_a_call_too() -> None:
 
     assert output.stopped
     assert joined(deltas)[2][0][2] == '{"a": "'
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [({"prompt": "It is"}, " w259"), ({"continue_final": True}, " w259"), ({}, "w259")],
+)
+def test_an_output_that_goes_on_from_a_text_begins_with_its_space(
+    fields: dict[str, Any], shown: str
+) -> None:
+    core = make_tokenizer()
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("Ġ", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer_ = Tokenizer(core, {}, template("llama"))
+    output = output_text_of(tokenizer_, question(**fields), tokenizer_.encode("It is"))
+
+    assert joined(read([FIRST_WORD], output))[0] == shown
 
 
 def test_the_state_says_when_a_constraint_applies() -> None:
