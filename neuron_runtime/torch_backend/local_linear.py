@@ -104,7 +104,8 @@ def fits_half(weight: torch.Tensor) -> bool:
 
     It has three more bits of precision than bfloat16, but a smaller range.
     """
-    if weight.dtype is torch.bfloat16:
+    # The last ranks may have no part of a small vocabulary.
+    if weight.dtype is torch.bfloat16 and weight.numel():
         least, most = weight.aminmax()
         return max(-least.item(), most.item()) <= _LARGEST_HALF
     return weight.dtype is torch.float16
@@ -121,11 +122,11 @@ def _of_sixteen_levels(weight: torch.Tensor) -> torch.Tensor:
     """Round each group of inputs to sixteen levels from its least to its largest number."""
     outputs, inputs = weight.shape
     padded = functional.pad(weight.float(), (0, -inputs % GROUP))
-    groups = padded.view(outputs, -1, GROUP)
+    groups = padded.view(outputs, padded.shape[1] // GROUP, GROUP)
     least = groups.amin(-1, keepdim=True).half().float()
     step = ((groups.amax(-1, keepdim=True) - groups.amin(-1, keepdim=True)) / 15).half().float()
     level = ((groups - least) / step.clamp_min(1e-12)).round().clamp(0, 15)
-    return (least + level * step).view(outputs, -1)[:, :inputs]
+    return (least + level * step).flatten(1)[:, :inputs]
 
 
 def _laid_out(weight: torch.Tensor, form: WeightForm) -> torch.Tensor:

@@ -11,7 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from neuron_runtime.model_errors import ModelFilesError
+from neuron_runtime.model_errors import ModelFilesError, SourceCorrupt
 from neuron_runtime.model_files import CONFIG, read_json
 
 _LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
@@ -50,6 +50,15 @@ def _check(config: Any, model_class: type[PreTrainedModel]) -> None:
             f"{name} cannot be run: its attention does not go through transformers' interface"
         )
     text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None)
+    kv_heads = getattr(text, "num_key_value_heads", None)
+    # The kernels give each key-value head as many query heads as another has. What is left over
+    # would not be computed: its results would be whatever lay in their memory.
+    both = isinstance(heads, int) and isinstance(kv_heads, int)
+    if both and (kv_heads < 1 or heads % kv_heads):
+        raise SourceCorrupt(
+            f"{name} cannot be run: its {heads} heads cannot share {kv_heads} key-value heads"
+        )
     unknown = sorted(set(getattr(text, "layer_types", None) or ()) - _LAYER_TYPES)
     if unknown:
         raise UnknownArchitecture(

@@ -101,6 +101,9 @@ class PagedAttention:
         layer = int(module.layer_idx)
         self._check(layer, key, value)
         self.layers.add(layer)
+        # SAFETY: rows weigh what they do not see with 0, and 0 times what is no finite number is no
+        # number. It would reach tokens before it and, later, whoever gets the sequence's blocks.
+        key, value = (each.nan_to_num(0.0, 0.0, 0.0) for each in (key, value))
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         rules = AttentionRules(scale, int(sliding_window or 0), softcap, s_aux)
         attention = self._fixed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-# JSON has no infinity; this is OpenAI's word for it.
+# JSON has neither infinity nor NaN; this is OpenAI's word for a log probability that is none.
 _LEAST = -9999.0
 
 
@@ -36,7 +36,9 @@ def token_logprobs(
     tops = _tops(logprobs, [wanted[row] for row in rows])
     found = [TokenLogprobs(None, ())] * len(wanted)
     for row, logprob, top in zip(rows, own, tops, strict=True):
-        found[row] = TokenLogprobs(max(logprob, _LEAST), top)
+        # In this order, since max() keeps its first argument unless the other is larger: a row that
+        # is no numbers gives NaN.
+        found[row] = TokenLogprobs(max(_LEAST, logprob), top)
     return found
 
 

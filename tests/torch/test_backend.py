@@ -123,6 +123,18 @@ def test_long_rope_frequencies_are_computed_as_transformers_does(
     assert generate(backend, SMALL_PROMPT, 12) == reference(model_dir, SMALL_PROMPT, 12)
 
 
+@pytest.mark.parametrize("quant", ["none", "int8"])
+def test_a_model_may_know_no_limit_of_its_context(
+    quant: str, backend: TorchBackend, make_model: MakeModel
+) -> None:
+    backend.load(shard(make_model(max_position_embeddings=256), quant=quant))
+    wanted = generate(backend, SMALL_PROMPT, 8)
+    backend.close()
+    loaded = backend.load(shard(make_model(max_position_embeddings=0), quant=quant))
+    assert loaded.context_length == 0
+    assert generate(backend, SMALL_PROMPT, 8) == wanted
+
+
 def test_a_chunked_prefill_gives_the_same_answer(backend: TorchBackend, small: Path) -> None:
     backend.load(shard(small))
     whole = generate(backend, SMALL_PROMPT, 8)

@@ -120,3 +120,10 @@ def test_a_row_is_the_same_whatever_the_batch(quant: str) -> None:
     together = layer(rows)
     for count in (1, 2, 3, 5, 9):
         assert torch.equal(layer(rows[:count]), together[:count])
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
+def test_a_rank_may_have_no_part_of_a_small_vocabulary(quant: str, library: Any) -> None:
+    layer = linear(torch.empty(0, 40).bfloat16(), torch.float32, None, quant, library)
+    assert layer(random(1, 3, 40)).shape == (1, 3, 0)

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 import torch
 import transformers
 
+from neuron_runtime.model_errors import SourceCorrupt
 from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
 
 pytestmark = pytest.mark.torch
@@ -31,6 +32,17 @@ def test_other_architectures_are_refused_without_weights(
 ) -> None:
     getattr(transformers, config_class)().save_pretrained(tmp_path)
     with pytest.raises(UnknownArchitecture, match=f"{named}.*{why}"):
+        make_skeleton(tmp_path, torch.float32, "eager")
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(5, 2), (2, 4), (4, 0)])
+def test_heads_that_cannot_share_key_value_heads_are_refused(
+    heads: int, kv_heads: int, tmp_path: Path
+) -> None:
+    transformers.LlamaConfig(
+        hidden_size=40, num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=8
+    ).save_pretrained(tmp_path)
+    with pytest.raises(SourceCorrupt, match=f"its {heads} heads cannot share {kv_heads}"):
         make_skeleton(tmp_path, torch.float32, "eager")
 
 

@@ -332,3 +332,9 @@ def test_an_impossible_token_has_a_log_probability_that_json_can_hold() -> None:
     (token,) = Sampler().draw(logits, [request])
     assert (token.token, token.logprob) == (0, 0.0) or token.logprob == -9999.0
     assert token.top == ((0, 0.0), (1, -9999.0), (2, -9999.0))
+
+
+def test_scores_that_are_no_numbers_have_log_probabilities_that_json_can_hold() -> None:
+    logits = torch.full((1, 4), math.nan)
+    (token,) = Sampler().draw(logits, [DrawRequest(1, SampleParams(logprobs=2))])
+    assert (token.logprob, token.top) == (-9999.0, ())

@@ -14,17 +14,23 @@
 
 enum { QUERIES = 6, ROWS_AT_ONCE = 2 };
 
+#define LARGEST_HALF 65504.0f
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE __m256 load8(const void *from, int64_t at, int half) {
     return half ? cx_half8((const uint16_t *)from + at) : _mm256_loadu_ps((const float *)from + at);
 }
 
+/* SAFETY: rows weigh what they do not see with 0, and 0 times what is no finite number is no number.
+ * It would reach tokens before it and, once the block is somebody else's, other sequences. */
 static void store1(void *to, int64_t at, int half, float value) {
-    if (half)
+    if (!isfinite(value)) value = 0;
+    if (half) {
+        value = value > LARGEST_HALF ? LARGEST_HALF : value < -LARGEST_HALF ? -LARGEST_HALF : value;
         ((uint16_t *)to)[at] = _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
-    else
+    } else {
         ((float *)to)[at] = value;
+    }
 }
 
 void cx_store(const cx_cache *cache, int32_t block, int32_t slot, const float *key,

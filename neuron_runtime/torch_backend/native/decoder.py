@@ -177,9 +177,10 @@ class NativeDecoder:
         return int(weight.data_ptr())
 
     def _rotary_tables(self, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        reach = min(
-            model.config.max_position_embeddings, self._cache.blocks * self._cache.block_tokens
-        )
+        reach = self._cache.blocks * self._cache.block_tokens
+        # 0 is no limit, see ``BuiltModel``.
+        if model.config.max_position_embeddings > 0:
+            reach = min(reach, model.config.max_position_embeddings)
         positions = torch.arange(reach)[None]
         cosine, sine = model.model.rotary_emb(torch.empty(0, dtype=torch.float32), positions)
         half = cosine.shape[-1] // 2

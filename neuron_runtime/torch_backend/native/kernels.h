@@ -75,7 +75,8 @@ int cx_linear_forward(cx_pool *pool, const cx_linear *linear, const float *rows,
 
 /* -- attention (attention.c) -------------------------------------------------------------------- */
 
-/* Keys [block][kv head][dim][token], values [block][kv head][token][dim], float32 or float16. */
+/* Keys [block][kv head][dim][token], values [block][kv head][token][dim], float32 or float16. All are
+ * finite: what is not is kept as 0, and what float16 cannot hold as the largest that it can. */
 typedef struct {
     void *keys, *values;
     int32_t half, kv_heads, dim, block_tokens;
