@@ -51,13 +51,12 @@ def _check(config: Any, model_class: type[PreTrainedModel]) -> None:
         )
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)
-    kv_heads = getattr(text, "num_key_value_heads", None)
+    sharing = getattr(text, "num_key_value_heads", None)
     # The kernels give each key-value head as many query heads as another has. What is left over
     # would not be computed: its results would be whatever lay in their memory.
-    both = isinstance(heads, int) and isinstance(kv_heads, int)
-    if both and (kv_heads < 1 or heads % kv_heads):
+    if isinstance(heads, int) and isinstance(sharing, int) and (sharing < 1 or heads % sharing):
         raise SourceCorrupt(
-            f"{name} cannot be run: its {heads} heads cannot share {kv_heads} key-value heads"
+            f"{name} cannot be run: its {heads} heads cannot share {sharing} key-value heads"
         )
     unknown = sorted(set(getattr(text, "layer_types", None) or ()) - _LAYER_TYPES)
     if unknown:
