@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field
 
 from cortex_actors.config.document import read_document
 from cortex_actors.config.errors import ConfigError
-from cortex_actors.config.fields import NAME, Name, Section
+from cortex_actors.config.fields import NAME, NAME_LETTERS, Name, Section
 from cortex_actors.config.validation import validate
 
 _PREFIX: Final = "sk-cortex-"
@@ -87,7 +87,7 @@ def add_api_key(path: Path, name: str, *, operator: bool = False) -> str:
         ConfigError: The file is there and has mistakes.
     """
     if not re.fullmatch(NAME, name):
-        raise ApiKeyError(f"{name!r} is not a name (letters, digits and . _ - after the first)")
+        raise ApiKeyError(f"{name!r} is not a name ({NAME_LETTERS})")
     secret = _PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(tz=UTC).date().isoformat()
     key = ApiKey(name=name, sha256=digest(secret), operator=operator, created=created)

@@ -125,6 +125,7 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 OptionalFilePath = Annotated[Path | None, BeforeValidator(_optional_path)]
 RuntimeDirectory = Annotated[Path, BeforeValidator(_runtime_dir)]
 Devices = Annotated[DeviceChoice, BeforeValidator(_devices)]
+NAME_LETTERS = "letters, digits and . _ - after the first"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 Name = Annotated[str, Field(pattern=rf"^{NAME}$")]
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cortex_actors.config.document import KeyPath
 from cortex_actors.config.errors import Problem
+from cortex_actors.config.fields import NAME_LETTERS
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 Locate = Callable[[KeyPath, str], Problem]
@@ -56,7 +57,7 @@ def _message(schema: type[BaseModel], error: Any) -> str:
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        return f"{_shown(value)} is not a name (letters, digits and . _ - after the first)"
+        return f"{_shown(value)} is not a name ({NAME_LETTERS})"
     expected = _EXPECTED.get(kind) or error["msg"].removeprefix("Input ")
     return f"{expected}, not {_shown(value)}"
 

@@ -43,9 +43,9 @@ class Authentication:
         record.principal = "" if owner is None else owner.name
         # A preflight carries no key, and says nothing but what pages may ask.
         if self._required and owner is None and req.path not in _OPEN and req.method != "OPTIONS":
-            known = "this API key is not known (any more)"
+            unknown = "this API key is not known (any more)"
             missing = f"no API key was given; send it as {_WAYS}"
-            raise ApiError(401, "invalid_api_key", known if secrets else missing)
+            raise ApiError(401, "invalid_api_key", unknown if secrets else missing)
 
     def process_resource(
         self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]

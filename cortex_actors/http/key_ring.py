@@ -12,6 +12,7 @@ from typing import Final, final
 
 from cortex_actors.config.api_keys import digest, read_api_keys
 from cortex_actors.config.errors import ConfigError
+from cortex_actors.http.log_line import log_line
 from transports.clock import Clock, MonotonicClock
 
 _LOG = logging.getLogger("cortex.http")
@@ -64,8 +65,7 @@ class KeyRing:
         try:
             keys = read_api_keys(self._path)
         except ConfigError as error:
-            told = "; ".join(map(str, error.problems)).replace("\n", " ")
-            _LOG.error("api_keys file=%s unusable=%s", self._path, told)
+            _LOG.error("%s", log_line("api_keys", {"file": self._path, "unusable": error}))
             return
         self._owners = {key.sha256: KeyOwner(key.name, key.operator) for key in keys}
         _LOG.info("api_keys file=%s count=%d", self._path, len(keys))

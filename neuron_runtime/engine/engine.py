@@ -110,7 +110,7 @@ class Engine:
             case Generate():
                 principal = question.principal
                 expected = self._intake.expected(principal)
-                refusal = self._scheduler.refusal(1, principal, expected=expected)
+                refusal = self._scheduler.refusal(1 + expected, principal)
                 if refusal is None:
                     self._intake.take(request, question, self._admission.make)
                 else:

@@ -114,15 +114,13 @@ class Scheduler:
 
     # -- sequences ------------------------------------------------------------------------------
 
-    def refusal(self, count: int = 1, principal: str = "", *, expected: int = 0) -> Failure | None:
+    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
         """Say why no ``count`` sequences of ``principal`` at all would be accepted now, or None.
 
-        None too if they would be once ``make_way`` has been called for them. ``expected`` is how
-        many are sure to come before them.
+        None too if they would be once ``make_way`` has been called for them.
         """
         if self.draining:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
-        count += expected
         if self._lacking(count) <= 0 or self._dropped_for(principal, count):
             return None
         return self._overloaded("try again later")

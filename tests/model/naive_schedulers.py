@@ -158,8 +158,8 @@ class LetsNewcomersWait(Scheduler):  # type: ignore[misc]
 class Unbounded(Scheduler):  # type: ignore[misc]
     """Accepts whatever comes."""
 
-    def refusal(self, count: int = 1, principal: str = "", *, expected: int = 0) -> Failure | None:
-        del count, principal, expected
+    def refusal(self, count: int = 1, principal: str = "") -> Failure | None:
+        del count, principal
         return None
 
 
