@@ -52,6 +52,11 @@ Question = Generate | Embed | CountTokens
 """What an engine is asked through a lease."""
 
 
+def principal_of(question: Question) -> str:
+    """Return in whose name it is asked; empty if nobody knows."""
+    return question.question.principal if isinstance(question, CountTokens) else question.principal
+
+
 def figures_of(done: GenerateDone) -> GenerationFigures:
     """Return what a generation that ended well came to."""
     return GenerationFigures(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import queue
-import threading
+from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
-from cortex_actors.dialects.events import Question
+from cortex_actors.dialects.events import Question, principal_of
 from cortex_actors.http.backend import BackendError
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
 from cortex_actors.http.generation import RoutedGeneration, Routes
 from cortex_actors.http.leases import Leases
 from cortex_actors.http.progress_watch import Deadlines
+from cortex_actors.http.request_slots import RequestSlots
 from cortex_actors.http.response_counts import ResponseCounts
 from transports.clock import Clock, MonotonicClock
 from transports.curve import load_keys
@@ -26,6 +27,9 @@ from transports.schemas.body import Body
 from transports.schemas.fleet import ServiceState
 from transports.schemas.link import Failure
 
+_OPERATORS: Final = "*"
+"""Whose slots questions to the daemon take; no key has this name."""
+
 _REACTOR_PATIENCE_S = 2.0
 _FEW = 32
 _STOP_S = 2.0
@@ -36,7 +40,8 @@ class Dispatcher:
     """A ``Backend`` over real links. Create it in the process that uses it, never before a fork.
 
     ``slots`` is how many generations and operator questions may be open at once; keep it below the
-    number of server threads, so that /health always finds one. ``key_file`` is what this process
+    number of server threads, so that /health always finds one. With ``keys`` nobody may have all of
+    them. ``key_file`` is what this process
     proves its identity to engines with; a key's owner is named like the file.
     """
 
@@ -46,6 +51,7 @@ class Dispatcher:
         service: str,
         *,
         slots: int,
+        keys: bool = False,
         deadlines: Deadlines | None = None,
         key_file: Path | None = None,
         clock: Clock | None = None,
@@ -56,12 +62,12 @@ class Dispatcher:
         self._reactor = Reactor(f"{name}-reactor", clock=self._clock)
         self._responses = ResponseCounts()
         self._daemon = DaemonLink(self._reactor, daemon_endpoint, name, self._responses)
-        keys = None if key_file is None else load_keys(key_file)
+        own_keys = None if key_file is None else load_keys(key_file)
         leases = Leases(self._reactor, self._daemon)
         me = key_file.stem if key_file else name
-        self._engines = EngineLinks(self._reactor, me, keys, on_lost=leases.engine_lost)
+        self._engines = EngineLinks(self._reactor, me, own_keys, on_lost=leases.engine_lost)
         self._routes = Routes(self._reactor, self._daemon, leases, self._engines, self._clock)
-        self._slots = threading.BoundedSemaphore(slots)
+        self._slots = RequestSlots(slots, shared=keys)
         self._running: set[RoutedGeneration] = set()
         self._look_through_at = _FEW
         self._drained = False
@@ -85,11 +91,13 @@ class Dispatcher:
         """Start a generation.
 
         Raises:
-            BackendError: OVERLOADED, at once, when every slot is taken.
+            BackendError: OVERLOADED, at once, when the principal gets no slot.
         """
-        self._take_slot()
+        principal = principal_of(question)
+        self._take_slot(principal)
+        give_back = partial(self._slots.release, principal)
         generation = RoutedGeneration(
-            question, self._routes, self._deadlines, self._slots.release, streamed=streamed
+            question, self._routes, self._deadlines, give_back, streamed=streamed
         )
         self._reactor.call_soon(lambda: self._begin(generation))
         return generation
@@ -104,11 +112,11 @@ class Dispatcher:
         Raises:
             BackendError: The daemon refused, is not there, or did not answer in time.
         """
-        self._take_slot()
+        self._take_slot(_OPERATORS)
         try:
             answer = self._ask(question, deadline_s)
         finally:
-            self._slots.release()
+            self._slots.release(_OPERATORS)
         if isinstance(answer, Failure):
             raise BackendError(answer)
         return answer
@@ -125,8 +133,8 @@ class Dispatcher:
         self._reactor.stop()
         self._reactor.join(_STOP_S)
 
-    def _take_slot(self) -> None:
-        if not self._slots.acquire(blocking=False):
+    def _take_slot(self, principal: str) -> None:
+        if not self._slots.take(principal):
             raise BackendError(
                 Failure(
                     FailureCode.OVERLOADED,

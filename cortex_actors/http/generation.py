@@ -16,7 +16,14 @@ from typing import final
 
 import msgspec
 
-from cortex_actors.dialects.events import Answer, Counted, Embedded, GenerationEvent, Question
+from cortex_actors.dialects.events import (
+    Answer,
+    Counted,
+    Embedded,
+    GenerationEvent,
+    Question,
+    principal_of,
+)
 from cortex_actors.http.backend import GenerationTimes
 from cortex_actors.http.daemon_link import DaemonLink
 from cortex_actors.http.engine_links import EngineLinks
@@ -182,6 +189,7 @@ class RoutedGeneration:
         wanted = LeaseRequest(
             question.request_id,
             question.model,
+            principal_of(question),
             avoid=asked.avoid,
             wait=asked.wait,
             tokens=self._tokens,

@@ -112,6 +112,7 @@ class FrontEndServer(BaseApplication):  # type: ignore[misc]  # gunicorn is not 
             arguments.daemon_endpoint,
             arguments.service,
             slots=arguments.threads - max(1, arguments.threads // 8),
+            keys=arguments.api_keys is not None,
             deadlines=Deadlines(arguments.load_deadline_s, stall_s=arguments.stall_s),
             key_file=arguments.key_file,
         )

@@ -34,9 +34,11 @@ from cortex_actors.serving.messages import (
     Tick,
     WaiterGone,
 )
+from cortex_actors.serving.parked_requests import ParkedRequests
 from cortex_actors.serving.replica_choice import ONLY, Chosen, ReplicaChoice
 from cortex_actors.serving.request_metrics import RequestMetrics
 from cortex_actors.serving.request_trail import LEASED, WAITS, RequestTrail
+from neuron_runtime.engine.longest_line_drop import GIVES_WAY
 from transports.clock import Clock, MonotonicClock
 from transports.failures import FailureCode
 from transports.link import LinkState
@@ -90,7 +92,7 @@ class Router(SupervisedActor):
         self._fleet = fleet
         self._server_keys = dict(server_keys)
         self._trail = RequestTrail()
-        self._parked: dict[str, list[LeaseAsked]] = {}
+        self._parked = ParkedRequests()
         self._told: dict[str, ModelState] = {}
         self._invited: dict[str, float] = {}
         self._requested: Counter[str] = Counter()
@@ -109,11 +111,11 @@ class Router(SupervisedActor):
 
     def summary(self) -> str:
         """Leases in force and requests parked."""
-        return f"leases={len(self._leases)} parked={self._parked_count()}"
+        return f"leases={len(self._leases)} parked={len(self._parked)}"
 
     @handles(FleetChanged)
     def _fleet_changed(self, _: FleetChanged) -> None:
-        for model in list(self._parked):
+        for model in self._parked.models:
             self._serve_parked(model)
 
     @handles(LeaseAsked)
@@ -194,12 +196,10 @@ class Router(SupervisedActor):
 
     @handles(WaiterGone)
     def _waiter_gone(self, message: WaiterGone) -> None:
-        for model, waiting in list(self._parked.items()):
-            if message.asked in waiting:
-                waiting.remove(message.asked)
-                message.asked.request.fail(Failure(FailureCode.CANCELLED, "no longer wanted"))
-                if not waiting:
-                    self._nobody_waits(model)
+        failure = Failure(FailureCode.CANCELLED, "no longer wanted")
+        for model, asked in self._parked:
+            if asked == message.asked:
+                self._refuse_parked(model, asked, failure)
 
     @handles(LoadFinished)
     def _load_finished(self, message: LoadFinished) -> None:
@@ -207,7 +207,7 @@ class Router(SupervisedActor):
         if message.failure is None:
             self._serve_parked(message.model)
             return
-        for asked in self._parked.pop(message.model, ()):
+        for asked in self._parked.take(message.model):
             fallback = self._after(message.model, asked)
             if not fallback:
                 asked.request.fail(message.failure)
@@ -225,23 +225,19 @@ class Router(SupervisedActor):
         if self._requested:
             self._loader.notify(Requested(dict(self._requested)))
             self._requested.clear()
-        for model, waiting in list(self._parked.items()):
-            for asked in [asked for asked in waiting if _is_late(asked, now)]:
-                waiting.remove(asked)
+        for model, asked in self._parked:
+            if _is_late(asked, now):
                 refusal = still_loading(model, self._progress(model))
                 self._invited[model] = now + (refusal.retry_after_s or 0.0) + RETURN_S
-                asked.request.fail(refusal)
-            if waiting:
-                # The loader may have been restarted since and have forgotten us.
-                self._loader.notify(EnsureLoaded(model, self.ref))
-            else:
-                self._nobody_waits(model)
+                self._refuse_parked(model, asked, refusal)
+        for model in self._parked.models:
+            # The loader may have been restarted since and have forgotten us.
+            self._loader.notify(EnsureLoaded(model, self.ref))
         for model in [each for each, until in self._invited.items() if until <= now]:
             del self._invited[model]
             if model not in self._parked:
                 self._loader.notify(LoadUnwanted(model, self.ref))
-        parked = {model: len(waiting) for model, waiting in self._parked.items()}
-        self._metrics.load.see(parked, self._leases.by_replica())
+        self._metrics.load.see(self._parked.counts(), self._leases.by_replica())
 
     @handles(DrainStarted)
     def _drain_started(self, _: DrainStarted) -> None:
@@ -257,10 +253,11 @@ class Router(SupervisedActor):
             text = f"nothing is known of request '{message.request_id[:200]}' (any more)"
             message.request.fail(Failure(FailureCode.INVALID_REQUEST, text, param="request_id"))
 
-    def _nobody_waits(self, model: str) -> None:
-        del self._parked[model]
+    def _refuse_parked(self, model: str, asked: LeaseAsked, failure: Failure) -> None:
+        self._parked.remove(model, asked)
+        asked.request.fail(failure)
         # Who was told to come back would else find the load begun anew, and again.
-        if model not in self._invited:
+        if model not in self._parked and model not in self._invited:
             self._loader.notify(LoadUnwanted(model, self.ref))
 
     def _note(
@@ -269,10 +266,9 @@ class Router(SupervisedActor):
         self._trail.note(request_id, model, event, self._clock.now(), neuron, detail)
 
     def _fail_parked(self, failure: Failure) -> None:
-        for waiting in self._parked.values():
-            for asked in waiting:
+        for model in self._parked.models:
+            for asked in self._parked.take(model):
                 asked.request.fail(failure)
-        self._parked.clear()
 
     def _grant(self, model: str, asked: LeaseAsked) -> bool:
         wanted = asked.wanted
@@ -328,16 +324,14 @@ class Router(SupervisedActor):
             self._loader.notify(ReplicaInUse(grant.model, grant.neuron, boundary))
 
     def _park(self, model: str, asked: LeaseAsked) -> None:
-        if self._parked_count() >= MAX_PARKED:
-            asked.request.fail(
-                Failure(
-                    FailureCode.OVERLOADED,
-                    f"{MAX_PARKED} requests already wait for models to load",
-                    retry_after_s=RETRY_AFTER_S,
-                )
-            )
+        full = len(self._parked) >= MAX_PARKED
+        gone = self._parked.giving_way(asked.wanted.principal) if full else None
+        if full and gone is None:
+            asked.request.fail(_too_many_wait("try again later"))
             return
-        self._parked.setdefault(model, []).append(asked)
+        self._parked.add(model, asked)
+        if gone is not None:
+            self._refuse_parked(*gone, _too_many_wait(GIVES_WAY))
         self._note(asked.wanted.request_id, model, WAITS, detail="no replica is ready")
         me = self.ref
         asked.request.on_cancel(lambda _reason: me.notify(WaiterGone(asked)))
@@ -347,16 +341,16 @@ class Router(SupervisedActor):
         self._loader.notify(EnsureLoaded(model, me))
 
     def _serve_parked(self, model: str) -> None:
-        waiting = self._parked.pop(model, [])
-        still = [asked for asked in waiting if not self._grant(model, asked)]
-        if still:
-            self._parked[model] = still
-            self._tell_progress(model, still)
+        for asked in self._parked.take(model):
+            if not self._grant(model, asked):
+                self._parked.add(model, asked)
+        self._tell_progress(model)
 
-    def _tell_progress(self, model: str, waiting: list[LeaseAsked]) -> None:
+    def _tell_progress(self, model: str) -> None:
         """Whoever waits is told what has changed; all else that happens in the fleet is not."""
         progress = self._progress(model)
-        if progress is not None and progress != self._told.get(model):
+        waiting = self._parked.of(model)
+        if waiting and progress is not None and progress != self._told.get(model):
             self._told[model] = progress
             for asked in waiting:
                 asked.request.progress(progress)
@@ -365,9 +359,6 @@ class Router(SupervisedActor):
         states = [state for neuron in self._fleet() for state in neuron.models if state.id == model]
         # One that has failed on another neuron says nothing of the load that is waited for.
         return min(states, key=lambda state: state.state == "failed", default=None)
-
-    def _parked_count(self) -> int:
-        return sum(map(len, self._parked.values()))
 
 
 def unknown_model(name: str, catalogue: Iterable[str]) -> Failure:
@@ -384,6 +375,14 @@ def _is_late(asked: LeaseAsked, now: float) -> bool:
 
 def _is_over(asked: LeaseAsked, now: float) -> bool:
     return asked.request.deadline is not None and asked.request.deadline <= now
+
+
+def _too_many_wait(advice: str) -> Failure:
+    return Failure(
+        FailureCode.OVERLOADED,
+        f"{MAX_PARKED} requests already wait for models to load; {advice}",
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _shutting_down() -> Failure:

@@ -112,7 +112,9 @@ class EmbeddingAdmission:
     ) -> EmbeddingJob:
         """Return the job that answers ``question``, whose tokens are ``inputs``."""
         self._last_id += 1
-        return EmbeddingJob(self._last_id, tuple(inputs), question.dimensions, deadline, now)
+        return EmbeddingJob(
+            self._last_id, tuple(inputs), question.dimensions, deadline, now, question.principal
+        )
 
     def _check_ids(self, number: int, tokens: tuple[int, ...]) -> None:
         highest = None if self._vocabulary is None else self._vocabulary - 1

@@ -22,6 +22,7 @@ from neuron_runtime.engine.embedding_queue import (
 )
 from neuron_runtime.engine.expiry import Expiry
 from neuron_runtime.engine.load_reporter import LoadReporter
+from neuron_runtime.engine.longest_line_drop import GIVES_WAY
 from neuron_runtime.engine.other_thread import Start, start_thread
 from neuron_runtime.group_driver import OnClosed
 from neuron_runtime.model_kind import ModelKind
@@ -97,7 +98,7 @@ class EmbeddingEngine:
         question = request.body
         if isinstance(question, Embed):
             refusal = self._queue.refusal(expected=self._intake.waiting)
-            if refusal is None:
+            if refusal is None or self._makes_way(question.principal):
                 self._intake.take(request, question)
                 return
         elif isinstance(question, Generate):
@@ -157,6 +158,19 @@ class EmbeddingEngine:
         if failure is not None:
             self._refuse(request, failure)
         self._advance()
+
+    def _makes_way(self, principal: str) -> bool:
+        """End those whose places a newcomer is entitled to; return whether there are any."""
+        if self._queue.draining:
+            return False
+        gone = self._queue.giving_way(principal, self._intake.entries)
+        failure = self._queue.overloaded(self._intake.waiting, GIVES_WAY)
+        for each in gone:
+            if isinstance(each, EmbeddingJob):
+                self._apply(self._queue.end(each.id, failure))
+            else:
+                self._intake.end(each, failure)
+        return bool(gone)
 
     def _refuse(self, request: IncomingRequest, refusal: Failure) -> None:
         _log.info("refused request=%s code=%s", _request_id(request), refusal.code)

@@ -39,7 +39,9 @@ class _Slice:
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
+class Entry:
+    """A question whose tokens are not all known."""
+
     request: IncomingRequest
     question: Embed
     slices: Iterator[_Slice]
@@ -61,7 +63,7 @@ class EmbeddingIntake:
         self._loop = loop
         self._admission = admission
         self._on_ready = on_ready
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[Entry] = deque()
         self._thread: OtherThread[list[tuple[int, ...]]] = OtherThread(
             loop, "input", "the input could not be tokenized", start
         )
@@ -73,6 +75,12 @@ class EmbeddingIntake:
         """How many questions are not ready."""
         return len(self._entries)
 
+    @property
+    def entries(self) -> list[tuple[str, Entry]]:
+        """Whose they are, and which, in order of arrival."""
+        entries = sorted(self._entries, key=lambda each: each.arrived)
+        return [(each.question.principal, each) for each in entries]
+
     def take(self, request: IncomingRequest, question: Embed) -> None:
         """Begin with a question; a small one is ready at once."""
         try:
@@ -81,7 +89,7 @@ class EmbeddingIntake:
             self._on_ready(request, question, refused.failure)
             return
         slices = list(_slices(question))
-        entry = _Entry(request, question, iter(slices), self._loop.now())
+        entry = Entry(request, question, iter(slices), self._loop.now())
         self._entries.append(entry)
         if len(slices) == 1 and slices[0].size <= SLICE_CHARACTERS:
             self._work(entry)
@@ -92,11 +100,11 @@ class EmbeddingIntake:
     def end_all(self, failure: Failure) -> None:
         """Refuse all that is not ready."""
         for entry in list(self._entries):
-            self._end(entry, failure)
+            self.end(entry, failure)
 
-    def _cancel(self, entry: _Entry, reason: str) -> None:
+    def _cancel(self, entry: Entry, reason: str) -> None:
         message = f"the request was cancelled ({reason or 'asked'})"
-        self._end(entry, Failure(FailureCode.CANCELLED, message))
+        self.end(entry, Failure(FailureCode.CANCELLED, message))
 
     def _schedule(self) -> None:
         if self._entries and not self._scheduled and not self._elsewhere:
@@ -110,12 +118,12 @@ class EmbeddingIntake:
             self._work(self._entries[-1])
         self._schedule()
 
-    def _work(self, entry: _Entry) -> None:
+    def _work(self, entry: Entry) -> None:
         """Take the next slice of a question."""
         now, deadline = self._loop.now(), entry.request.deadline
         if deadline is not None and deadline <= now:
             message = "the request was not finished in time"
-            self._end(entry, Failure(FailureCode.DEADLINE_EXCEEDED, message))
+            self.end(entry, Failure(FailureCode.DEADLINE_EXCEEDED, message))
             return
         part = next(entry.slices)
         tokens = partial(self._admission.tokens, entry.question, part.start, part.stop)
@@ -130,29 +138,30 @@ class EmbeddingIntake:
             found = refused.failure
         self._tokenized(entry, part, found)
 
-    def _back(self, entry: _Entry, part: _Slice, found: list[tuple[int, ...]] | Failure) -> None:
+    def _back(self, entry: Entry, part: _Slice, found: list[tuple[int, ...]] | Failure) -> None:
         self._elsewhere = False
         if entry in self._entries:
             self._tokenized(entry, part, found)
         self._schedule()
 
     def _tokenized(
-        self, entry: _Entry, part: _Slice, found: list[tuple[int, ...]] | Failure
+        self, entry: Entry, part: _Slice, found: list[tuple[int, ...]] | Failure
     ) -> None:
         if isinstance(found, Failure):
-            self._end(entry, found)
+            self.end(entry, found)
             return
         entry.inputs += found
         question, deadline = entry.question, entry.request.deadline
         try:
             self._admission.check_total(sum(map(len, entry.inputs)))
         except Refused as refused:
-            self._end(entry, refused.failure)
+            self.end(entry, refused.failure)
             return
         if part.stop == len(question.inputs):
-            self._end(entry, self._admission.job(question, entry.inputs, entry.arrived, deadline))
+            self.end(entry, self._admission.job(question, entry.inputs, entry.arrived, deadline))
 
-    def _end(self, entry: _Entry, end: EmbeddingJob | Failure) -> None:
+    def end(self, entry: Entry, end: EmbeddingJob | Failure) -> None:
+        """It is ready, or never will be; nothing if it has ended."""
         if entry in self._entries:
             self._entries.remove(entry)
             self._on_ready(entry.request, entry.question, end)

@@ -14,7 +14,8 @@ class EmbeddingJob:
 
     ``pending`` are the indexes of inputs that are in no step; ``rows`` the finished vectors. A job
     that is ``alone`` is under suspicion and shares no step. ``deadline`` and ``arrived`` are
-    monotonic seconds; ``dimensions`` is the asked length of a vector, None for all of it.
+    monotonic seconds; ``dimensions`` is the asked length of a vector, None for all of it;
+    ``principal`` is whose it is, empty if nobody knows.
     """
 
     id: int
@@ -22,6 +23,7 @@ class EmbeddingJob:
     dimensions: int | None = None
     deadline: float | None = None
     arrived: float = 0.0
+    principal: str = ""
     pending: deque[int] = field(default_factory=deque)
     rows: dict[int, bytes] = field(default_factory=dict)
     started: bool = False

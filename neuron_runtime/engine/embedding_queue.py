@@ -7,7 +7,8 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 - at most one step is open; what it brings for a job that has ended meanwhile is dropped;
 - the number of jobs and of their tokens is bounded.
 
-Jobs take turns, one input each, so that a query is not kept waiting by a million documents. A step
+Principals take turns, and so do the jobs of each, one input at a time: a query is not kept waiting
+by a million documents, and nobody by somebody else's many jobs. A step
 keeps nothing on the ranks: when the group is lost, what was in it is simply pending again.
 
 When all ranks report the same error for a step of several jobs, each of them is repeated alone: the
@@ -16,11 +17,13 @@ one that fails alone is the culprit, the others go on undisturbed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 from neuron_runtime.engine.embedding_job import EmbeddingJob
+from neuron_runtime.engine.longest_line_drop import give_way
+from neuron_runtime.engine.turns import Turns
 from neuron_runtime.engine.vectors import BYTES_PER_VALUE
 from neuron_runtime.poison import PoisonLedger
 from transports.failures import FailureCode
@@ -58,6 +61,7 @@ class JobFailed:
 JobEnd = JobDone | JobFailed
 JobEnds = tuple[JobEnd, ...]
 _Place = tuple[int, int]
+T = TypeVar("T")
 
 
 class EmbeddingQueueCorrupt(AssertionError):
@@ -72,7 +76,7 @@ class EmbeddingQueue:
         self.limits = limits
         self.draining = False
         self._jobs: dict[int, EmbeddingJob] = {}
-        self._turns: deque[int] = deque()
+        self._turns: Turns[int] = Turns()
         self._open: tuple[_Place, ...] | None = None
         self._steps = 0
         self._tokens = 0
@@ -107,12 +111,44 @@ class EmbeddingQueue:
             return Failure(FailureCode.SHUTTING_DOWN, "the model is being unloaded; try again")
         return self._overload(expected)
 
+    def giving_way(
+        self, principal: str, elsewhere: Iterable[tuple[str, T]]
+    ) -> list[EmbeddingJob | T]:
+        """Return whose end makes room for a job of ``principal``; none if that is not enough.
+
+        ``elsewhere`` are those that are no jobs yet, with their principals, in order of arrival.
+        """
+        jobs = self._jobs.values()
+        places: list[tuple[str, EmbeddingJob | T | None]] = []
+        places += [(job.principal, None if job.started else job) for job in jobs]
+        places += elsewhere
+        gone: list[EmbeddingJob | T] = []
+        count, tokens = len(places), self._tokens
+        losers: Iterable[EmbeddingJob | T] = give_way(principal, 1, places)
+        for each in losers:
+            gone.append(each)
+            count -= 1
+            tokens -= each.tokens if isinstance(each, EmbeddingJob) else 0
+            if self._has_room(count, tokens):
+                return gone
+        return []
+
+    def overloaded(self, expected: int, advice: str = "try again later") -> Failure:
+        """Say that no more jobs are accepted beside those expected."""
+        jobs = len(self._jobs) + expected
+        return Failure(
+            FailureCode.OVERLOADED,
+            f"the model has {jobs} requests with {self._tokens} tokens to embed, which is its"
+            f" limit; {advice}",
+            retry_after_s=min(30.0, max(1.0, jobs / self.limits.max_running)),
+        )
+
     def submit(self, job: EmbeddingJob) -> Failure | None:
         """Accept a job, also while draining, or say why not; a refused one gets no event."""
         refusal = self._overload(0)
         if refusal is None:
             self._jobs[job.id] = job
-            self._turns.append(job.id)
+            self._turns.push(job.principal, job.id)
             self._tokens += job.tokens
         return refusal
 
@@ -225,25 +261,24 @@ class EmbeddingQueue:
     # -- inside ---------------------------------------------------------------------------------
 
     def _overload(self, expected: int) -> Failure | None:
-        most = self.limits.max_running + self.limits.max_queued
-        jobs = len(self._jobs) + expected
-        if jobs < most and self._tokens < self.limits.alive_tokens:
+        if self._has_room(len(self._jobs) + expected, self._tokens):
             return None
-        return Failure(
-            FailureCode.OVERLOADED,
-            f"the model has {jobs} requests with {self._tokens} tokens to embed, which is its"
-            " limit; try again later",
-            retry_after_s=min(30.0, max(1.0, jobs / self.limits.max_running)),
-        )
+        return self.overloaded(expected)
+
+    def _has_room(self, jobs: int, tokens: int) -> bool:
+        """Whether one more is accepted beside so many."""
+        most = self.limits.max_running + self.limits.max_queued
+        return jobs < most and tokens < self.limits.alive_tokens
 
     def _pick(self) -> list[_Place]:
         """Take pending inputs, job by job in turn, until the step is full."""
         alone = next((id_ for id_ in self._turns if self._jobs[id_].alone), None)
         places: list[_Place] = []
         tokens = 0
-        while self._turns and len(places) < self.limits.step_sequences:
-            job = self._jobs[self._turns[0] if alone is None else alone]
-            if not job.pending:
+        while len(places) < self.limits.step_sequences:
+            turn = self._turns.head() if alone is None else alone
+            job = None if turn is None else self._jobs[turn]
+            if job is None or not job.pending:
                 break
             size = len(job.inputs[job.pending[0]])
             if places and tokens + size > self.limits.step_tokens:
@@ -251,9 +286,9 @@ class EmbeddingQueue:
             tokens += size
             places.append((job.id, job.pending.popleft()))
             job.started = True
-            self._turns.remove(job.id)
+            self._turns.take(job.principal, job.id)
             if job.pending:
-                self._turns.append(job.id)
+                self._turns.push(job.principal, job.id)
         return places
 
     def _reopen(self) -> list[EmbeddingJob]:
@@ -264,7 +299,7 @@ class EmbeddingQueue:
             if job is None:
                 continue
             if not job.pending:
-                self._turns.appendleft(id_)
+                self._turns.push_front(job.principal, id_)
             job.pending.appendleft(index)
         return [self._jobs[id_] for id_ in _jobs_of(places) if id_ in self._jobs]
 
@@ -286,7 +321,7 @@ class EmbeddingQueue:
             self._tokens -= job.tokens
             self._poison.forget(str(id_))
             if job.pending:
-                self._turns.remove(id_)
+                self._turns.remove(job.principal, id_)
         return job
 
     def _close(self) -> tuple[_Place, ...]:

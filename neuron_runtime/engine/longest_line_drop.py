@@ -2,48 +2,44 @@
 
 Whoever has the most requests loses the youngest of them, as in fair queueing with "longest queue
 drop" (Suter et al., 1999; ``fq_codel`` does the same with packets): otherwise one principal could
-fill the queue, and whoever comes later would be refused before it could have its share of seats.
+fill the queue, and whoever comes later would be refused before it could have its share.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-from neuron_runtime.engine.sequence import Request, Sequence
+GIVES_WAY = "others who ask for less go first; try again later"
+"""What somebody is told who gave up a place."""
 
-_Line = dict[Request, list[Sequence]]
+T = TypeVar("T")
 
 
-def dropped_for(
-    principal: str, count: int, places: int, alive: Iterable[Sequence]
-) -> list[Sequence]:
-    """Return whom to drop for ``count`` sequences that lack ``places``; none if it is not enough.
+def give_way(principal: str, count: int, places: Iterable[tuple[str, T | None]]) -> Iterator[T]:
+    """Yield what gives way to ``count`` new places of ``principal``, one after the other.
 
+    Each of ``places``, in order of arrival, is whose it is and the request that it is for, None if
+    of that anything has begun: it keeps its places then, and gives up all of them otherwise.
     Those without a name give way to all that have one, and nobody gives way to them. A principal
-    with a name gives way to one that holds fewer places, its new ones included. A request of which
-    anything has begun keeps all its places. ``alive`` is in order of arrival.
+    with a name gives way to one that holds fewer places, its new ones included.
     """
     if not principal:
-        return []
+        return
     held: Counter[str] = Counter()
-    lines: dict[str, _Line] = {}
-    for each in alive:
-        held[each.principal] += 1
-        if not each.request.begun:
-            lines.setdefault(each.principal, {}).setdefault(each.request, []).append(each)
-    dropped: list[Sequence] = []
-    while len(dropped) < places:
-        longest = _longest(lines, held, more_than=held[principal] + count)
-        if longest is None:
-            return []
-        _, youngest = lines[longest].popitem()
-        held[longest] -= len(youngest)
-        dropped += youngest
-    return dropped
+    lines: dict[str, Counter[T]] = {}
+    for name, request in places:
+        held[name] += 1
+        if request is not None:
+            lines.setdefault(name, Counter())[request] += 1
+    while (longest := _longest(lines, held, more_than=held[principal] + count)) is not None:
+        youngest, size = lines[longest].popitem()
+        held[longest] -= size
+        yield youngest
 
 
-def _longest(lines: dict[str, _Line], held: Counter[str], more_than: int) -> str | None:
+def _longest(lines: dict[str, Counter[T]], held: Counter[str], more_than: int) -> str | None:
     """Return whose line gives up a place; the nameless first, then whoever holds most."""
     if lines.get(""):
         return ""

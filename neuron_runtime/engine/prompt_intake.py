@@ -20,6 +20,7 @@ from functools import partial
 from typing import final
 
 from neuron_runtime.engine.expiry import Expiry
+from neuron_runtime.engine.longest_line_drop import GIVES_WAY
 from neuron_runtime.engine.other_thread import OtherThread, Start, start_thread
 from neuron_runtime.engine.prepared import Prepared
 from neuron_runtime.engine.prompt_queue import PromptQueue
@@ -109,6 +110,8 @@ class PromptIntake:
         if made is not None:
             self._on_ready(request, made, now)
             return
+        for loser in self._queue.make_way(characters, question.principal):
+            self._end(loser, self._queue.overloaded(GIVES_WAY))
         self._last += 1
         number = self._last
         refusal = self._queue.add(number, characters, question.principal, request.deadline)

@@ -6,15 +6,17 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 - one is in work at a time, and what was ended in work keeps its place until it is over, because its
   text is still held and the processor is still at it;
 - their number and the characters that they have together are bounded; a single one always fits;
-- the principals take turns, and each principal's own keep their order.
+- the principals take turns, and each principal's own keep their order;
+- when there is no room, whoever holds most of it makes way for others.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import final
 
+from neuron_runtime.engine.longest_line_drop import give_way
+from neuron_runtime.engine.turns import Turns
 from transports.failures import FailureCode
 from transports.schemas.link import Failure
 
@@ -46,7 +48,7 @@ class PromptQueue:
         self.max_count = max_count
         self.max_characters = max_characters
         self._alive: dict[int, _Prompt] = {}
-        self._lines: dict[str, deque[int]] = {}
+        self._turns: Turns[int] = Turns()
         self._in_work: tuple[int, _Prompt] | None = None
         self._characters = 0
 
@@ -55,33 +57,39 @@ class PromptQueue:
         """How many have not ended, with the one in work."""
         return len(self._alive)
 
+    def make_way(self, characters: int, principal: str) -> list[int]:
+        """End those that must give up their places for one of ``principal``; return them."""
+        if self._has_room(self._held(), self._characters, characters):
+            return []
+        begun = self._in_work[0] if self._in_work is not None else None
+        alive = self._alive.items()
+        places = ((prompt.principal, None if n == begun else n) for n, prompt in alive)
+        gone: list[int] = []
+        held = self._characters
+        for number in give_way(principal, 1, places):
+            gone.append(number)
+            held -= self._alive[number].characters
+            if self._has_room(self._held() - len(gone), held, characters):
+                return [number for number in gone if self.end(number)]
+        return []
+
     def add(
         self, number: int, characters: int, principal: str = "", deadline: float | None = None
     ) -> Failure | None:
         """Accept one, or say why not."""
-        held = self._characters
-        if self._held() >= self.max_count or (held and held + characters > self.max_characters):
-            return Failure(
-                FailureCode.OVERLOADED,
-                f"the model has {self._held()} long prompts waiting to be tokenized, which is its"
-                " limit; try again later",
-                retry_after_s=min(30.0, max(1.0, held / _CHARACTERS_PER_S)),
-            )
+        if not self._has_room(self._held(), self._characters, characters):
+            return self.overloaded("try again later")
         self._alive[number] = _Prompt(characters, principal, deadline)
-        self._lines.setdefault(principal, deque()).append(number)
+        self._turns.push(principal, number)
         self._characters += characters
         return None
 
     def next(self) -> int | None:
         """Take the next one into work; None if one is, or none waits."""
-        if self._in_work is not None or not self._lines:
-            return None
-        principal, line = next(iter(self._lines.items()))
-        number = line.popleft()
-        del self._lines[principal]
-        if line:
-            self._lines[principal] = line
-        self._in_work = number, self._alive[number]
+        number = self._turns.head() if self._in_work is None else None
+        if number is not None:
+            self._in_work = number, self._alive[number]
+            self._turns.take(self._alive[number].principal, number)
         return number
 
     def made(self) -> bool:
@@ -99,10 +107,7 @@ class PromptQueue:
             return False
         if self._in_work is not None and self._in_work[0] == number:
             return True
-        line = self._lines[prompt.principal]
-        line.remove(number)
-        if not line:
-            del self._lines[prompt.principal]
+        self._turns.remove(prompt.principal, number)
         self._characters -= prompt.characters
         return True
 
@@ -130,7 +135,7 @@ class PromptQueue:
         Raises:
             PromptQueueCorrupt: It does not.
         """
-        lined = [number for line in self._lines.values() for number in line]
+        lined = list(self._turns)
         held = {number: self._alive.get(number) for number in lined}
         if self._in_work is not None:
             held[self._in_work[0]] = self._in_work[1]
@@ -139,7 +144,6 @@ class PromptQueue:
             "one is in two places or none": len(lined) != len(set(lined))
             or not set(self._alive) <= set(held)
             or None in held.values(),
-            "an empty line": not all(self._lines.values()),
             "characters are miscounted": characters != self._characters,
             "too many": len(held) > self.max_count,
             "too much": len(held) > 1 and characters > self.max_characters,
@@ -147,6 +151,19 @@ class PromptQueue:
         wrong = [fault for fault, found in faults.items() if found]
         if wrong:
             raise PromptQueueCorrupt("; ".join(wrong))
+
+    def overloaded(self, advice: str) -> Failure:
+        """Say why there is no room."""
+        return Failure(
+            FailureCode.OVERLOADED,
+            f"the model has {self._held()} long prompts waiting to be tokenized, which is its"
+            f" limit; {advice}",
+            retry_after_s=min(30.0, max(1.0, self._characters / _CHARACTERS_PER_S)),
+        )
+
+    def _has_room(self, count: int, held: int, characters: int) -> bool:
+        """Whether one more fits beside ``count`` that have ``held`` characters."""
+        return count < self.max_count and (not held or held + characters <= self.max_characters)
 
     def _held(self) -> int:
         ended = self._in_work is not None and self._in_work[0] not in self._alive

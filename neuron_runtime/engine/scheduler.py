@@ -30,7 +30,7 @@ from neuron_runtime.engine.context_limit import too_many_tokens
 from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.limits import Limits
-from neuron_runtime.engine.longest_line_drop import dropped_for
+from neuron_runtime.engine.longest_line_drop import GIVES_WAY, give_way
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.step_budget import StepBudget
@@ -130,7 +130,7 @@ class Scheduler:
         principal = sequences[0].principal
         if any(map(self._too_long, sequences)) or self._lacking(len(sequences)) <= 0:
             return ()
-        failure = self._overloaded("others who ask for less go first; try again later")
+        failure = self._overloaded(GIVES_WAY)
         dropped = self._dropped_for(principal, len(sequences))
         return tuple(event for each in dropped for event in self.end(each.id, failure))
 
@@ -367,7 +367,15 @@ class Scheduler:
         return len(self._alive) + count - self.limits.max_running - self.limits.max_queued
 
     def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
-        return dropped_for(principal, count, self._lacking(count), self._alive.values())
+        """Return whom to drop for ``count`` newcomers; none if that would not be enough."""
+        alive, lacking = self._alive.values(), self._lacking(count)
+        places = ((s.principal, None if s.request.begun else s.request) for s in alive)
+        dropped: list[Sequence] = []
+        for request in give_way(principal, count, places):
+            dropped += [each for each in alive if each.request is request]
+            if len(dropped) >= lacking:
+                return dropped
+        return []
 
     def _overloaded(self, advice: str) -> Failure:
         return Failure(

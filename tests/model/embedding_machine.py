@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -17,7 +19,7 @@ from transports.schemas.group import EmbedStep
 from transports.schemas.link import Failure
 
 LIMITS = EmbeddingLimits(
-    max_running=2, max_queued=2, alive_tokens=40, step_tokens=6, step_sequences=3
+    max_running=2, max_queued=3, alive_tokens=50, step_tokens=6, step_sequences=3
 )
 GONE = Failure("cancelled", "gone")
 TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=8).map(tuple)
@@ -34,6 +36,7 @@ class EmbeddingMachine(RuleBasedStateMachine):
         self.ready = False
         self.open: EmbedStep | None = None
         self.in_step: set[int] = set()
+        self.begun: set[int] = set()
         self.now = 0.0
         self.minted = 0
         self.accepted: dict[int, EmbeddingJob] = {}
@@ -46,20 +49,67 @@ class EmbeddingMachine(RuleBasedStateMachine):
     @rule(
         inputs=st.lists(TOKENS, min_size=1, max_size=5).map(tuple),
         patience=st.none() | st.integers(1, 9),
+        principal=st.sampled_from(("a", "a", "b", "")),
     )
-    def submit(self, inputs: tuple[tuple[int, ...], ...], patience: int | None) -> None:
+    def submit(
+        self, inputs: tuple[tuple[int, ...], ...], patience: int | None, principal: str = ""
+    ) -> None:
         self.minted += 1
         # The first token tells whose an input is.
         own = tuple((100 + self.minted, *tokens) for tokens in inputs)
         deadline = None if patience is None else self.now + patience
-        job = EmbeddingJob(self.minted, own, None, deadline, self.now)
-        living = [self.accepted[number] for number in self.living()]
-        full = len(living) >= LIMITS.max_running + LIMITS.max_queued
-        heavy = sum(each.tokens for each in living) >= LIMITS.alive_tokens
+        job = EmbeddingJob(self.minted, own, None, deadline, self.now, principal)
+        if not self.has_room(self.living()):
+            self.make_way(principal)
         refusal = self.queue.submit(job)
-        assert (refusal is not None) == (full or heavy)
+        assert (refusal is None) == self.has_room(self.living())
         if refusal is None:
             self.accepted[job.id] = job
+
+    def check_turns(self, picked: list[int]) -> None:
+        """Nobody has two turns in a step while another one that wants one has none between."""
+        jobs = [self.accepted[number] for number in self.living()]
+        if any(job.alone for job in jobs):
+            return
+        names = [self.accepted[number].principal for number in picked]
+        wanting = {job.principal for job in jobs if job.pending and job.principal}
+        assert not (wanting and "" in names), "one without a name goes first"
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                last = at - names[:at][::-1].index(name)
+                assert wanting - {name} <= set(names[last:at]), "a principal is passed over"
+
+    def make_way(self, principal: str) -> None:
+        """Whoever gives way has no name, or holds more, and has not begun; and it is of use."""
+        living = self.living()
+        for job in (gone := self.queue.giving_way(principal, ())):
+            assert isinstance(job, EmbeddingJob)
+            assert job.id in self.may_give_way(principal, living), "one gave way that had not to"
+            living.remove(job.id)
+            self.take(self.queue.end(job.id, GONE))
+        assert not gone or self.has_room(living), "one gave way for nothing"
+        while not gone and (others := self.may_give_way(principal, living)):
+            living.remove(others[0])
+            assert not self.has_room(living), "none gave way"
+
+    def may_give_way(self, principal: str, living: list[int]) -> list[int]:
+        """Return who would be next to give way: the youngest of those that hold most."""
+        if not principal:
+            return []
+        held = Counter(self.accepted[number].principal for number in living)
+        waiting = [number for number in living if number not in self.begun]
+        youngest = {self.accepted[number].principal: number for number in waiting}
+        if "" in youngest:
+            return [youngest[""]]
+        most = max((held[name] for name in youngest), default=0)
+        names = [name for name in youngest if held[name] == most > held[principal] + 1]
+        return [youngest[name] for name in names]
+
+    def has_room(self, living: list[int]) -> bool:
+        """Whether one more is accepted beside these."""
+        tokens = sum(self.accepted[number].tokens for number in living)
+        most = LIMITS.max_running + LIMITS.max_queued
+        return len(living) < most and tokens < LIMITS.alive_tokens
 
     @rule()
     def open_step(self) -> None:
@@ -69,9 +119,11 @@ class EmbeddingMachine(RuleBasedStateMachine):
             return
         self.open = step
         self.in_step = {sequence[0] - 100 for sequence in step.sequences}
+        self.begun |= self.in_step
         assert step.sequences
         assert not self.in_step & self.ended, "an ended job runs"
         assert len(step.sequences) <= LIMITS.step_sequences
+        self.check_turns([sequence[0] - 100 for sequence in step.sequences])
         tokens = sum(map(len, step.sequences))
         assert tokens <= LIMITS.step_tokens or len(step.sequences) == 1, "a step is too large"
 

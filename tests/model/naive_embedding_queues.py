@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from neuron_runtime.engine.embedding_queue import EmbeddingQueue, JobEnds, _Place
+from collections.abc import Iterable
+from typing import TypeVar
+
+from neuron_runtime.engine.embedding_job import EmbeddingJob
+from neuron_runtime.engine.embedding_queue import (
+    EmbeddingLimits,
+    EmbeddingQueue,
+    JobEnds,
+    _Place,
+)
+from neuron_runtime.engine.turns import Turns
 from transports.schemas.link import Failure
+
+T = TypeVar("T")
 
 
 class ForgetsTheStepOfADeadGroup(EmbeddingQueue):  # type: ignore[misc]
@@ -76,8 +88,62 @@ class KeepsTheTurnOfTheDead(EmbeddingQueue):  # type: ignore[misc]
         had_turn = job in self._turns
         ends = super().end(job, failure)
         if had_turn:
-            self._turns.append(job)
+            self._turns.push("", job)
         return ends
+
+
+class LetsOneFillTheQueue(EmbeddingQueue):  # type: ignore[misc]
+    """Whoever comes first keeps all places."""
+
+    def giving_way(
+        self, principal: str, elsewhere: Iterable[tuple[str, T]]
+    ) -> list[EmbeddingJob | T]:
+        del principal, elsewhere
+        return []
+
+
+class DropsWhatHasBegun(EmbeddingQueue):  # type: ignore[misc]
+    """What is half embedded gives way too."""
+
+    def giving_way(
+        self, principal: str, elsewhere: Iterable[tuple[str, T]]
+    ) -> list[EmbeddingJob | T]:
+        begun = [job for job in self._jobs.values() if job.started]
+        for job in begun:
+            job.started = False
+        gone = super().giving_way(principal, elsewhere)
+        for job in begun:
+            job.started = True
+        return gone
+
+
+class DropsForNothing(EmbeddingQueue):  # type: ignore[misc]
+    """One gives way, whether or not that is enough."""
+
+    def _has_room(self, jobs: int, tokens: int) -> bool:
+        return jobs < len(self._jobs) or super()._has_room(jobs, tokens)
+
+
+class _OneLine(Turns[int]):  # type: ignore[misc]
+    def push(self, principal: str, each: int) -> None:
+        super().push("all", each)
+
+    def push_front(self, principal: str, each: int) -> None:
+        super().push_front("all", each)
+
+    def take(self, principal: str, each: int) -> None:
+        super().take("all", each)
+
+    def remove(self, principal: str, each: int) -> None:
+        super().remove("all", each)
+
+
+class ForgetsPrincipals(EmbeddingQueue):  # type: ignore[misc]
+    """All jobs take turns, whoever has most of them."""
+
+    def __init__(self, limits: EmbeddingLimits) -> None:
+        super().__init__(limits)
+        self._turns = _OneLine()
 
 
 NAIVE: list[type[EmbeddingQueue]] = [
@@ -89,4 +155,8 @@ NAIVE: list[type[EmbeddingQueue]] = [
     MixesRowsUp,
     IgnoresTheBudget,
     KeepsTheTurnOfTheDead,
+    LetsOneFillTheQueue,
+    DropsWhatHasBegun,
+    DropsForNothing,
+    ForgetsPrincipals,
 ]

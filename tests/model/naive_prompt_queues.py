@@ -86,9 +86,10 @@ class ServesOnePrincipal(PromptQueue):  # type: ignore[misc]
         number = super().next()
         if number is not None:
             principal = self._alive[number].principal
-            line = self._lines.pop(principal, None)
+            lines = self._turns._lines
+            line = lines.pop(principal, None)
             if line is not None:
-                self._lines = {principal: line, **self._lines}
+                self._turns._lines = {principal: line, **lines}
         return number
 
 
@@ -96,7 +97,7 @@ class ServesTheYoungest(PromptQueue):  # type: ignore[misc]
     """The last one to come is made first."""
 
     def next(self) -> int | None:
-        for line in self._lines.values():
+        for line in self._turns._lines.values():
             line.rotate(1)
         return super().next()
 
@@ -114,6 +115,38 @@ class ForgetsDeadlines(PromptQueue):  # type: ignore[misc]
         return [number for number in late if self.end(number)]
 
 
+class LetsOneFillTheQueue(PromptQueue):  # type: ignore[misc]
+    """Whoever comes first keeps all places."""
+
+    def make_way(self, characters: int, principal: str) -> list[int]:
+        del characters, principal
+        return []
+
+
+class DropsWhatIsInWork(PromptQueue):  # type: ignore[misc]
+    """What is nearly made gives way too."""
+
+    def make_way(self, characters: int, principal: str) -> list[int]:
+        in_work, self._in_work = self._in_work, None
+        gone = [] if in_work is None else super().make_way(characters, principal)
+        self._in_work = in_work
+        return gone
+
+
+class DropsForNothing(PromptQueue):  # type: ignore[misc]
+    """One gives way, whether or not that is enough."""
+
+    def make_way(self, characters: int, principal: str) -> list[int]:
+        return super().make_way(0, principal)
+
+
+class LetsTheNamelessIn(PromptQueue):  # type: ignore[misc]
+    """Those without a name are a principal like any other."""
+
+    def make_way(self, characters: int, principal: str) -> list[int]:
+        return super().make_way(characters, principal or "nobody")
+
+
 NAIVE: list[type[PromptQueue]] = [
     MakesWhatHasEnded,
     MakesTwoAtATime,
@@ -126,4 +159,8 @@ NAIVE: list[type[PromptQueue]] = [
     ServesOnePrincipal,
     ServesTheYoungest,
     ForgetsDeadlines,
+    LetsOneFillTheQueue,
+    DropsWhatIsInWork,
+    DropsForNothing,
+    LetsTheNamelessIn,
 ]

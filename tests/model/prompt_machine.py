@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -31,22 +33,46 @@ class PromptMachine(RuleBasedStateMachine):
 
     @rule(
         characters=st.sampled_from(SIZES),
-        principal=st.sampled_from("abc"),
+        principal=st.sampled_from(("a", "a", "a", "b", "c", "")),
         patience=st.sampled_from((None, None, None, 1, 4, 9)),
     )
     def add(self, characters: int, principal: str, patience: int | None) -> None:
         self.minted += 1
         deadline = None if patience is None else self.now + patience
-        held = self.held()
-        full = len(held) >= MAX_COUNT
-        heavy = bool(held) and sum(held) + characters > MAX_CHARACTERS
+        self.make_way(characters, principal)
         refusal = self.queue.add(self.minted, characters, principal, deadline)
-        assert (refusal is not None) == (full or heavy)
+        assert (refusal is None) == self.has_room(characters)
         if refusal is None:
             self.living[self.minted] = (characters, principal, deadline)
         else:
             assert refusal.code == FailureCode.OVERLOADED
             assert refusal.retry_after_s
+
+    def make_way(self, characters: int, principal: str) -> None:
+        """Whoever gives way has no name, or holds more, and waits; and it is of use."""
+        needed = not self.has_room(characters)
+        before = dict(self.living)
+        for number in (gone := self.queue.make_way(characters, principal)):
+            assert number in self.may_give_way(principal), "one gave way that had not to"
+            del self.living[number]
+        assert not gone or (needed and self.has_room(characters)), "one gave way for nothing"
+        while needed and not gone and (others := self.may_give_way(principal)):
+            del self.living[others[0]]
+            assert not self.has_room(characters), "none gave way"
+        if not gone:
+            self.living = before
+
+    def may_give_way(self, principal: str) -> list[int]:
+        """Return who would be next to give way: the youngest of those that hold most."""
+        if not principal:
+            return []
+        held = Counter(name for _, name, _ in self.living.values())
+        youngest = {self.living[number][1]: number for number in sorted(self.waiting())}
+        if "" in youngest:
+            return [youngest[""]]
+        most = max((held[name] for name in youngest), default=0)
+        names = [name for name in youngest if held[name] == most > held[principal] + 1]
+        return [youngest[name] for name in names]
 
     @rule()
     def next(self) -> None:
@@ -61,6 +87,8 @@ class PromptMachine(RuleBasedStateMachine):
         assert number == min(own), "a principal's own prompts change places"
         self.in_work = number, characters
         others = {self.living[each][1] for each in waiting} - {principal}
+        assert principal or not others, "one without a name goes first"
+        others.discard("")
         self.passed_over = {each: self.passed_over.get(each, 0) + 1 for each in others}
         assert max(self.passed_over.values(), default=0) <= 2, "a principal is passed over"
 
@@ -117,6 +145,12 @@ class PromptMachine(RuleBasedStateMachine):
         """Return those that are not in work."""
         begun = self.in_work[0] if self.in_work is not None else None
         return [number for number in self.living if number != begun]
+
+    def has_room(self, characters: int) -> bool:
+        """Whether a prompt fits beside what takes room."""
+        held = self.held()
+        light = not held or sum(held) + characters <= MAX_CHARACTERS
+        return light and len(held) < MAX_COUNT
 
     def held(self) -> list[int]:
         """Return the characters of each that takes room."""

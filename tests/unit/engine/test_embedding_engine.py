@@ -206,6 +206,20 @@ def test_too_many_requests_are_refused_with_a_time_to_come_back(bench: Embedding
     assert [answer.rows for answer in waiting] == [right_rows((n,)) for n in range(4)]
 
 
+def test_whoever_has_most_makes_way_for_others(bench: EmbeddingBench) -> None:
+    link = bench.client()
+    greedy = [bench.ask_body(link, Embed("r", MODEL, ((n,),), None, "greedy")) for n in range(4)]
+    modest = bench.ask_body(link, Embed("r", MODEL, ((9,),), None, "modest"))
+    last = greedy.pop()
+
+    assert last.failure.code == FailureCode.OVERLOADED
+    assert "others who ask for less go first" in last.failure.message
+    assert bench.ask_body(link, Embed("r", MODEL, ((5,),), None, "greedy")).failure.retry_after_s
+    bench.start_group()
+    assert modest.rows == right_rows((9,))
+    assert [answer.rows for answer in greedy] == [right_rows((n,)) for n in range(3)]
+
+
 def test_too_many_tokens_that_wait_are_refused(model_dir: Path) -> None:
     bench = EmbeddingBench(model_dir, EmbeddingLimits(alive_tokens=3))
     link = bench.client()

@@ -244,3 +244,20 @@ def test_too_many_questions_on_their_way_are_refused(model_dir: Path) -> None:
     assert refused.failure.code == FailureCode.OVERLOADED
     bench.start_group()
     assert len(ends) == 5
+
+
+def test_what_has_no_tokens_yet_makes_way_too(model_dir: Path) -> None:
+    bench = EmbeddingBench(model_dir)
+    link = bench.client()
+    ends: dict[str, list[Any]] = {}
+    for name in ("one", "two", "three", "four", "other"):
+        principal = "other" if name == "other" else "greedy"
+        body = Embed(name, MODEL, ("abcdefgh",) * 30, None, principal)
+        link.request(body, ends.setdefault(name, []).append, deadline_s=100.0)
+    while not any(ends.values()):
+        bench.network.step()
+    assert ends["four"][0].failure.code == FailureCode.OVERLOADED
+    bench.start_group()
+    bench.settle()
+    assert all(len(each) == 1 for each in ends.values())
+    assert b"".join(ends["other"][0].raw) == right_rows(*[text_tokens("abcdefgh")] * 30)

@@ -1,33 +1,26 @@
 from __future__ import annotations
 
-from itertools import count
+from neuron_runtime.engine.longest_line_drop import give_way
 
-from neuron_runtime.engine.longest_line_drop import dropped_for
-from neuron_runtime.engine.sequence import Request, Sequence
-
-
-def line(*requests: str | tuple[str, int]) -> list[Sequence]:
-    """Requests in order of arrival: by whom, and of how many sequences."""
-    numbers = count(1)
-    alive = []
-    for each in requests:
-        principal, size = (each, 1) if isinstance(each, str) else each
-        request = Request()
-        alive += [
-            Sequence(next(numbers), (1,), principal=principal, request=request) for _ in range(size)
-        ]
-    return alive
+Place = tuple[str, int | None]
 
 
-def dropped(principal: str, alive: list[Sequence], places: int = 1) -> list[int]:
-    return [each.id for each in dropped_for(principal, places, places, alive)]
+def line(*requests: str | tuple[str, int]) -> list[Place]:
+    """Places in order of arrival: whose, and how many for one request, which has a number."""
+    sizes = [(each, 1) if isinstance(each, str) else each for each in requests]
+    return [(name, number) for number, (name, size) in enumerate(sizes, 1) for _ in range(size)]
+
+
+def dropped(principal: str, places: list[Place], count: int = 1, most: int = 1) -> list[int]:
+    """Return which requests give way, at most ``most``."""
+    return list(give_way(principal, count, places))[:most]
 
 
 def test_those_without_a_name_give_way_to_all_that_have_one_youngest_first() -> None:
-    alive = line("a", "", "a", "", "a")
-    assert dropped("b", alive) == [4]
-    assert dropped("a", alive) == [4]
-    assert dropped("b", alive, 2) == [4, 2]
+    places = line("a", "", "a", "", "a")
+    assert dropped("b", places) == [4]
+    assert dropped("a", places) == [4]
+    assert dropped("b", places, most=2) == [4, 2]
 
 
 def test_nobody_gives_way_to_those_without_a_name() -> None:
@@ -41,26 +34,22 @@ def test_whoever_has_most_gives_way_to_one_that_has_fewer_even_then() -> None:
     assert dropped("a", line("a", "a", "a")) == []
 
 
+def test_places_are_taken_from_whoever_has_most_until_all_have_as_many() -> None:
+    assert dropped("c", line("a", "b", "b", "b", "b", "a", "a"), most=9) == [5, 7, 4, 6, 3]
+    assert dropped("c", line("a", "a", "a", "a"), count=2, most=9) == [4, 3]
+
+
 def test_two_cannot_take_each_others_places_in_turn() -> None:
-    alive = line("a", "b", "b")
-    (gone,) = dropped("c", alive)
-    alive = [each for each in alive if each.id != gone] + line("c")
-    assert dropped("b", alive) == []
+    places = line("a", "b", "b")
+    (gone,) = dropped("c", places)
+    places = [each for each in places if each[1] != gone] + line("c")
+    assert dropped("b", places) == []
 
 
 def test_a_request_goes_as_a_whole() -> None:
-    assert dropped("b", line("a", ("a", 3))) == [2, 3, 4]
+    assert dropped("b", line("a", ("a", 3)), most=9) == [2]
 
 
-def test_what_has_begun_keeps_all_its_places_whatever_of_it_is_over() -> None:
-    alive = line(("a", 3), "a")
-    alive[0].request.begun = True
-    del alive[0]
-    assert dropped("b", alive) == [4]
-    assert dropped("b", alive[:-1]) == []
-
-
-def test_nobody_goes_if_it_would_not_be_enough() -> None:
-    alive = line("a", "a", "a")
-    alive[0].request.begun = True
-    assert dropped("b", alive, 2) == []
+def test_what_has_begun_keeps_all_its_places() -> None:
+    assert dropped("b", [("a", None), ("a", None), ("a", 4)]) == [4]
+    assert dropped("b", [("a", None), ("a", None)]) == []

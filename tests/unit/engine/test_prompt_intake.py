@@ -244,6 +244,20 @@ def test_the_engine_is_asked_again_when_a_prompt_is_made(model_dir: Path) -> Non
     assert answer.failure.code == FailureCode.OVERLOADED
 
 
+def test_whoever_has_most_long_prompts_makes_way(model_dir: Path) -> None:
+    desk = Desk(model_dir, Limits(max_running=2, max_queued=1))
+    question = Generate("r", "m", [{"role": "user", "content": LONG}], principal="greedy")
+    counts = [desk.bench.ask_body(desk.client, CountTokens("c", "m", question)) for _ in range(3)]
+    modest = desk.ask(principal="modest")
+
+    assert counts[2].failure.code == FailureCode.OVERLOADED
+    assert "others who ask for less go first" in counts[2].failure.message
+    while desk.elsewhere.works:
+        desk.go_on()
+    assert modest.text == desk.bench.right_text(8, LONG)
+    assert [len(each.ends) for each in counts] == [1, 1, 1]
+
+
 def test_those_that_wait_are_bounded_and_reported(model_dir: Path) -> None:
     desk = Desk(model_dir, Limits(max_running=1, max_queued=1))
     question = CountTokens("c", "m", Generate("r", "m", [{"role": "user", "content": LONG}]))

@@ -279,6 +279,34 @@ def test_no_slot_is_an_immediate_refusal_and_slots_come_back(
     assert text(read(dispatcher.generate(QUESTION))) == "Hello"
 
 
+def test_one_key_cannot_take_all_slots_and_the_daemon_hears_whose_requests_wait(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.engine.on_generate = say_nothing
+    asked: queue.SimpleQueue[bodies.LeaseRequest] = queue.SimpleQueue()
+
+    def grant(request: IncomingRequest) -> None:
+        assert isinstance(request.body, bodies.LeaseRequest)
+        asked.put(request.body)
+        fleet.daemon.grant(request)
+
+    fleet.daemon.on_lease = grant
+    dispatcher = Dispatcher(fleet.endpoint, "neuron", slots=9, keys=True)
+    dispatcher.start()
+    eventually(lambda: dispatcher.connected)
+    greedy = msgspec.structs.replace(QUESTION, principal="greedy")
+    held = [dispatcher.generate(greedy) for _ in range(8)]
+    with pytest.raises(BackendError) as caught:
+        dispatcher.generate(greedy)
+    assert caught.value.failure.code == "overloaded"
+    held.append(dispatcher.generate(msgspec.structs.replace(QUESTION, principal="modest")))
+    names = {each.principal for each in (asked.get(timeout=5.0) for _ in held)}
+    assert names == {"greedy", "modest"}
+    for generation in held:
+        generation.close()
+    dispatcher.close()
+
+
 def test_draining_ends_what_runs_after_the_grace_and_refuses_the_rest(
     fleet: ScriptedFleet, dispatcher: Dispatcher
 ) -> None:

@@ -68,14 +68,17 @@ class Scene:
         link: FakeLink | None = None,
         deadline: float | None = None,
         task: str = GENERATE,
+        principal: str = "",
     ) -> FakeRequest:
-        wanted = LeaseRequest("id", model, task=task)
+        wanted = LeaseRequest("id", model, principal, task=task)
         request = FakeRequest(wanted, link, deadline)
         self.router.tell(LeaseAsked(request, wanted))
         return request
 
-    def park(self, model: str = "m", deadline: float | None = None) -> FakeRequest:
-        request = self.ask(model, deadline=deadline)
+    def park(
+        self, model: str = "m", deadline: float | None = None, principal: str = ""
+    ) -> FakeRequest:
+        request = self.ask(model, deadline=deadline, principal=principal)
         assert self.loader.next(EnsureLoaded).model == model
         return request
 
