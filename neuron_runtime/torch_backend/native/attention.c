@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUERIES = 6, ROWS_AT_ONCE = 2 };
+/* PERF: six queries times two registers are as many sums as the registers hold beside what is read.
+ * Three queries, as one row has them, are too few chains of additions to keep the adders busy. */
+enum { QUERIES = 6, PAIR = 2, ROWS_AT_ONCE = 2 };
 
 #define LARGEST_HALF 65504.0f
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE __m256 load8(const void *from, int64_t at, int half) {
     return half ? cx_half8((const uint16_t *)from + at) : _mm256_loadu_ps((const float *)from + at);
@@ -71,20 +72,34 @@ typedef struct {
     int from, to; /* positions that it may see: [from, to) */
 } cx_query;
 
-INLINE void score_block(const cx_cache *cache, int64_t base, cx_query *query, int count, int at,
-                        float scale, int half) {
+/* Score `width` times eight tokens of a block, which begin at `first` in the cache. */
+INLINE void score_tokens(const cx_cache *cache, int64_t first, const cx_query *query, int count,
+                         int width, int64_t at, float scale, int half) {
     const int64_t dim = cache->dim, tokens = cache->block_tokens;
-    for (int64_t token = 0; token < tokens; token += 8) {
-        __m256 acc[QUERIES];
-        for (int i = 0; i < count; i++) acc[i] = _mm256_setzero_ps();
-        for (int64_t d = 0; d < dim; d++) {
-            __m256 key = load8(cache->keys, base + d * tokens + token, half);
-            for (int i = 0; i < count; i++)
-                acc[i] = _mm256_fmadd_ps(key, _mm256_set1_ps(query[i].query[d]), acc[i]);
+    __m256 acc[QUERIES][PAIR];
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < width; v++) acc[i][v] = _mm256_setzero_ps();
+    for (int64_t d = 0; d < dim; d++) {
+        __m256 key[PAIR];
+        for (int v = 0; v < width; v++) key[v] = load8(cache->keys, first + d * tokens + 8 * v, half);
+        for (int i = 0; i < count; i++) {
+            __m256 x = _mm256_set1_ps(query[i].query[d]);
+            for (int v = 0; v < width; v++) acc[i][v] = _mm256_fmadd_ps(key[v], x, acc[i][v]);
         }
-        for (int i = 0; i < count; i++)
-            _mm256_storeu_ps(query[i].score + at + token, _mm256_mul_ps(acc[i], _mm256_set1_ps(scale)));
     }
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < width; v++)
+            _mm256_storeu_ps(query[i].score + at + 8 * v,
+                             _mm256_mul_ps(acc[i][v], _mm256_set1_ps(scale)));
+}
+
+INLINE void score_block(const cx_cache *cache, int64_t base, const cx_query *query, int count, int at,
+                        float scale, int half) {
+    int64_t token = 0;
+    for (; token + 16 <= cache->block_tokens; token += 16)
+        score_tokens(cache, base + token, query, count, 2, at + token, scale, half);
+    if (token < cache->block_tokens)
+        score_tokens(cache, base + token, query, count, 1, at + token, scale, half);
 }
 
 /* Turn scores of [start, end) into weights that are not yet divided by their sum. */
@@ -103,25 +118,40 @@ static void weigh(cx_query *query, int start, int end) {
     query->total = cx_sum8(total);
 }
 
-INLINE void gather_values(const cx_cache *cache, const int32_t *table, int head, cx_query *query,
-                          int count, int start, int end, int half) {
+/* Sum up `width` times eight dimensions of the values, from `d` on. */
+INLINE void gather_dimensions(const cx_cache *cache, const int32_t *table, int head,
+                              const cx_query *query, int count, int width, int64_t d, int start,
+                              int end, int half) {
     const int64_t dim = cache->dim, tokens = cache->block_tokens;
-    for (int64_t d = 0; d < dim; d += 8) {
-        __m256 acc[QUERIES];
-        for (int i = 0; i < count; i++) acc[i] = _mm256_setzero_ps();
-        for (int at = start; at < end; at += (int)tokens) {
-            const int64_t base = ((int64_t)table[at / tokens] * cache->kv_heads + head) * dim * tokens;
-            for (int64_t token = 0; token < tokens; token++) {
-                __m256 value = load8(cache->values, base + token * dim + d, half);
-                for (int i = 0; i < count; i++)
-                    acc[i] = _mm256_fmadd_ps(
-                        value, _mm256_set1_ps(query[i].score[at - start + token]), acc[i]);
+    __m256 acc[QUERIES][PAIR];
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < width; v++) acc[i][v] = _mm256_setzero_ps();
+    for (int at = start; at < end; at += (int)tokens) {
+        const int64_t base = ((int64_t)table[at / tokens] * cache->kv_heads + head) * dim * tokens;
+        for (int64_t token = 0; token < tokens; token++) {
+            const int64_t from = base + token * dim + d;
+            __m256 value[PAIR];
+            for (int v = 0; v < width; v++) value[v] = load8(cache->values, from + 8 * v, half);
+            for (int i = 0; i < count; i++) {
+                __m256 weight = _mm256_set1_ps(query[i].score[at - start + token]);
+                for (int v = 0; v < width; v++)
+                    acc[i][v] = _mm256_fmadd_ps(value[v], weight, acc[i][v]);
             }
         }
-        for (int i = 0; i < count; i++)
-            _mm256_storeu_ps(query[i].out + d,
-                             _mm256_div_ps(acc[i], _mm256_set1_ps(query[i].total)));
     }
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < width; v++)
+            _mm256_storeu_ps(query[i].out + d + 8 * v,
+                             _mm256_div_ps(acc[i][v], _mm256_set1_ps(query[i].total)));
+}
+
+INLINE void gather_values(const cx_cache *cache, const int32_t *table, int head,
+                          const cx_query *query, int count, int start, int end, int half) {
+    int64_t d = 0;
+    for (; d + 16 <= cache->dim; d += 16)
+        gather_dimensions(cache, table, head, query, count, 2, d, start, end, half);
+    if (d < cache->dim)
+        gather_dimensions(cache, table, head, query, count, 1, d, start, end, half);
 }
 
 INLINE void attend(const cx_cache *cache, const int32_t *table, int head, cx_query *query,

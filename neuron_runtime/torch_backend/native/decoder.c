@@ -44,9 +44,7 @@ static void rms_norm(const float *x, const float *weight, int n, float epsilon, 
 /* Make row `row` of the next layer's input readable: as it is, or quantised. */
 static void present(step *s, const cx_linear *linear, const float *value, int64_t row) {
     if (linear->format == CX_F16) return;
-    const int64_t groups = linear->groups;
-    cx_quantize_row(value, linear->inputs, s->in.q + row * groups * CX_GROUP,
-                    s->in.scale + row * groups, s->in.sum + row * groups);
+    cx_quantize_row(value, linear->inputs, &s->in, row);
 }
 
 static void norm_phase(step *s, cx_thread *self, const cx_linear *linear, const float *weight,
@@ -194,6 +192,7 @@ static size_t lay_out(step *s, int threads, char *memory) {
     s->in.q = (int8_t *)carve(&at, rows * groups * CX_GROUP);
     s->in.scale = (float *)carve(&at, rows * groups * f);
     s->in.sum = (float *)carve(&at, rows * groups * f);
+    s->in.total = (int32_t *)carve(&at, rows * groups * sizeof(int32_t));
     s->tile = (int32_t *)carve(&at, (rows + 1) * sizeof(int32_t));
     s->scratch = (float *)carve(&at, (size_t)s->scratch_floats * (size_t)threads * f);
     return (size_t)(at - memory);

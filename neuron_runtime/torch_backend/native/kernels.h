@@ -1,5 +1,6 @@
 /* Kernels of the CPU path: linear layers over packed weights, attention over a paged cache, and a
  * whole decoder step. x86-64 with AVX2, FMA and F16C; cx_supported() says whether this CPU has them.
+ * Products of integers also use AVX-512 VNNI where there is any, with the same results.
  *
  * Every result depends on its own row alone: the order of each sum is fixed, whatever the batch and
  * the number of threads. So a sequence gets the same tokens alone and in a full batch.
@@ -10,6 +11,8 @@
 #include <immintrin.h>
 #include <stdatomic.h>
 #include <stdint.h>
+
+#define INLINE static inline __attribute__((always_inline))
 
 #define CX_GROUP 32 /* inputs that share one scale */
 #define CX_BLOCK 8  /* outputs that are computed together: the 32-bit lanes of a register */
@@ -56,6 +59,7 @@ typedef struct {
     const float *value;
     int8_t *q;
     float *scale, *sum; /* [row][group]: scale, and scale times the sum of the group's q */
+    int32_t *total;     /* [row][group]: that sum */
     int32_t stride;     /* floats a row of value */
 } cx_input;
 
@@ -64,7 +68,11 @@ int64_t cx_packed_bytes(int32_t format, int32_t outputs, int32_t inputs);
  * by groups, rounding to nearest. */
 void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, int32_t inputs,
              void *weight, uint16_t *scale, uint16_t *minimum);
-void cx_quantize_row(const float *row, int32_t inputs, int8_t *q, float *scale, float *sum);
+/* Quantise a row into row `at` of `to`. */
+void cx_quantize_row(const float *row, int32_t inputs, const cx_input *to, int64_t at);
+/* Compute with AVX-512 VNNI from now on if that is wanted and this CPU has it; returns whether. To be
+ * called before any thread computes. */
+int cx_use_vnni(int32_t wanted);
 /* Compute with the other threads of the job all rows' outputs, [rows][outputs], until none are left to
  * take; add = 1 adds to what out holds. */
 void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *in, int rows,

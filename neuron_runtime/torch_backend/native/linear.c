@@ -5,14 +5,13 @@
  * Weights of four bits are unsigned, so eight products fit 16 bits: two instructions for 32
  * multiplications. Weights of eight bits move their sign to the input, as llama.cpp does.
  */
-#include "kernels.h"
+#include "linear.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { STEPS = CX_GROUP / 4, TILE = 8, INT4_ROWS = 4, INT4_BLOCKS = 2, PANEL = 32 };
+enum { TILE = 8, INT4_ROWS = 4, INT4_BLOCKS = 2 };
 
 static int blocks_of(int outputs) { return (outputs + CX_BLOCK - 1) / CX_BLOCK; }
 static int groups_of(int inputs) { return (inputs + CX_GROUP - 1) / CX_GROUP; }
@@ -153,7 +152,8 @@ void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, 
 
 /* -- inputs ------------------------------------------------------------------------------------- */
 
-static void quantize_group(const float *from, int8_t *q, float *scale, float *sum) {
+static void quantize_group(const float *from, int8_t *q, float *scale, float *sum,
+                           int32_t *total) {
     __m256 v[4], most = _mm256_setzero_ps();
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     for (int i = 0; i < 4; i++) {
@@ -162,32 +162,36 @@ static void quantize_group(const float *from, int8_t *q, float *scale, float *su
     }
     float largest = cx_max8(most), step = largest / 127;
     __m256 inverse = _mm256_set1_ps(step > 0 ? 1 / step : 0);
-    __m256i w[4], total = _mm256_setzero_si256();
+    __m256i w[4], lanes = _mm256_setzero_si256();
     for (int i = 0; i < 4; i++) {
         w[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-        total = _mm256_add_epi32(total, w[i]);
+        lanes = _mm256_add_epi32(lanes, w[i]);
     }
     __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)q, bytes);
+    float all = cx_sum8(_mm256_cvtepi32_ps(lanes));
     *scale = step;
-    *sum = step * cx_sum8(_mm256_cvtepi32_ps(total));
+    *sum = step * all;
+    *total = _mm_cvttss_si32(_mm_set_ss(all));
 }
 
-void cx_quantize_row(const float *row, int32_t inputs, int8_t *q, float *scale, float *sum) {
-    int whole = inputs / CX_GROUP;
+void cx_quantize_row(const float *row, int32_t inputs, const cx_input *to, int64_t at) {
+    const int groups = groups_of(inputs), whole = inputs / CX_GROUP;
+    int8_t *q = to->q + at * groups * CX_GROUP;
+    float *scale = to->scale + at * groups, *sum = to->sum + at * groups;
+    int32_t *total = to->total + at * groups;
     for (int group = 0; group < whole; group++)
-        quantize_group(row + group * CX_GROUP, q + group * CX_GROUP, scale + group, sum + group);
+        quantize_group(row + group * CX_GROUP, q + group * CX_GROUP, scale + group, sum + group,
+                       total + group);
     if (inputs % CX_GROUP) {
         float rest[CX_GROUP] = {0};
         memcpy(rest, row + whole * CX_GROUP, (size_t)(inputs % CX_GROUP) * sizeof *rest);
-        quantize_group(rest, q + whole * CX_GROUP, scale + whole, sum + whole);
+        quantize_group(rest, q + whole * CX_GROUP, scale + whole, sum + whole, total + whole);
     }
 }
 
 /* -- products ----------------------------------------------------------------------------------- */
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE __m256i four_inputs(const int8_t *q) {
     int32_t word;
@@ -276,8 +280,7 @@ INLINE void int4_rows(const cx_linear *linear, const cx_input *in, int row, int 
     if (row < end) tile_int4(linear, in, row, 1, block, blocks, out, add);
 }
 
-/* PERF: a panel's inputs stay in the first-level cache while all blocks are computed. What one row
- * takes is to read the weights, which is fastest in one stream. */
+/* PERF: what one row takes is to read the weights, which is fastest in one stream. */
 static void int4_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
                         float *out, int add) {
     for (; rows == 1 && first < last; first++)
@@ -377,10 +380,16 @@ static int single_row_half(const cx_linear *linear, const cx_input *in, int firs
 TILES(int8)
 TILES(half)
 
+static int vnni;
+
+int cx_use_vnni(int32_t wanted) { return vnni = wanted && cx_vnni_supported(); }
+
 static void linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
                           float *out, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
+    if (linear->format != CX_F16 && rows > 1 && vnni)
+        first = cx_vnni_blocks(linear, in, rows, first, last, out, add);
     if (linear->format == CX_INT4) {
         int4_blocks(linear, in, rows, first, last, out, add);
         return;
@@ -412,14 +421,12 @@ typedef struct {
 static void run_forward(void *context, cx_thread *self) {
     forward_job *job = context;
     const cx_linear *linear = job->linear;
-    const int groups = linear->groups, padded = groups * CX_GROUP;
     int first, last;
     if (linear->format != CX_F16)
         while (cx_take(self, job->rows, 4, &first, &last))
             for (int64_t row = first; row < last; row++)
-                cx_quantize_row(job->in.value + row * job->in.stride, linear->inputs,
-                                job->in.q + row * padded, job->in.scale + row * groups,
-                                job->in.sum + row * groups);
+                cx_quantize_row(job->in.value + row * job->in.stride, linear->inputs, &job->in,
+                                row);
     cx_barrier(self);
     cx_linear_share(self, linear, &job->in, job->rows, job->out, 0);
 }
@@ -427,12 +434,16 @@ static void run_forward(void *context, cx_thread *self) {
 int cx_linear_forward(cx_pool *pool, const cx_linear *linear, const float *rows, int32_t count,
                       float *out) {
     size_t groups = (size_t)linear->groups, n = (size_t)count;
-    char *memory = malloc(n * groups * (CX_GROUP + 2 * sizeof(float)) + 64);
+    char *memory = malloc(n * groups * (CX_GROUP + 3 * sizeof(float)) + 64);
     if (!memory) return -ENOMEM;
     float *scale = (float *)memory;
     forward_job job = {linear,
-                       {rows, (int8_t *)(scale + 2 * n * groups), scale, scale + n * groups,
-                        linear->inputs},
+                       {.value = rows,
+                        .q = (int8_t *)(scale + 3 * n * groups),
+                        .scale = scale,
+                        .sum = scale + n * groups,
+                        .total = (int32_t *)(scale + 2 * n * groups),
+                        .stride = linear->inputs},
                        count,
                        out};
     cx_pool_run(pool, run_forward, &job);

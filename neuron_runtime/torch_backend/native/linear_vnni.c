@@ -1,0 +1,153 @@
+/* Products of several rows with a packed weight of integers, on CPUs with AVX-512 VNNI.
+ *
+ * A register holds four inputs of each of sixteen outputs (two neighbouring blocks), and one
+ * instruction multiplies all of them by a row's and adds them up: 64 products, where AVX2 takes four
+ * instructions for 32. The sums of a group are integers, so they are exact in any order; what is done
+ * with them in floats has the order of linear.c. So both give the same bits.
+ */
+#include "linear.h"
+
+#define VNNI INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+enum { PAIR = 2 * CX_BLOCK, MOST = 8 };
+
+/* A step of two blocks; the second one is `next` bytes behind the first. */
+VNNI __m512i two_steps(const uint8_t *from, int64_t next) {
+    __m256i first = _mm256_loadu_si256((const __m256i *)from);
+    __m256i second = _mm256_loadu_si256((const __m256i *)(from + next));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+}
+
+VNNI __m512 two_scales(const uint16_t *from, int64_t next) {
+    __m128i first = _mm_loadu_si128((const __m128i *)from);
+    __m128i second = _mm_loadu_si128((const __m128i *)(from + next));
+    return _mm512_cvtph_ps(_mm256_set_m128i(second, first));
+}
+
+VNNI __m512i four_of_a_row(const int8_t *q) {
+    int32_t word;
+    memcpy(&word, q, sizeof word);
+    return _mm512_set1_epi32(word);
+}
+
+VNNI void write_pair(const cx_linear *linear, int row, int block, __m512 sum, float *out, int add) {
+    float *to = out + (int64_t)row * linear->outputs + block * CX_BLOCK;
+    int lanes = linear->outputs - block * CX_BLOCK;
+    __mmask16 mask = lanes >= PAIR ? 0xffff : (__mmask16)((1u << lanes) - 1);
+    if (linear->bias) sum = _mm512_add_ps(sum, _mm512_loadu_ps(linear->bias + block * CX_BLOCK));
+    if (add) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, to));
+    _mm512_mask_storeu_ps(to, mask, sum);
+}
+
+VNNI void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                    float *out, int add) {
+    const int groups = linear->groups, inputs = groups * CX_GROUP;
+    const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
+    const uint8_t *w = (const uint8_t *)linear->weight + at * CX_GROUP / 2;
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512 sum[MOST];
+    for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
+    for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP / 2) {
+        const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
+        __m512i acc[MOST];
+        for (int r = 0; r < rows; r++) acc[r] = _mm512_setzero_si512();
+        for (int pair = 0; pair < STEPS / 2; pair++) {
+            __m512i both = two_steps(w + pair * 32, next * CX_GROUP / 2);
+            __m512i even = _mm512_and_si512(both, low);
+            __m512i odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+            for (int r = 0; r < rows; r++) {
+                const int8_t *from = q + (int64_t)r * inputs + pair * 8;
+                acc[r] = _mm512_dpbusd_epi32(acc[r], even, four_of_a_row(from));
+                acc[r] = _mm512_dpbusd_epi32(acc[r], odd, four_of_a_row(from + 4));
+            }
+        }
+        const __m512 scale = two_scales(linear->scale + at + group * CX_BLOCK, next);
+        const __m512 minimum = two_scales(linear->minimum + at + group * CX_BLOCK, next);
+        for (int r = 0; r < rows; r++) {
+            const int64_t place = (int64_t)(row + r) * groups + group;
+            __m512 step = _mm512_set1_ps(in->scale[place]), total = _mm512_set1_ps(in->sum[place]);
+            __m512 product = _mm512_cvtepi32_ps(acc[r]);
+            sum[r] = _mm512_fmadd_ps(product, _mm512_mul_ps(scale, step), sum[r]);
+            sum[r] = _mm512_fmadd_ps(minimum, total, sum[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++) write_pair(linear, row + r, block, sum[r], out, add);
+}
+
+/* One factor has to be unsigned: 128 is added to each weight, and 128 times the inputs taken away. */
+VNNI void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                    float *out, int add) {
+    const int groups = linear->groups, inputs = groups * CX_GROUP;
+    const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
+    const uint8_t *w = (const uint8_t *)linear->weight + at * CX_GROUP;
+    const __m512i offset = _mm512_set1_epi8((char)128);
+    __m512 sum[MOST];
+    for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
+    for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP) {
+        const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
+        __m512i acc[MOST];
+        for (int r = 0; r < rows; r++) {
+            uint32_t total = (uint32_t)in->total[(int64_t)(row + r) * groups + group];
+            acc[r] = _mm512_set1_epi32((int32_t)(0u - 128u * total));
+        }
+        for (int step = 0; step < STEPS; step++) {
+            __m512i weight = _mm512_xor_si512(two_steps(w + step * 32, next * CX_GROUP), offset);
+            for (int r = 0; r < rows; r++) {
+                const int8_t *from = q + (int64_t)r * inputs + step * 4;
+                acc[r] = _mm512_dpbusd_epi32(acc[r], weight, four_of_a_row(from));
+            }
+        }
+        const __m512 scale = two_scales(linear->scale + at + group * CX_BLOCK, next);
+        for (int r = 0; r < rows; r++) {
+            __m512 step = _mm512_set1_ps(in->scale[(int64_t)(row + r) * groups + group]);
+            __m512 product = _mm512_cvtepi32_ps(acc[r]);
+            sum[r] = _mm512_fmadd_ps(product, _mm512_mul_ps(scale, step), sum[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++) write_pair(linear, row + r, block, sum[r], out, add);
+}
+
+/* PERF: the number of rows is a constant in each case, so that their sums stay in registers. */
+#define ROWS(NAME)                                                                                 \
+    VNNI void rows_##NAME(const cx_linear *linear, const cx_input *in, int row, int rows,          \
+                          int block, float *out, int add) {                                        \
+        switch (rows) {                                                                            \
+        case 1: tile_##NAME(linear, in, row, 1, block, out, add); return;                          \
+        case 2: tile_##NAME(linear, in, row, 2, block, out, add); return;                          \
+        case 3: tile_##NAME(linear, in, row, 3, block, out, add); return;                          \
+        case 4: tile_##NAME(linear, in, row, 4, block, out, add); return;                          \
+        case 5: tile_##NAME(linear, in, row, 5, block, out, add); return;                          \
+        case 6: tile_##NAME(linear, in, row, 6, block, out, add); return;                          \
+        case 7: tile_##NAME(linear, in, row, 7, block, out, add); return;                          \
+        default: tile_##NAME(linear, in, row, 8, block, out, add); return;                         \
+        }                                                                                          \
+    }
+
+ROWS(int4)
+ROWS(int8)
+
+/* PERF: tiles of the same height, for one of a single row would take nearly as long as one of eight. */
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+int cx_vnni_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
+                   float *out, int add) {
+    for (int panel = 0; panel < rows; panel += PANEL) {
+        const int end = rows - panel < PANEL ? rows : panel + PANEL;
+        const int tiles = (end - panel + MOST - 1) / MOST;
+        for (int block = first; block + 2 <= last; block += 2)
+            for (int tile = 0; tile < tiles; tile++) {
+                int row = panel + (end - panel) * tile / tiles;
+                int stop = panel + (end - panel) * (tile + 1) / tiles;
+                if (linear->format == CX_INT4)
+                    rows_int4(linear, in, row, stop - row, block, out, add);
+                else
+                    rows_int8(linear, in, row, stop - row, block, out, add);
+            }
+    }
+    return last - (last - first) % 2;
+}
+
+int cx_vnni_supported(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
