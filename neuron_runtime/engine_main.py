@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import final
 
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_TOKENS_KEPT = 8192
+
 TellDaemon = Callable[[Body], None]
 NewEngine = Callable[[Reactor, TellDaemon], Engine | EmbeddingEngine]
 
@@ -100,7 +102,8 @@ def _engine(
 ) -> Engine:
     limits = Limits(arguments.max_running, arguments.max_queued)
     # Whoever can guess what identifies a block's content could make it collide.
-    scheduler = Scheduler(limits, salt=secrets.token_bytes(16))
+    salt = secrets.token_bytes(16)
+    scheduler = Scheduler(limits, salt, lru_cache(_TOKENS_KEPT)(tokenizer.token_bytes))
     admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
     # The ranks take longer to load than this does.
     reactor.call_later(0.0, admission.prepare)

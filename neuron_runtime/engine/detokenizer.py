@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
+from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER
+
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-_LONGEST = 4
-"""Bytes, and so tokens at most, of one character."""
-_MOST_HELD = 4 * _LONGEST
+_MOST_HELD = 4 * LONGEST_CHARACTER
 
 
 class Decoder(Protocol):
@@ -91,11 +91,11 @@ class Detokenizer:
         """
         if len(self._ids) - self._shown < _MOST_HELD:
             return ""
-        held = self._ids[1 - _LONGEST :]
-        broken = self._decoder.decode(self._ids[: 1 - _LONGEST])
+        held = self._ids[1 - LONGEST_CHARACTER :]
+        broken = self._decoder.decode(self._ids[: 1 - LONGEST_CHARACTER])
         if not text.startswith(broken) or len(broken) <= len(self._shown_text):
             return ""
-        del self._ids[1 - _LONGEST :]
+        del self._ids[1 - LONGEST_CHARACTER :]
         new = self._show(broken)
         self._ids += held
         return new

@@ -1,7 +1,9 @@
 """How many tokens of prompts the next step may feed. Pure.
 
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
-that running streams see may become ``MOST_GAP`` times what it is without it. Even with nobody to
+that running streams see may become ``MOST_GAP`` times what it is without it. A stream whose last
+token ended within a character has shown nothing for a step already; so that the gaps of two such
+steps do not add up, the next one feeds no prompts. Even with nobody to
 hold up, a step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's
 end, and tokens of the prompts behind it would only make that later. What the ranks have no memory
 for is not tried again.
@@ -9,10 +11,13 @@ for is not tried again.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 MOST_GAP = 2.5
 LONGEST_S = 0.4
+MOST_SPARED: Final = 2
+"""So many steps in a row feed no prompts, or text in a script whose characters are all of several
+tokens would keep them waiting for ever."""
 _WEIGHT = 0.2
 _MOST_SURPRISE = 2.0
 
@@ -33,14 +38,21 @@ class StepBudget:
         self._alone = alone
         self._least = least
         self._cap: int | None = None
-        self._decode_s: float | None = None
+        self._decode_s: dict[int, float] = {}
         self._token_s: float | None = None
+        self._spared = 0
 
-    def tokens(self, decoding: int) -> int:
-        """Return how many prompt tokens a step may feed in which ``decoding`` sequences decode."""
+    def tokens(self, decoding: int, *, unseen: bool = False) -> int:
+        """Return how many prompt tokens a step may feed in which ``decoding`` sequences decode.
+
+        ``unseen`` says that of one of these the last token could not be shown.
+        """
+        self._spared = self._spared + 1 if unseen and self._spared < MOST_SPARED else 0
+        if self._spared:
+            return 0
         budget = self._unhurried()
         if decoding:
-            budget = min(self._beside - decoding, self._paced())
+            budget = min(self._beside - decoding, self._paced(decoding))
         if self._cap is not None:
             budget = min(budget, self._cap)
         return max(budget, self._least)
@@ -48,9 +60,9 @@ class StepBudget:
     def observe(self, seconds: float, decoding: int, fed: int) -> None:
         """A step that went well took so long."""
         if not fed:
-            self._decode_s = _moved(self._decode_s, seconds)
+            self._decode_s[decoding] = _moved(self._decode_s.get(decoding), seconds)
             return
-        own = seconds - (self._decode_s or 0.0) if decoding else seconds
+        own = seconds - (self._decoding_s(decoding) or 0.0) if decoding else seconds
         if own > 0:
             self._token_s = _moved(self._token_s, own / fed)
 
@@ -63,17 +75,24 @@ class StepBudget:
 
     def reset(self) -> None:
         """The ranks are new."""
-        self._cap = self._decode_s = self._token_s = None
+        self._cap = self._token_s = None
+        self._decode_s.clear()
 
     def _unhurried(self) -> int:
         if not self._token_s:
             return min(self._alone, self._beside)
         return min(self._alone, int(LONGEST_S / self._token_s))
 
-    def _paced(self) -> int:
-        if not self._decode_s or not self._token_s:
+    def _paced(self, decoding: int) -> int:
+        decode_s = self._decoding_s(decoding)
+        if not decode_s or not self._token_s:
             return self._beside
-        return int((MOST_GAP - 1) * self._decode_s / self._token_s)
+        return int((MOST_GAP - 1) * decode_s / self._token_s)
+
+    def _decoding_s(self, decoding: int) -> float | None:
+        """Return how long a step takes in which so many decode, or the number next to it."""
+        known = min(self._decode_s, key=lambda count: abs(count - decoding), default=None)
+        return None if known is None else self._decode_s[known]
 
 
 def _moved(known: float | None, seen: float) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Sequence
 from neuron_runtime.engine.step_budget import StepBudget
+from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER, ends_within_character
 from transports.schemas.group import SequenceStep, Step
+
+TokenBytes = Callable[[int], bytes]
 
 
 @final
@@ -15,12 +19,13 @@ class StepComposer:
     """Composes steps of those that sit, and admits newcomers while there is budget for them.
 
     ``masks`` are the rows of the mask frame of the step composed last. Of ``most_rounds`` a step
-    has at most.
+    has at most. ``token_bytes`` are what a token stands for.
     """
 
-    def __init__(self, seats: Seats, budget: StepBudget) -> None:
+    def __init__(self, seats: Seats, budget: StepBudget, token_bytes: TokenBytes) -> None:
         self._seats = seats
         self._budget = budget
+        self._token_bytes = token_bytes
         self.masks: list[bytes] = []
         self.most_rounds = 1
 
@@ -34,8 +39,10 @@ class StepComposer:
         seats.make_room(1 if len(seats.queue) else self.most_rounds)
         if len(seats.queue) and all(each.pending == 1 for each in seats.running.values()):
             seats.give_way()
-        decoding = sum(each.pending == 1 for each in seats.running.values())
-        budget = self._budget.tokens(decoding)
+        decoding = [each for each in seats.running.values() if each.pending == 1]
+        prompts = len(decoding) < len(seats.running) or len(seats.queue) > 0
+        unseen = prompts and any(map(self._unseen, decoding))
+        budget = self._budget.tokens(len(decoding), unseen=unseen)
         parts = []
         for each in seats.running.values():
             if each.pending == 1:
@@ -69,6 +76,14 @@ class StepComposer:
             return
         sizes = [len(part.tokens) for part in step.sequences]
         self._budget.observe(seconds, sizes.count(1), sum(size for size in sizes if size > 1))
+
+    def _unseen(self, sequence: Sequence) -> bool:
+        """Whether the last token of an output is not the end of a character."""
+        last = self._token_bytes(sequence.output[-1]) if sequence.output else b""
+        if last.isascii():
+            return False
+        before = map(self._token_bytes, sequence.output[-LONGEST_CHARACTER:-1])
+        return ends_within_character(b"".join((*before, last)))
 
     def _admitted(self, parts: list[SequenceStep], budget: int, now: float) -> list[SequenceStep]:
         """Return the parts of newcomers; one whose prompt is being computed already waits."""

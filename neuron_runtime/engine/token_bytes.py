@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+LONGEST_CHARACTER = 4
+"""Bytes of one character in UTF-8, and so tokens at most."""
+
 _BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -29,3 +32,13 @@ def token_bytes(token: str, *, byte_level: bool) -> bytes:
     if fallback := _BYTE_FALLBACK.fullmatch(token):
         return bytes([int(fallback[1], 16)])
     return token.replace("\u2581", " ").encode()
+
+
+def ends_within_character(text: bytes) -> bool:
+    """Say whether ``text``, or the end of one, lacks bytes of its last character in UTF-8."""
+    for back, byte in enumerate(reversed(text[-LONGEST_CHARACTER:]), 1):
+        if byte < 0x80 or byte >= 0xF8:
+            return False
+        if byte >= 0xC0:
+            return back < 2 + (byte >= 0xE0) + (byte >= 0xF0)
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -74,8 +75,8 @@ class KeepsCaches(Scheduler):  # type: ignore[misc]
 class EndsTwice(Scheduler):  # type: ignore[misc]
     """Reports a cancellation whether or not the sequence has ended."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, *more: Any) -> None:
+        super().__init__(limits, *more)
         self._known: dict[int, Sequence] = {}
 
     def end(self, sequence: int, end: Ending) -> Events:
@@ -88,8 +89,8 @@ class EndsTwice(Scheduler):  # type: ignore[misc]
 class DrawsForTheDead(Scheduler):  # type: ignore[misc]
     """Reports what was drawn for a sequence that was cancelled meanwhile."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, *more: Any) -> None:
+        super().__init__(limits, *more)
         self._cancelled: list[Sequence] = []
 
     def step_done(
@@ -247,8 +248,8 @@ class KeepsThePoolOverEpochs(Scheduler):  # type: ignore[misc]
 
 
 def _with_seats(seats: type) -> type[Scheduler]:
-    def init(self: Scheduler, limits: Limits) -> None:
-        Scheduler.__init__(self, limits)
+    def init(self: Scheduler, limits: Limits, *more: Any) -> None:
+        Scheduler.__init__(self, limits, *more)
         self._seats.__class__ = seats
 
     return type(seats.__name__, (Scheduler,), {"__init__": init})

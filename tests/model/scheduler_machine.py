@@ -58,7 +58,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = self.scheduler_type(LIMITS)
+        # Some tokens are parts of characters.
+        self.scheduler = self.scheduler_type(LIMITS, b"", lambda token: (b"a", b"\xe2")[token % 2])
         self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True)
         self.ranks: BlockRanks | None = None
         self.now = 0.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_runtime.engine.step_budget import LONGEST_S, MOST_GAP, StepBudget
+from neuron_runtime.engine.step_budget import LONGEST_S, MOST_GAP, MOST_SPARED, StepBudget
 
 
 def budget() -> StepBudget:
@@ -68,3 +68,24 @@ def test_without_memory_the_budget_is_halved_down_to_one_block() -> None:
     assert not tight.shrink(16)
     tight.reset()
     assert tight.tokens(0) == 256
+
+
+def test_each_number_of_sequences_has_its_own_gap() -> None:
+    measured = budget()
+    measured.observe(0.100, 0, 1000)
+    for decoding, seconds in ((1, 0.004), (8, 0.010), (1, 0.004)):
+        measured.observe(seconds, decoding, 0)
+
+    assert measured.tokens(1) == pytest.approx((MOST_GAP - 1) * 0.004 / 0.0001, abs=1)
+    assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(7) == measured.tokens(8)
+
+
+def test_who_has_seen_nothing_of_a_step_is_spared_the_next_but_not_for_ever() -> None:
+    measured = budget()
+    for _ in range(3):
+        assert [measured.tokens(8, unseen=True) for _ in range(MOST_SPARED)] == [0] * MOST_SPARED
+        assert measured.tokens(8, unseen=True) > 0
+    assert measured.tokens(8, unseen=True) == 0
+    assert measured.tokens(8) > 0
+    assert measured.tokens(8, unseen=True) == 0
