@@ -103,7 +103,7 @@ def _engine(
     limits = Limits(arguments.max_running, arguments.max_queued)
     # Whoever can guess what identifies a block's content could make it collide.
     salt = secrets.token_bytes(16)
-    scheduler = Scheduler(limits, salt, lru_cache(_TOKENS_KEPT)(tokenizer.token_bytes))
+    scheduler = Scheduler(limits, salt, lru_cache(_TOKENS_KEPT)(tokenizer.shown_bytes))
     admission = Admission(arguments.model_id, tokenizer, facts, lambda: secrets.randbits(63))
     # The ranks take longer to load than this does.
     reactor.call_later(0.0, admission.prepare)

@@ -34,7 +34,7 @@ from neuron_runtime.engine.longest_line_drop import GIVES_WAY, give_way
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.step_budget import StepBudget
-from neuron_runtime.engine.step_composer import StepComposer, TokenBytes
+from neuron_runtime.engine.step_composer import Shown, StepComposer
 from neuron_runtime.following_step import following
 from neuron_runtime.poison import PoisonLedger
 from transports.failures import FailureCode
@@ -53,20 +53,18 @@ class Scheduler:
     """The sequences of one model. One thread; ``now`` is monotonic seconds throughout.
 
     ``context_length`` is how long a sequence may get, None while it is not known. ``salt`` keeps
-    others from guessing what identifies a block's content. ``token_bytes`` says what a token stands
-    for; without it each is taken for whole characters.
+    others from guessing what identifies a block's content. ``shown`` is what a client gets to see
+    of a token, in bytes; without it each is taken for a whole character.
     """
 
-    def __init__(
-        self, limits: Limits, salt: bytes = b"", token_bytes: TokenBytes = lambda _: b""
-    ) -> None:
+    def __init__(self, limits: Limits, salt: bytes = b"", shown: Shown = lambda _: b"?") -> None:
         self.limits = limits
         self.draining = False
         self.context_length: int | None = None
         self._salt = salt
         self._seats = Seats(limits.max_running, self._pool(0))
         self._budget = StepBudget(limits.step_tokens, limits.prefill_tokens, limits.block_tokens)
-        self._composer = StepComposer(self._seats, self._budget, token_bytes)
+        self._composer = StepComposer(self._seats, self._budget, shown)
         self._alive: dict[int, Sequence] = {}
         self._deadlines: list[tuple[float, int]] = []
         # A step that only forgets is not repeated after a failure, or it would be for ever.

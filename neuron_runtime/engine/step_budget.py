@@ -2,18 +2,18 @@
 
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
 that running streams see may become ``MOST_GAP`` times what it is without it. A stream whose last
-token ended within a character has shown nothing for a step already; so that the gaps of two such
-steps do not add up, the next one feeds no prompts. Even with nobody to
-hold up, a step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's
-end, and tokens of the prompts behind it would only make that later. What the ranks have no memory
-for is not tried again.
+token was a part of a character, or has no text, has shown nothing for a step already; so that the
+gaps of two such steps do not add up, the next one feeds no prompts. Even with nobody to hold up, a
+step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's end, and
+tokens of the prompts behind it would only make that later. What the ranks have no memory for is not
+tried again.
 """
 
 from __future__ import annotations
 
 from typing import Final, final
 
-MOST_GAP = 2.5
+MOST_GAP = 1.8
 LONGEST_S = 0.4
 MOST_SPARED: Final = 2
 """So many steps in a row feed no prompts, or text in a script whose characters are all of several

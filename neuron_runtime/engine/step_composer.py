@@ -11,7 +11,7 @@ from neuron_runtime.engine.step_budget import StepBudget
 from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER, ends_within_character
 from transports.schemas.group import SequenceStep, Step
 
-TokenBytes = Callable[[int], bytes]
+Shown = Callable[[int], bytes]
 
 
 @final
@@ -19,13 +19,13 @@ class StepComposer:
     """Composes steps of those that sit, and admits newcomers while there is budget for them.
 
     ``masks`` are the rows of the mask frame of the step composed last. Of ``most_rounds`` a step
-    has at most. ``token_bytes`` are what a token stands for.
+    has at most. ``shown`` is what a client gets to see of a token.
     """
 
-    def __init__(self, seats: Seats, budget: StepBudget, token_bytes: TokenBytes) -> None:
+    def __init__(self, seats: Seats, budget: StepBudget, shown: Shown) -> None:
         self._seats = seats
         self._budget = budget
-        self._token_bytes = token_bytes
+        self._shown = shown
         self.masks: list[bytes] = []
         self.most_rounds = 1
 
@@ -78,11 +78,13 @@ class StepComposer:
         self._budget.observe(seconds, sizes.count(1), sum(size for size in sizes if size > 1))
 
     def _unseen(self, sequence: Sequence) -> bool:
-        """Whether the last token of an output is not the end of a character."""
-        last = self._token_bytes(sequence.output[-1]) if sequence.output else b""
-        if last.isascii():
+        """Whether the last token of an output has no text, or not yet."""
+        if not sequence.output:
             return False
-        before = map(self._token_bytes, sequence.output[-LONGEST_CHARACTER:-1])
+        last = self._shown(sequence.output[-1])
+        if last.isascii():
+            return not last
+        before = map(self._shown, sequence.output[-LONGEST_CHARACTER:-1])
         return ends_within_character(b"".join((*before, last)))
 
     def _admitted(self, parts: list[SequenceStep], budget: int, now: float) -> list[SequenceStep]:

@@ -199,6 +199,10 @@ class Tokenizer:
             return added.encode()
         return token_bytes(self._core.id_to_token(token_id) or "", byte_level=self._byte_level)
 
+    def shown_bytes(self, token_id: int) -> bytes:
+        """Return what a client gets to see of a token: nothing if it is a special one."""
+        return b"" if token_id in self._special else self.token_bytes(token_id)
+
     def visible(self, markers: Collection[str]) -> dict[int, str]:
         """Return the special tokens among ``markers``, by id."""
         return {each: text for each, text in self._special.items() if text in markers}

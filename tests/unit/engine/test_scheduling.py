@@ -354,19 +354,19 @@ def test_a_token_that_the_mask_forbids_ends_the_sequence_with_an_error() -> None
 # -- streams beside prompts ---------------------------------------------------------------------
 
 
-def test_a_stream_that_waits_for_the_rest_of_a_character_is_not_held_up_by_prompts() -> None:
-    text = {50: b"a", 60: b"\xe2", 61: b"\x82", 62: b"\xac", 63: b"\xf0"}
-    scheduler = Scheduler(SMALL, token_bytes=text.__getitem__)
+def test_a_stream_whose_last_token_showed_nothing_is_not_held_up_by_prompts() -> None:
+    text = {50: b"a", 60: b"\xe2", 61: b"\x82", 62: b"\xac", 63: b"\xf0", 64: b""}
+    scheduler = Scheduler(SMALL, shown=text.__getitem__)
     scheduler.configure(1000, [2], 256)
     scheduler.group_ready()
     submit(scheduler, 1)
     run(scheduler, 2)
     submit(scheduler, 2, prompt=900)
     fed = []
-    for token in (60, 61, 62, 63, 63, 63, 63, 50):
+    for token in (60, 61, 62, 63, 63, 63, 63, 50, 64, 50):
         fed.append(ids(step(scheduler)))
         draw(scheduler, token)
 
     both, alone = [1, 2], [1]
-    assert fed == [both, alone, alone, both, alone, alone, both, alone]
+    assert fed == [both, alone, alone, both, alone, alone, both, alone, both, alone]
     assert ids(step(scheduler)) == both
