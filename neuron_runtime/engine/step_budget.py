@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER
+
 MOST_GAP = 1.8
 LONGEST_S = 0.4
-MOST_SPARED: Final = 2
-"""So many steps in a row feed no prompts, or text in a script whose characters are all of several
-tokens would keep them waiting for ever."""
+MOST_SPARED: Final = LONGEST_CHARACTER - 1
+"""So many steps in a row feed no prompts: as many as a character's tokens may take to show it. With
+more, text whose characters are all of several tokens would keep prompts waiting for ever."""
 _WEIGHT = 0.2
 _MOST_SURPRISE = 2.0
 
