@@ -5,16 +5,16 @@
  * of the cache is converted once for all queries that read it: the query heads of one kv head, and
  * neighbouring rows of one prompt.
  */
-#include "kernels.h"
+#include "attention.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* PERF: six queries times two registers are as many sums as the registers hold beside what is read.
- * Three queries, as one row has them, are too few chains of additions to keep the adders busy. */
-enum { QUERIES = 6, PAIR = 2, ROWS_AT_ONCE = 2 };
+/* PERF: the queries of one row are too few chains of additions to keep the adders busy with one
+ * register each. */
+enum { PAIR = 2, ROWS_AT_ONCE = 2 };
 
 #define LARGEST_HALF 65504.0f
 
@@ -65,12 +65,6 @@ int cx_cut_tiles(const cx_batch *batch, int32_t *tile) {
     tile[tiles] = batch->rows;
     return tiles;
 }
-
-typedef struct {
-    const float *query;
-    float *out, *score, total;
-    int from, to; /* positions that it may see: [from, to) */
-} cx_query;
 
 /* Score `width` times eight tokens of a block, which begin at `first` in the cache. */
 INLINE void score_tokens(const cx_cache *cache, int64_t first, const cx_query *query, int count,
@@ -164,13 +158,18 @@ INLINE void attend(const cx_cache *cache, const int32_t *table, int head, cx_que
     }
     start = start / tokens * tokens;
     end = (end + tokens - 1) / tokens * tokens;
-    for (int at = start; at < end; at += tokens) {
+    const int wide = cx_is_wide(cache);
+    if (wide) cx_wide_scores(cache, table, head, query, count, start, end, scale);
+    for (int at = start; at < end && !wide; at += tokens) {
         const int64_t base =
             ((int64_t)table[at / tokens] * cache->kv_heads + head) * cache->dim * tokens;
         score_block(cache, base, query, count, at - start, scale, half);
     }
     for (int i = 0; i < count; i++) weigh(&query[i], start, end);
-    gather_values(cache, table, head, query, count, start, end, half);
+    if (wide)
+        cx_wide_values(cache, table, head, query, count, start, end);
+    else
+        gather_values(cache, table, head, query, count, start, end, half);
 }
 
 #define ATTEND(HALF)                                                                               \

@@ -1,6 +1,6 @@
 /* Kernels of the CPU path: linear layers over packed weights, attention over a paged cache, and a
  * whole decoder step. x86-64 with AVX2, FMA and F16C; cx_supported() says whether this CPU has them.
- * Products of integers also use AVX-512 VNNI where there is any, with the same results.
+ * Products of integers and attention use AVX-512 with VNNI where there is any, with the same results.
  *
  * Every result depends on its own row alone: the order of each sum is fixed, whatever the batch and
  * the number of threads. So a sequence gets the same tokens alone and in a full batch.
@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#define WIDE INLINE AVX512
 
 #define CX_GROUP 32 /* inputs that share one scale */
 #define CX_BLOCK 8  /* outputs that are computed together: the 32-bit lanes of a register */
@@ -70,9 +72,6 @@ void cx_pack(int32_t format, int32_t stored, const void *rows, int32_t outputs, 
              void *weight, uint16_t *scale, uint16_t *minimum);
 /* Quantise a row into row `at` of `to`. */
 void cx_quantize_row(const float *row, int32_t inputs, const cx_input *to, int64_t at);
-/* Compute with AVX-512 VNNI from now on if that is wanted and this CPU has it; returns whether. To be
- * called before any thread computes. */
-int cx_use_vnni(int32_t wanted);
 /* Compute with the other threads of the job all rows' outputs, [rows][outputs], until none are left to
  * take; add = 1 adds to what out holds. */
 void cx_linear_share(cx_thread *self, const cx_linear *linear, const cx_input *in, int rows,
@@ -142,6 +141,10 @@ int cx_forward(cx_pool *pool, const cx_model *model, const cx_batch *batch, floa
                float *logits);
 
 int cx_supported(void);
+/* Whether AVX-512 is used, and VNNI. To be set before any thread computes: if it is wanted and this CPU
+ * has it. */
+extern int cx_wide;
+int cx_use_avx512(int32_t wanted);
 
 /* -- vector arithmetic -------------------------------------------------------------------------- */
 

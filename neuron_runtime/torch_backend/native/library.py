@@ -102,7 +102,7 @@ class BatchStruct(ctypes.Structure):
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cx_supported": (c_int32, ()),
-    "cx_use_vnni": (c_int32, (c_int32,)),
+    "cx_use_avx512": (c_int32, (c_int32,)),
     "cx_pool_new": (c_void_p, (c_int32,)),
     "cx_pool_free": (None, (c_void_p,)),
     "cx_packed_bytes": (c_int64, (c_int32, c_int32, c_int32)),
@@ -148,7 +148,7 @@ def kernels() -> Any | None:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         if library.cx_supported():
-            library.cx_use_vnni(True)
+            library.cx_use_avx512(True)
             return library
     return None
 

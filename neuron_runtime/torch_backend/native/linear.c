@@ -380,16 +380,12 @@ static int single_row_half(const cx_linear *linear, const cx_input *in, int firs
 TILES(int8)
 TILES(half)
 
-static int vnni;
-
-int cx_use_vnni(int32_t wanted) { return vnni = wanted && cx_vnni_supported(); }
-
 static void linear_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
                           float *out, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
-    if (linear->format != CX_F16 && rows > 1 && vnni)
-        first = cx_vnni_blocks(linear, in, rows, first, last, out, add);
+    if (linear->format != CX_F16 && rows > 1 && cx_wide)
+        first = cx_wide_blocks(linear, in, rows, first, last, out, add);
     if (linear->format == CX_INT4) {
         int4_blocks(linear, in, rows, first, last, out, add);
         return;

@@ -10,10 +10,9 @@
  * are computed. */
 enum { STEPS = CX_GROUP / 4, PANEL = 32 };
 
-int cx_vnni_supported(void);
 /* Compute all rows' outputs of the blocks from `first`, two at a time; returns the first block that is
  * left, which is `last` or the one before. INT8 or INT4. */
-int cx_vnni_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
+int cx_wide_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
                    float *out, int add);
 
 #endif

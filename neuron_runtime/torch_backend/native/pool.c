@@ -136,3 +136,12 @@ int cx_supported(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("f16c");
 }
+
+int cx_wide;
+
+int cx_use_avx512(int32_t wanted) {
+    __builtin_cpu_init();
+    cx_wide = wanted && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    return cx_wide;
+}

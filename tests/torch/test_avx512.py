@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neuron_runtime.torch_backend.native.library import Threads, kernels  # noqa: E402
+from neuron_runtime.torch_backend.native.library import (  # noqa: E402
+    BatchStruct,
+    CacheStruct,
+    Threads,
+    kernels,
+)
 from neuron_runtime.torch_backend.native.packed_weight import (  # noqa: E402
     Format,
     PackedWeight,
@@ -20,7 +26,7 @@ LIBRARY = kernels()
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.skipif(
-        LIBRARY is None or not LIBRARY.cx_use_vnni(True), reason="this CPU has no AVX-512 VNNI"
+        LIBRARY is None or not LIBRARY.cx_use_avx512(True), reason="this CPU has no AVX-512 VNNI"
     ),
 ]
 
@@ -36,18 +42,18 @@ def threads() -> Iterator[Threads]:
 
 
 @pytest.fixture(autouse=True)
-def vnni() -> Iterator[None]:
+def wide_again() -> Iterator[None]:
     yield
     assert LIBRARY is not None
-    LIBRARY.cx_use_vnni(True)
+    LIBRARY.cx_use_avx512(True)
 
 
 def products(packed: PackedWeight, threads: Threads, rows: Any) -> tuple[Any, Any]:
     """Return the products with AVX2 and with AVX-512."""
     assert LIBRARY is not None
-    LIBRARY.cx_use_vnni(False)
+    LIBRARY.cx_use_avx512(False)
     narrow = packed.multiply(threads, rows)
-    LIBRARY.cx_use_vnni(True)
+    LIBRARY.cx_use_avx512(True)
     return narrow, packed.multiply(threads, rows)
 
 
@@ -87,3 +93,61 @@ def test_one_row_does_not_reach_the_others(form: Format, value: float, threads: 
 
     assert all(torch.equal(wide[i], alone[i][0]) for i in range(9) if i != 4)
     assert value or not wide[4].any()
+
+
+def attended(
+    threads: Threads, rows: int, dim: int, heads: tuple[int, int], tokens: int, half: bool
+) -> Any:
+    """Return what ``rows`` of each of two sequences attend to, of 101 and 75 tokens."""
+    assert LIBRARY is not None
+    made = torch.Generator().manual_seed(11)
+    lengths, dtype = (101, 75), torch.float16 if half else torch.float32
+    stride = -(-max(lengths) // tokens)
+    shape = (2 * stride, heads[1])
+    keys = torch.randn(*shape, dim, tokens, generator=made).to(dtype)
+    values = torch.randn(*shape, tokens, dim, generator=made).to(dtype)
+    owner = torch.tensor([0] * rows + [1] * rows, dtype=torch.int32)
+    position = torch.tensor(
+        [length - rows + row for length in lengths for row in range(rows)], dtype=torch.int32
+    )
+    tables = torch.randperm(2 * stride, generator=made).to(torch.int32)
+    query, key, value = (
+        torch.randn(2 * rows, count, dim, generator=made) for count in (heads[0], *heads[1:] * 2)
+    )
+    cache = CacheStruct(keys.data_ptr(), values.data_ptr(), int(half), heads[1], dim, tokens)
+    batch = BatchStruct(
+        2 * rows, 0, stride, position.data_ptr(), owner.data_ptr(), tables.data_ptr(), None
+    )
+    found = []
+    for window in (0, 20):
+        out = torch.empty_like(query)
+        code = LIBRARY.cx_attention(
+            threads.handle,
+            ctypes.byref(cache),
+            ctypes.byref(batch),
+            query.data_ptr(),
+            key.data_ptr(),
+            value.data_ptr(),
+            heads[0],
+            window,
+            dim**-0.5,
+            out.data_ptr(),
+        )
+        assert code == 0
+        found.append(out)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half", "float"])
+@pytest.mark.parametrize("tokens", [8, 16, 32, 48])
+@pytest.mark.parametrize("dim", [16, 24, 48, 64, 128])
+def test_attention_gives_the_same_bits(dim: int, tokens: int, half: bool, threads: Threads) -> None:
+    assert LIBRARY is not None
+    for heads in ((1, 1), (2, 1), (9, 3), (8, 2), (5, 1), (7, 1)):
+        for rows in (1, 2, 5):
+            LIBRARY.cx_use_avx512(False)
+            narrow = attended(threads, rows, dim, heads, tokens, half)
+            LIBRARY.cx_use_avx512(True)
+            wide = attended(threads, rows, dim, heads, tokens, half)
+            assert torch.equal(narrow, wide), (heads, rows)
+            assert wide.isfinite().all()

@@ -1,4 +1,4 @@
-/* Products of several rows with a packed weight of integers, on CPUs with AVX-512 VNNI.
+/* Products of several rows with a packed weight of integers on CPUs with AVX-512 VNNI.
  *
  * A register holds four inputs of each of sixteen outputs (two neighbouring blocks), and one
  * instruction multiplies all of them by a row's and adds them up: 64 products, where AVX2 takes four
@@ -7,30 +7,28 @@
  */
 #include "linear.h"
 
-#define VNNI INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-
 enum { PAIR = 2 * CX_BLOCK, MOST = 8 };
 
 /* A step of two blocks; the second one is `next` bytes behind the first. */
-VNNI __m512i two_steps(const uint8_t *from, int64_t next) {
+WIDE __m512i two_steps(const uint8_t *from, int64_t next) {
     __m256i first = _mm256_loadu_si256((const __m256i *)from);
     __m256i second = _mm256_loadu_si256((const __m256i *)(from + next));
     return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
 }
 
-VNNI __m512 two_scales(const uint16_t *from, int64_t next) {
+WIDE __m512 two_scales(const uint16_t *from, int64_t next) {
     __m128i first = _mm_loadu_si128((const __m128i *)from);
     __m128i second = _mm_loadu_si128((const __m128i *)(from + next));
     return _mm512_cvtph_ps(_mm256_set_m128i(second, first));
 }
 
-VNNI __m512i four_of_a_row(const int8_t *q) {
+WIDE __m512i four_of_a_row(const int8_t *q) {
     int32_t word;
     memcpy(&word, q, sizeof word);
     return _mm512_set1_epi32(word);
 }
 
-VNNI void write_pair(const cx_linear *linear, int row, int block, __m512 sum, float *out, int add) {
+WIDE void write_pair(const cx_linear *linear, int row, int block, __m512 sum, float *out, int add) {
     float *to = out + (int64_t)row * linear->outputs + block * CX_BLOCK;
     int lanes = linear->outputs - block * CX_BLOCK;
     __mmask16 mask = lanes >= PAIR ? 0xffff : (__mmask16)((1u << lanes) - 1);
@@ -39,7 +37,7 @@ VNNI void write_pair(const cx_linear *linear, int row, int block, __m512 sum, fl
     _mm512_mask_storeu_ps(to, mask, sum);
 }
 
-VNNI void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+WIDE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
                     float *out, int add) {
     const int groups = linear->groups, inputs = groups * CX_GROUP;
     const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
@@ -75,7 +73,7 @@ VNNI void tile_int4(const cx_linear *linear, const cx_input *in, int row, int ro
 }
 
 /* One factor has to be unsigned: 128 is added to each weight, and 128 times the inputs taken away. */
-VNNI void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+WIDE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
                     float *out, int add) {
     const int groups = linear->groups, inputs = groups * CX_GROUP;
     const int64_t at = (int64_t)block * groups * CX_BLOCK, next = (int64_t)groups * CX_BLOCK;
@@ -109,7 +107,7 @@ VNNI void tile_int8(const cx_linear *linear, const cx_input *in, int row, int ro
 
 /* PERF: the number of rows is a constant in each case, so that their sums stay in registers. */
 #define ROWS(NAME)                                                                                 \
-    VNNI void rows_##NAME(const cx_linear *linear, const cx_input *in, int row, int rows,          \
+    WIDE void rows_##NAME(const cx_linear *linear, const cx_input *in, int row, int rows,          \
                           int block, float *out, int add) {                                        \
         switch (rows) {                                                                            \
         case 1: tile_##NAME(linear, in, row, 1, block, out, add); return;                          \
@@ -127,9 +125,8 @@ ROWS(int4)
 ROWS(int8)
 
 /* PERF: tiles of the same height, for one of a single row would take nearly as long as one of eight. */
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-int cx_vnni_blocks(const cx_linear *linear, const cx_input *in, int rows, int first, int last,
-                   float *out, int add) {
+AVX512 int cx_wide_blocks(const cx_linear *linear, const cx_input *in, int rows, int first,
+                          int last, float *out, int add) {
     for (int panel = 0; panel < rows; panel += PANEL) {
         const int end = rows - panel < PANEL ? rows : panel + PANEL;
         const int tiles = (end - panel + MOST - 1) / MOST;
@@ -144,10 +141,4 @@ int cx_vnni_blocks(const cx_linear *linear, const cx_input *in, int rows, int fi
             }
     }
     return last - (last - first) % 2;
-}
-
-int cx_vnni_supported(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
