@@ -58,7 +58,7 @@ def products(packed: PackedWeight, threads: Threads, rows: Any) -> tuple[Any, An
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("form", [Format.INT8, Format.INT4])
+@pytest.mark.parametrize("form", list(Format))
 def test_both_give_the_same_bits(form: Format, shape: tuple[int, int], threads: Threads) -> None:
     made = torch.Generator().manual_seed(9)
     weight = torch.randn(*shape, generator=made)

@@ -225,6 +225,7 @@ INLINE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int 
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < blocks; b++) sum[r][b] = _mm256_setzero_ps();
     for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP / 2) {
+        if (blocks == 2) foresee(w, next * CX_GROUP / 2, CX_BLOCK * CX_GROUP / 2);
         const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
         __m256i acc[INT4_ROWS][INT4_BLOCKS];
         for (int r = 0; r < rows; r++)
@@ -384,7 +385,7 @@ static void linear_blocks(const cx_linear *linear, const cx_input *in, int rows,
                           float *out, int add) {
     if (linear->format == CX_F16 && rows == 1)
         first = single_row_half(linear, in, first, last, out, add);
-    if (linear->format != CX_F16 && rows > 1 && cx_wide)
+    if (rows > 1 && cx_wide)
         first = cx_wide_blocks(linear, in, rows, first, last, out, add);
     if (linear->format == CX_INT4) {
         int4_blocks(linear, in, rows, first, last, out, add);

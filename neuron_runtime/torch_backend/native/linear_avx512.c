@@ -1,9 +1,9 @@
-/* Products of several rows with a packed weight of integers on CPUs with AVX-512 VNNI.
+/* Products of several rows with a packed weight on CPUs with AVX-512 VNNI.
  *
- * A register holds four inputs of each of sixteen outputs (two neighbouring blocks), and one
- * instruction multiplies all of them by a row's and adds them up: 64 products, where AVX2 takes four
- * instructions for 32. The sums of a group are integers, so they are exact in any order; what is done
- * with them in floats has the order of linear.c. So both give the same bits.
+ * A register holds one or four inputs of each of sixteen outputs (two neighbouring blocks). Of integers
+ * one instruction multiplies all 64 by a row's and adds them up, where AVX2 takes four for 32. The sums
+ * of a group are integers, so they are exact in any order; all that is summed in floats has the order
+ * of linear.c. So both give the same bits.
  */
 #include "linear.h"
 
@@ -16,7 +16,7 @@ WIDE __m512i two_steps(const uint8_t *from, int64_t next) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
 }
 
-WIDE __m512 two_scales(const uint16_t *from, int64_t next) {
+WIDE __m512 two_halves(const uint16_t *from, int64_t next) {
     __m128i first = _mm_loadu_si128((const __m128i *)from);
     __m128i second = _mm_loadu_si128((const __m128i *)(from + next));
     return _mm512_cvtph_ps(_mm256_set_m128i(second, first));
@@ -46,6 +46,7 @@ WIDE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int ro
     __m512 sum[MOST];
     for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
     for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP / 2) {
+        foresee(w, next * CX_GROUP / 2, CX_BLOCK * CX_GROUP / 2);
         const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
         __m512i acc[MOST];
         for (int r = 0; r < rows; r++) acc[r] = _mm512_setzero_si512();
@@ -59,8 +60,8 @@ WIDE void tile_int4(const cx_linear *linear, const cx_input *in, int row, int ro
                 acc[r] = _mm512_dpbusd_epi32(acc[r], odd, four_of_a_row(from + 4));
             }
         }
-        const __m512 scale = two_scales(linear->scale + at + group * CX_BLOCK, next);
-        const __m512 minimum = two_scales(linear->minimum + at + group * CX_BLOCK, next);
+        const __m512 scale = two_halves(linear->scale + at + group * CX_BLOCK, next);
+        const __m512 minimum = two_halves(linear->minimum + at + group * CX_BLOCK, next);
         for (int r = 0; r < rows; r++) {
             const int64_t place = (int64_t)(row + r) * groups + group;
             __m512 step = _mm512_set1_ps(in->scale[place]), total = _mm512_set1_ps(in->sum[place]);
@@ -82,6 +83,7 @@ WIDE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int ro
     __m512 sum[MOST];
     for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
     for (int group = 0; group < groups; group++, w += CX_BLOCK * CX_GROUP) {
+        foresee(w, next * CX_GROUP, CX_BLOCK * CX_GROUP);
         const int8_t *q = in->q + (int64_t)row * inputs + group * CX_GROUP;
         __m512i acc[MOST];
         for (int r = 0; r < rows; r++) {
@@ -95,12 +97,28 @@ WIDE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int ro
                 acc[r] = _mm512_dpbusd_epi32(acc[r], weight, four_of_a_row(from));
             }
         }
-        const __m512 scale = two_scales(linear->scale + at + group * CX_BLOCK, next);
+        const __m512 scale = two_halves(linear->scale + at + group * CX_BLOCK, next);
         for (int r = 0; r < rows; r++) {
             __m512 step = _mm512_set1_ps(in->scale[(int64_t)(row + r) * groups + group]);
             __m512 product = _mm512_cvtepi32_ps(acc[r]);
             sum[r] = _mm512_fmadd_ps(product, _mm512_mul_ps(scale, step), sum[r]);
         }
+    }
+    for (int r = 0; r < rows; r++) write_pair(linear, row + r, block, sum[r], out, add);
+}
+
+WIDE void tile_half(const cx_linear *linear, const cx_input *in, int row, int rows, int block,
+                    float *out, int add) {
+    const int64_t inputs = linear->inputs, next = inputs * CX_BLOCK;
+    const uint16_t *w = (const uint16_t *)linear->weight + block * next;
+    const float *x = in->value + (int64_t)row * in->stride;
+    __m512 sum[MOST];
+    for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < inputs; i++) {
+        if (i % 4 == 0) foresee(w + i * CX_BLOCK, next * 2, 64);
+        __m512 weight = two_halves(w + i * CX_BLOCK, next);
+        for (int r = 0; r < rows; r++)
+            sum[r] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x[(int64_t)r * in->stride + i]), sum[r]);
     }
     for (int r = 0; r < rows; r++) write_pair(linear, row + r, block, sum[r], out, add);
 }
@@ -123,6 +141,7 @@ WIDE void tile_int8(const cx_linear *linear, const cx_input *in, int row, int ro
 
 ROWS(int4)
 ROWS(int8)
+ROWS(half)
 
 /* PERF: tiles of the same height, for one of a single row would take nearly as long as one of eight. */
 AVX512 int cx_wide_blocks(const cx_linear *linear, const cx_input *in, int rows, int first,
@@ -136,8 +155,10 @@ AVX512 int cx_wide_blocks(const cx_linear *linear, const cx_input *in, int rows,
                 int stop = panel + (end - panel) * (tile + 1) / tiles;
                 if (linear->format == CX_INT4)
                     rows_int4(linear, in, row, stop - row, block, out, add);
-                else
+                else if (linear->format == CX_INT8)
                     rows_int8(linear, in, row, stop - row, block, out, add);
+                else
+                    rows_half(linear, in, row, stop - row, block, out, add);
             }
     }
     return last - (last - first) % 2;
