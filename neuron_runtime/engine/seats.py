@@ -44,6 +44,11 @@ class Seats:
         self.queue = FairQueue()
         self.forget: set[int] = set()
 
+    @property
+    def free(self) -> int:
+        """How many more could run."""
+        return self.count - len(self.running)
+
     def alive(self) -> list[Sequence]:
         """Return every sequence: those that run, those under suspicion, those that wait."""
         return [*self.running.values(), *self.suspects, *self.queue]
@@ -131,7 +136,7 @@ class Seats:
         None if it must wait: for a seat, for blocks, or because the next step computes what it can
         use (``being_filled``: the keys of blocks that are in that step).
         """
-        if len(self.running) >= self.count or (head := self.queue.peek()) is None:
+        if self.free <= 0 or (head := self.queue.peek()) is None:
             return None
         if self._profits(head, being_filled) or not self._claim(head, len(self.running)):
             return None
@@ -235,7 +240,7 @@ class Seats:
         return 2 * count * size >= sequence.length - have * size
 
     def _fits(self, sequence: Sequence) -> bool:
-        if len(self.running) >= self.count:
+        if self.free <= 0:
             return False
         return self._has_room(sequence, self._reusable(sequence), len(self.running))
 

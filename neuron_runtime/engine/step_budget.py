@@ -1,7 +1,9 @@
 """How many tokens of prompts the next step may feed. Pure.
 
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
-that running streams see may become ``MOST_GAP`` times what it is without it. A stream whose last
+that running streams see may become longer by ``HOLD_UP`` of itself, and as much more as those who
+wait for their prompts are more than those who decode: a burst of newcomers is soon under way, and a
+single one is hardly felt. A stream whose last
 token was a part of a character, or has no text, has shown nothing for a step already; so that the
 gaps of two such steps do not add up, the next one feeds no prompts. Even with nobody to hold up, a
 step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's end, and
@@ -15,7 +17,7 @@ from typing import Final, final
 
 from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER
 
-MOST_GAP = 1.8
+HOLD_UP: Final = 0.7
 LONGEST_S = 0.4
 MOST_SPARED: Final = LONGEST_CHARACTER - 1
 """So many steps in a row feed no prompts: as many as a character's tokens may take to show it. With
@@ -44,17 +46,18 @@ class StepBudget:
         self._token_s: float | None = None
         self._spared = 0
 
-    def tokens(self, decoding: int, *, unseen: bool = False) -> int:
+    def tokens(self, decoding: int, waiting: int = 1, *, unseen: bool = False) -> int:
         """Return how many prompt tokens a step may feed in which ``decoding`` sequences decode.
 
-        ``unseen`` says that of one of these the last token could not be shown.
+        ``waiting`` others have prompts that could be fed. ``unseen`` says that of one that decodes
+        the last token could not be shown.
         """
         self._spared = self._spared + 1 if unseen and self._spared < MOST_SPARED else 0
         if self._spared:
             return 0
         budget = self._unhurried()
         if decoding:
-            budget = min(self._beside - decoding, self._paced(decoding))
+            budget = min(self._beside - decoding, self._paced(decoding, waiting))
         if self._cap is not None:
             budget = min(budget, self._cap)
         return max(budget, self._least)
@@ -85,11 +88,11 @@ class StepBudget:
             return min(self._alone, self._beside)
         return min(self._alone, int(LONGEST_S / self._token_s))
 
-    def _paced(self, decoding: int) -> int:
+    def _paced(self, decoding: int, waiting: int) -> int:
         decode_s = self._decoding_s(decoding)
         if not decode_s or not self._token_s:
             return self._beside
-        return int((MOST_GAP - 1) * decode_s / self._token_s)
+        return int(HOLD_UP * (1 + waiting / decoding) * decode_s / self._token_s)
 
     def _decoding_s(self, decoding: int) -> float | None:
         """Return how long a step takes in which so many decode, or the number next to it."""

@@ -40,9 +40,9 @@ class StepComposer:
         if len(seats.queue) and all(each.pending == 1 for each in seats.running.values()):
             seats.give_way()
         decoding = [each for each in seats.running.values() if each.pending == 1]
-        prompts = len(decoding) < len(seats.running) or len(seats.queue) > 0
-        unseen = prompts and any(map(self._unseen, decoding))
-        budget = self._budget.tokens(len(decoding), unseen=unseen)
+        waiting = len(seats.running) - len(decoding) + min(len(seats.queue), seats.free)
+        unseen = waiting > 0 and any(map(self._unseen, decoding))
+        budget = self._budget.tokens(len(decoding), waiting, unseen=unseen)
         parts = []
         for each in seats.running.values():
             if each.pending == 1:

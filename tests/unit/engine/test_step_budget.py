@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_runtime.engine.step_budget import LONGEST_S, MOST_GAP, MOST_SPARED, StepBudget
+from neuron_runtime.engine.step_budget import HOLD_UP, LONGEST_S, MOST_SPARED, StepBudget
 
 
 def budget() -> StepBudget:
@@ -20,7 +20,7 @@ def test_a_prompt_may_widen_the_gap_of_those_that_decode_only_so_far() -> None:
     measured.observe(0.010, 8, 0)
     measured.observe(0.100, 0, 1000)
 
-    assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(8) == pytest.approx(HOLD_UP * (1 + 1 / 8) * 0.010 / 0.0001, abs=1)
     assert measured.tokens(0) == 1024
 
 
@@ -44,7 +44,7 @@ def test_a_mixed_step_tells_what_the_prompt_cost_beside_the_rest() -> None:
     measured.observe(0.010, 8, 0)
     measured.observe(0.030, 8, 100)
 
-    assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0002, abs=1)
+    assert measured.tokens(8) == pytest.approx(HOLD_UP * (1 + 1 / 8) * 0.010 / 0.0002, abs=1)
 
 
 def test_one_outlier_changes_little() -> None:
@@ -70,15 +70,25 @@ def test_without_memory_the_budget_is_halved_down_to_one_block() -> None:
     assert tight.tokens(0) == 256
 
 
+def test_the_more_wait_the_longer_may_a_step_be() -> None:
+    measured = budget()
+    measured.observe(0.010, 8, 0)
+    measured.observe(0.100, 0, 1000)
+
+    assert measured.tokens(8, 8) == pytest.approx(HOLD_UP * 2 * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(8, 12) == pytest.approx(HOLD_UP * 2.5 * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(8, 100) == 248
+
+
 def test_each_number_of_sequences_has_its_own_gap() -> None:
     measured = budget()
     measured.observe(0.100, 0, 1000)
     for decoding, seconds in ((1, 0.004), (8, 0.010), (1, 0.004)):
         measured.observe(seconds, decoding, 0)
 
-    assert measured.tokens(1) == pytest.approx((MOST_GAP - 1) * 0.004 / 0.0001, abs=1)
-    assert measured.tokens(8) == pytest.approx((MOST_GAP - 1) * 0.010 / 0.0001, abs=1)
-    assert measured.tokens(7) == measured.tokens(8)
+    assert measured.tokens(1) == pytest.approx(HOLD_UP * (1 + 1 / 1) * 0.004 / 0.0001, abs=1)
+    assert measured.tokens(8) == pytest.approx(HOLD_UP * (1 + 1 / 8) * 0.010 / 0.0001, abs=1)
+    assert measured.tokens(7) == pytest.approx(HOLD_UP * (1 + 1 / 7) * 0.010 / 0.0001, abs=1)
 
 
 def test_who_has_seen_nothing_of_a_step_is_spared_the_next_but_not_for_ever() -> None:
