@@ -63,7 +63,7 @@ class Scheduler:
         self.context_length: int | None = None
         self._salt = salt
         self._seats = Seats(limits.max_running, self._pool(0))
-        self._budget = StepBudget(limits.step_tokens, limits.prefill_tokens, limits.block_tokens)
+        self._budget = StepBudget(limits.step_tokens, limits.prefill_tokens)
         self._composer = StepComposer(self._seats, self._budget, shown)
         self._alive: dict[int, Sequence] = {}
         self._deadlines: list[tuple[float, int]] = []

@@ -17,7 +17,9 @@ from typing import Final, final
 
 from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER
 
-HOLD_UP: Final = 0.7
+HOLD_UP: Final = 0.5
+LEAST: Final = 4
+"""Tokens that a step feeds however slow they are."""
 LONGEST_S = 0.4
 MOST_SPARED: Final = LONGEST_CHARACTER - 1
 """So many steps in a row feed no prompts: as many as a character's tokens may take to show it. With
@@ -34,13 +36,12 @@ class StepBudget:
         beside: Tokens of a step in which something decodes, at most.
         alone: Tokens of a step in which nothing does, at most; as few as ``beside`` until it is
             known how long a token takes.
-        least: The budget is never less.
     """
 
-    def __init__(self, beside: int, alone: int, least: int) -> None:
+    def __init__(self, beside: int, alone: int) -> None:
         self._beside = beside
         self._alone = alone
-        self._least = least
+        self._least = min(LEAST, alone)
         self._cap: int | None = None
         self._decode_s: dict[int, float] = {}
         self._token_s: float | None = None

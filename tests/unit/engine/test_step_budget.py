@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_runtime.engine.step_budget import HOLD_UP, LONGEST_S, MOST_SPARED, StepBudget
+from neuron_runtime.engine.step_budget import HOLD_UP, LEAST, LONGEST_S, MOST_SPARED, StepBudget
 
 
 def budget() -> StepBudget:
-    return StepBudget(beside=256, alone=1024, least=16)
+    return StepBudget(beside=256, alone=1024)
 
 
 def test_the_limits_hold_as_long_as_nothing_is_known() -> None:
     assert budget().tokens(0) == 256
     assert budget().tokens(6) == 250
-    assert StepBudget(beside=20, alone=1024, least=16).tokens(12) == 16
+    assert StepBudget(beside=20, alone=1024).tokens(18) == LEAST
 
 
 def test_a_prompt_may_widen_the_gap_of_those_that_decode_only_so_far() -> None:
@@ -58,14 +58,14 @@ def test_one_outlier_changes_little() -> None:
     assert before <= measured.tokens(8) <= 1.25 * before
 
 
-def test_without_memory_the_budget_is_halved_down_to_one_block() -> None:
+def test_without_memory_the_budget_is_halved_down_to_the_least() -> None:
     tight = budget()
 
     assert tight.shrink(100)
     assert (tight.tokens(0), tight.tokens(2)) == (50, 50)
-    assert tight.shrink(17)
-    assert tight.tokens(0) == 16
-    assert not tight.shrink(16)
+    assert tight.shrink(LEAST + 1)
+    assert tight.tokens(0) == LEAST
+    assert not tight.shrink(LEAST)
     tight.reset()
     assert tight.tokens(0) == 256
 
