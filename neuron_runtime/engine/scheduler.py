@@ -71,7 +71,7 @@ class Scheduler:
         self._forgets_alone = True
         self._open: Step | None = None
         self._opened = 0.0
-        self._rounds_done = 0
+        self._rounds_done = self._queued = 0
         self._steps = 0
         self._blocks = 0
         self._eos: frozenset[int] = frozenset()
@@ -106,7 +106,7 @@ class Scheduler:
             return None
         seats = self._seats
         gone = any(part.sequence not in seats.running for part in step.sequences)
-        return step.step if gone or len(seats.queue) else None
+        return step.step if gone or len(seats.queue) > self._queued else None
 
     @property
     def open_masks(self) -> bytes:
@@ -253,7 +253,7 @@ class Scheduler:
             rounds = min(rounds, *(self._left(running[part.sequence]) for part in parts))
         forgotten = tuple(sorted(forget)) if forget else ()
         self._open = Step(self._steps, tuple(parts), forgotten, rounds)
-        self._opened, self._rounds_done = now, 0
+        self._opened, self._rounds_done, self._queued = now, 0, len(self._seats.queue)
         forget.clear()
         return self._open
 

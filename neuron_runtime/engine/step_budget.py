@@ -3,9 +3,9 @@
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
 that running streams see may become longer by ``HOLD_UP`` of itself, and as much more as those who
 wait for their prompts are more than those who decode: a burst of newcomers is soon under way, and a
-single one is hardly felt. A stream whose last
-token was a part of a character, or has no text, has shown nothing for a step already; so that the
-gaps of two such steps do not add up, the next one feeds no prompts. Even with nobody to hold up, a
+single one is hardly felt. A stream whose last token was a part of a character,
+or has no text, has shown nothing for a step already; so that the gaps of two such steps do not add
+up, the next ones feed no prompts. Even with nobody to hold up, a
 step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's end, and
 tokens of the prompts behind it would only make that later. What the ranks have no memory for is not
 tried again.
@@ -22,8 +22,8 @@ LEAST: Final = 4
 """Tokens that a step feeds however slow they are."""
 LONGEST_S = 0.4
 MOST_SPARED: Final = LONGEST_CHARACTER - 1
-"""So many steps in a row feed no prompts: as many as a character's tokens may take to show it. With
-more, text whose characters are all of several tokens would keep prompts waiting for ever."""
+"""So many steps, or rounds of one, feed no prompts in a row: as many as a character's tokens may
+take to show it. With more, text of such characters alone would keep prompts waiting for ever."""
 _WEIGHT = 0.2
 _MOST_SURPRISE = 2.0
 
@@ -53,15 +53,19 @@ class StepBudget:
         ``waiting`` others have prompts that could be fed. ``unseen`` says that of one that decodes
         the last token could not be shown.
         """
-        self._spared = self._spared + 1 if unseen and self._spared < MOST_SPARED else 0
-        if self._spared:
+        if unseen and self._spared < MOST_SPARED:
             return 0
+        self._spared = 0
         budget = self._unhurried()
         if decoding:
             budget = min(self._beside - decoding, self._paced(decoding, waiting))
         if self._cap is not None:
             budget = min(budget, self._cap)
         return max(budget, self._least)
+
+    def spare(self, rounds: int) -> None:
+        """So many rounds feed no prompts because of one that has seen nothing."""
+        self._spared += rounds
 
     def observe(self, seconds: float, decoding: int, fed: int) -> None:
         """A step that went well took so long."""

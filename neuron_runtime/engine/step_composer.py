@@ -8,7 +8,7 @@ from typing import final
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Sequence
 from neuron_runtime.engine.step_budget import StepBudget
-from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER, ends_within_character
+from neuron_runtime.engine.token_bytes import LONGEST_CHARACTER, missing_bytes
 from transports.schemas.group import SequenceStep, Step
 
 Shown = Callable[[int], bytes]
@@ -26,6 +26,7 @@ class StepComposer:
         self._seats = seats
         self._budget = budget
         self._shown = shown
+        self._spared = 0
         self.masks: list[bytes] = []
         self.most_rounds = 1
 
@@ -41,8 +42,9 @@ class StepComposer:
             seats.give_way()
         decoding = [each for each in seats.running.values() if each.pending == 1]
         waiting = len(seats.running) - len(decoding) + min(len(seats.queue), seats.free)
-        unseen = waiting > 0 and any(map(self._unseen, decoding))
-        budget = self._budget.tokens(len(decoding), waiting, unseen=unseen)
+        unseen = max(map(self._unseen, decoding), default=0) if waiting else 0
+        budget = self._budget.tokens(len(decoding), waiting, unseen=unseen > 0)
+        self._spared = 0 if budget else unseen
         parts = []
         for each in seats.running.values():
             if each.pending == 1:
@@ -58,17 +60,25 @@ class StepComposer:
         """Return for how many rounds these parts may go on with nobody to decide anything.
 
         That is one where somebody waits, a prompt is not done, or an output is constrained: its
-        mask follows from what is drawn, and may begin with it.
+        mask follows from what is drawn, and may begin with it. Whoever waits while others have seen
+        nothing waits until they may have.
         """
+        rounds = self._rounds(parts)
+        if self._spared:
+            self._budget.spare(rounds)
+        return rounds
+
+    def _rounds(self, parts: list[SequenceStep]) -> int:
         seats = self._seats
-        if not parts or len(parts) != len(seats.running) or len(seats.queue) or seats.suspects:
+        alone = len(parts) == len(seats.running) and not len(seats.queue)
+        if not parts or seats.suspects or not (alone or self._spared):
             return 1
         if any(each.mask is not None for each in seats.running.values()):
             return 1
         if any(len(part.tokens) > 1 or part.sample is None for part in parts):
             return 1
         rooms = (seats.room(each) for each in seats.running.values())
-        return max(1, min(self.most_rounds, *rooms))
+        return max(1, min(self.most_rounds, self._spared or self.most_rounds, *rooms))
 
     def observe(self, step: Step, seconds: float) -> None:
         """A step has gone well and taken so long; a step that takes no time teaches nothing."""
@@ -77,15 +87,15 @@ class StepComposer:
         sizes = [len(part.tokens) for part in step.sequences]
         self._budget.observe(seconds, sizes.count(1), sum(size for size in sizes if size > 1))
 
-    def _unseen(self, sequence: Sequence) -> bool:
-        """Whether the last token of an output has no text, or not yet."""
+    def _unseen(self, sequence: Sequence) -> int:
+        """Return how many more tokens may show nothing, if the last one of an output did not."""
         if not sequence.output:
-            return False
+            return 0
         last = self._shown(sequence.output[-1])
         if last.isascii():
-            return not last
+            return 0 if last else 1
         before = map(self._shown, sequence.output[-LONGEST_CHARACTER:-1])
-        return ends_within_character(b"".join((*before, last)))
+        return missing_bytes(b"".join((*before, last)))
 
     def _admitted(self, parts: list[SequenceStep], budget: int, now: float) -> list[SequenceStep]:
         """Return the parts of newcomers; one whose prompt is being computed already waits."""

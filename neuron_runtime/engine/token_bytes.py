@@ -34,11 +34,11 @@ def token_bytes(token: str, *, byte_level: bool) -> bytes:
     return token.replace("\u2581", " ").encode()
 
 
-def ends_within_character(text: bytes) -> bool:
-    """Say whether ``text``, or the end of one, lacks bytes of its last character in UTF-8."""
+def missing_bytes(text: bytes) -> int:
+    """Return how many bytes the last character of a text in UTF-8, or of its end, lacks."""
     for back, byte in enumerate(reversed(text[-LONGEST_CHARACTER:]), 1):
         if byte < 0x80 or byte >= 0xF8:
-            return False
+            return 0
         if byte >= 0xC0:
-            return back < 2 + (byte >= 0xE0) + (byte >= 0xF0)
-    return False
+            return max(0, 2 + (byte >= 0xE0) + (byte >= 0xF0) - back)
+    return 0

@@ -370,3 +370,24 @@ def test_a_stream_whose_last_token_showed_nothing_is_not_held_up_by_prompts() ->
     both, alone = [1, 2], [1]
     assert fed == [both, alone, alone, both, *[alone] * 3, both, alone, both, alone]
     assert ids(step(scheduler)) == both
+
+
+def test_it_is_spared_all_that_its_character_lacks_in_rounds_of_one_step() -> None:
+    text = {50: b"a", 60: b"\xe2", 61: b"\x82", 62: b"\xac"}
+    scheduler = Scheduler(SMALL, shown=text.__getitem__)
+    scheduler.configure(1000, [2], 256, alone=True)
+    scheduler.group_ready()
+    submit(scheduler, 1)
+    run(scheduler)
+    submit(scheduler, 2, prompt=900)
+    assert ids(step(scheduler)) == [1, 2]
+    draw(scheduler, 60)
+
+    spared = step(scheduler)
+    assert (ids(spared), spared.rounds) == ([1], 2)
+    before = scheduler.rounds_to_end
+    submit(scheduler, 3)
+    assert (before, scheduler.rounds_to_end) == (None, spared.step)
+    scheduler.step_done([SampledToken(1, 61)], 0.0, more=True)
+    draw(scheduler, 62)
+    assert ids(step(scheduler)) == [1, 2]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from neuron_runtime.engine.events import Drawn
 from neuron_runtime.engine.sequence import Sequence
-from neuron_runtime.engine.token_bytes import ends_within_character, token_bytes
+from neuron_runtime.engine.token_bytes import missing_bytes, token_bytes
 from neuron_runtime.engine.token_logprobs import TokenLogprobs
 from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.tiny_model import END, FIRST_WORD, make_tokenizer
@@ -56,13 +56,12 @@ def test_log_probabilities_are_named_once_per_token() -> None:
 def test_a_text_ends_within_a_character_until_its_last_byte() -> None:
     for character in ("a", "é", "€", "😀"):
         text = f"x{character}".encode()
-        for end in range(1, len(text)):
-            assert ends_within_character(text[:end]) == (end > 1), text[:end]
-        assert not ends_within_character(text)
-        assert not ends_within_character(text[-4:])
+        assert missing_bytes(text[:1]) == 0
+        for end in range(2, len(text)):
+            assert missing_bytes(text[:end]) == len(text) - end, text[:end]
+        assert missing_bytes(text) == missing_bytes(text[-4:]) == 0
 
 
-def test_bytes_that_are_no_text_end_nowhere() -> None:
-    assert not any(
-        map(ends_within_character, (b"", b"\xff", b"\x80", b"\x80" * 9, b"\xe2\x82\xac\x80"))
-    )
+def test_bytes_that_are_no_text_lack_nothing() -> None:
+    for text in (b"", b"\xff", b"\x80", b"\x80" * 9, b"\xe2\x82\xac\x80"):
+        assert missing_bytes(text) == 0
