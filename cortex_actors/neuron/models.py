@@ -249,7 +249,7 @@ class Models(SupervisedActor):
             return
         resident.ref = None
         if resident.state.state != ModelPhase.FAILED or resident.unload_asked:
-            self._gone(resident.spec.id, str(message.reason))
+            self._gone(resident.spec.id, str(message.tag.cause))
 
     def _gone(self, model: str, why: str) -> None:
         resident = self._residents.pop(model)
