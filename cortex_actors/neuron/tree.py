@@ -232,7 +232,9 @@ class NeuronTree(DaemonTree):
             registry=self.registry,
             backend=self._backend,
         )
-        placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
+        settings, restart = self._settings, self._config.restart
+        most = max(restart.group.intensity, restart.engine.intensity)
+        placement = Placement(spec, placed.devices, settings.name, settings.drain_s, most)
         name = f"model/{spec.id}"
 
         def start() -> ActorRef:
