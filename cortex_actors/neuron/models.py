@@ -49,6 +49,7 @@ _log = logging.getLogger("cortex.models")
 
 RETRY_FAILED_AFTER_S = 15.0
 RETRY_UNLOADING_AFTER_S = 2.0
+_CLOSING = Failure(FailureCode.SHUTTING_DOWN, "the neuron is shutting down")
 _LEAVING = frozenset({ModelPhase.UNLOADING, ModelPhase.UNLOADED})
 _RESTING = _LEAVING | {ModelPhase.ASLEEP}
 
@@ -85,6 +86,7 @@ class Models(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._residents: dict[str, Resident] = {}
         self._waiting: dict[str, dict[int, ActorRef]] = {}
+        self._draining = False
 
     def on_start(self) -> None:
         """Tell that there is no model: what an earlier incarnation told holds no more."""
@@ -189,7 +191,11 @@ class Models(SupervisedActor):
 
     @handles(DrainStarted)
     def _drain_started(self, message: DrainStarted) -> None:
-        for resident in self._residents.values():
+        self._draining = True
+        for model, resident in self._residents.items():
+            if resident.state.state != ModelPhase.FAILED:
+                # Whoever waits had better try elsewhere than see it end as soon as it is there.
+                self._finish_load(model, _CLOSING)
             if resident.ref is not None:
                 resident.ref.notify(message)
 
@@ -274,6 +280,8 @@ class Models(SupervisedActor):
 
     def _load(self, spec: ModelSpec) -> Failure | None:
         """Start a load unless one is under way; a failure is the reason why not."""
+        if self._draining:
+            return _CLOSING
         resident = self._residents.get(spec.id)
         if resident is not None:
             refusal = self._refusal(resident)
