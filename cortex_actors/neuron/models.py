@@ -268,11 +268,11 @@ class Models(SupervisedActor):
                 self._residents[model].asked = resident.asked
                 return
             ended = refusal
+        if resident.unload_asked:
+            # No load has failed: who waits for one, or lost the engine meanwhile, comes too late.
+            ended = Failure(FailureCode.MODEL_UNAVAILABLE, f"model '{model}' was unloaded")
         for request in resident.asked:
             request.fail(ended)
-        if resident.unload_asked:
-            # No load has failed: a request that lost its engine meanwhile comes too late.
-            ended = Failure(FailureCode.MODEL_UNAVAILABLE, f"model '{model}' was unloaded")
         self._answer_unloaded(resident)
         self._tell_cancelled(resident)
         self._tell_waiting(model, ended)
