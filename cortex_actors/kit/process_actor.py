@@ -25,6 +25,8 @@ from transports.clock import MonotonicClock
 _log = logging.getLogger("cortex.process")
 
 KILL_WAIT_S = 5.0
+FORMER_WAIT_S = 15.0
+"""For the end of a former process that takes its time, as one does that gives back much memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class ProcessActor(SupervisedActor):
     When the process ends, so does the actor, with the matching reason. When the actor ends first,
     it ends the process and waits until the kernel has reaped it, so that a successor is never
     started beside it (guarantee G4). What no signal ends (a driver or a file server holds it in the
-    kernel) is waited for so long and no longer: then its actor ends, and a successor that is
-    started while it is there fails. ``grace_s`` and ``term_s`` are the ladder; both 0 means
+    kernel) is waited for so long and no longer: then its actor ends, and a successor waits for it
+    in its turn, and fails. ``grace_s`` and ``term_s`` are the ladder; both 0 means
     SIGKILL at once, or after ``notice_s`` for its last act (``neuron_runtime.last_act``).
 
     A process that stays stopped (SIGSTOP) is killed as stalled if ``judges_stopped``. Until its
@@ -98,7 +100,7 @@ class ProcessActor(SupervisedActor):
             SpawnFailed: The operating system refused, or the former process is still there.
         """
         former = self._latest.get(self.slot)
-        if former is not None and not former.exited.is_set():
+        if former is not None and not former.exited.wait(FORMER_WAIT_S):
             what = f"the former process of {self.place}, pid {former.pid}, has not ended"
             raise SpawnFailed(what)
         me = self.ref

@@ -327,6 +327,7 @@ def test_a_rank_that_cannot_be_killed_ends_the_tree_and_is_never_doubled(
     start: Start, launcher: StubLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    monkeypatch.setattr(process_actor, "FORMER_WAIT_S", 0.05)
     launcher.unkillable = RANKS[1]
     scene = Scene(start, launcher, directory)
     link = scene.connect()

@@ -160,6 +160,7 @@ def test_what_cannot_be_killed_has_no_successor_and_holds_nobody_up(
     start: Start, launcher: StubLauncher, monkeypatch: pytest.MonkeyPatch, judged: bool
 ) -> None:
     monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    monkeypatch.setattr(process_actor, "FORMER_WAIT_S", 0.05)
     source = launcher.source()
     launcher.unkillable = "stub"
     former = start(Owner, source, name="owner")
@@ -178,6 +179,26 @@ def test_what_cannot_be_killed_has_no_successor_and_holds_nobody_up(
     assert successor.exit.result().kind is ExitKind.INIT_FAILED
     assert f"pid {pid}, has not ended" in successor.exit.result().detail
     assert len(launcher.specs) == 1
+
+
+def test_a_successor_waits_for_a_former_process_that_takes_its_time(
+    start: Start, launcher: StubLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    source = launcher.source()
+    launcher.unkillable = "stub"
+    former = start(Owner, source, name="owner")
+    former.stop()
+    assert former.exit.wait(REAP_S)
+    (slow,) = source.latest.values()
+    successor = start(Owner, source, name="owner")
+    assert not successor.ready.wait(0.05)
+    assert len(launcher.specs) == 1
+
+    launcher.unkillable = ""
+    slow.exited.set()
+    assert successor.ready.wait(REAP_S)
+    assert len(launcher.specs) == 2
 
 
 def test_every_life_has_an_incarnation_of_its_own(start: Start, launcher: StubLauncher) -> None:
