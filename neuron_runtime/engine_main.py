@@ -25,6 +25,7 @@ from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.limits import BLOCK_TOKENS, Limits
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.model_facts import ModelFilesError as FactsError
+from neuron_runtime.engine.refusal_note import RefusalNote
 from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         new_engine, capabilities = _read_model(arguments)
     except (TokenizerError, FactsError, ModelFilesError) as error:
         _log.error("cannot serve model=%s: %s", arguments.model_id, error)
+        RefusalNote.send(child, str(error))
         return ExitCode.CONFIG
     return _Process(arguments, child, new_engine, capabilities).run()
 

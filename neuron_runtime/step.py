@@ -80,9 +80,12 @@ class _Phase(Enum):
 
 
 class _Seat:
-    """One member during the operation. ``end`` is None until it is resolved."""
+    """One member during the operation. ``end`` is None until it is resolved.
 
-    __slots__ = ("end", "expectation", "kill", "member", "raw")
+    ``hindered`` says that it had no chance to answer, since another had failed that it waited for.
+    """
+
+    __slots__ = ("end", "expectation", "hindered", "kill", "member", "raw")
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -90,6 +93,7 @@ class _Seat:
         self.end: Body | RankFailure | None = None
         self.raw: tuple[bytes, ...] = ()
         self.kill: Kill | None = None
+        self.hindered = False
 
     def resolve(self, end: Body | RankFailure) -> None:
         self.end = end
@@ -204,6 +208,9 @@ class StepCollector:
             return tuple(SendCancel(seat.member) for seat in seats)
         self._phase = _Phase.KILLING
         self.wake_at = None
+        failed = any(isinstance(seat.end, RankFailure) for seat in self._seats.values())
+        for seat in seats:
+            seat.hindered = failed
         return tuple(
             kill for seat in seats for kill in self._kill(seat, ExitKind.STALLED, "did not answer")
         )
@@ -253,5 +260,5 @@ def _death(seat: _Seat, detail: str) -> RankFailure:
     code = FailureCode.WORKER_DIED
     if kill.kind is ExitKind.STALLED:
         code = FailureCode.DEADLINE_EXCEEDED
-    fenced = kill.kind is ExitKind.FENCED
+    fenced = kill.kind is ExitKind.FENCED or seat.hindered
     return RankFailure(member, code, message, died=True, fenced=fenced)

@@ -166,7 +166,9 @@ class WorkerLoop:
             _log.exception("operation failed operation=%s", type(operation).__name__)
             what = f"{type(error).__name__} in {type(operation).__name__}"
             message = f"{what} on {self._me.name}; its log has more"
-            return Failure(FailureCode.INTERNAL, message), b""
+            short = isinstance(error, MemoryError)
+            code = FailureCode.OUT_OF_MEMORY if short else FailureCode.INTERNAL
+            return Failure(code, message), b""
 
     def _dispatch(self, operation: Body, raw: tuple[bytes, ...]) -> Body:
         match operation:

@@ -15,7 +15,7 @@ from typing import Final, final
 import msgspec
 
 from cortex_actors.gateway.room import Resident, Room
-from cortex_actors.serving.routing import is_servable
+from cortex_actors.serving.routing import DRAINING, UP, is_servable
 from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
 
 TOGETHER_S: Final = 5.0
@@ -117,7 +117,9 @@ class FleetTable:
             self._measured_mb.clear()
         known.state, known.models, known.changed = state, models, bool(known.departed)
         _hide(known, known.departed)
-        known.went_at = None if state.state == "up" else known.went_at or now
+        # One that shuts down has said so; nobody has to suspect ourselves of that.
+        here = state.state in (UP, DRAINING)
+        known.went_at = None if here else known.went_at or now
         _settle(known)
         for model in models:
             self._used_at.setdefault((model, state.name), now)

@@ -45,7 +45,12 @@ from transports.schemas.link import Failure
 VERIFY_S: Final = 10.0
 MOST_TRIES: Final = 3
 _ELSEWHERE: Final = frozenset(
-    {FailureCode.LINK_LOST, FailureCode.INSUFFICIENT_DEVICES, FailureCode.DEVICE_LOST}
+    {
+        FailureCode.LINK_LOST,
+        FailureCode.INSUFFICIENT_DEVICES,
+        FailureCode.DEVICE_LOST,
+        FailureCode.SHUTTING_DOWN,
+    }
 )
 """Failures of a load that another neuron may not have."""
 
@@ -251,7 +256,8 @@ class PlacementMachine:
             return self._finish(job, refusal, now)
         coming = self.fleet.coming(job.entry.id)
         connection = self.fleet.connection(coming) if coming else None
-        if coming and connection is not None:
+        # Who has just refused it would do so again, as often as we ask.
+        if coming and connection is not None and coming not in job.tried:
             return self._load(job, coming, connection)
         known = self.assessments(job.entry, now)
         untried = [each for each in known if each.neuron not in job.tried]

@@ -56,6 +56,7 @@ class GatewayTree(DaemonTree):
     service = "gateway"
     metrics_prefix = "cortex"
     front_publisher = "publisher"
+    publishers = ("publisher",)
 
     def __init__(self, config: GatewayConfig, ground: Ground) -> None:
         super().__init__(ground, "cortexd", config.gateway)

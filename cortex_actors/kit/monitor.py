@@ -49,6 +49,11 @@ class Monitor:
     def __repr__(self) -> str:
         return f"<Monitor of {self._target.name}#{self._target.inc}>"
 
+    @property
+    def cause(self) -> ExitReason:
+        """How the target has ended: what its ``Down`` says, or what ``noproc`` does not say."""
+        return self._target.exit.result()
+
     def cancel(self) -> None:
         """Have no Down delivered, even if it is in the inbox already."""
         self._wanted = False

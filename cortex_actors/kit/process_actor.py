@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.process_reason import process_reason
+from cortex_actors.kit.reasons import ExitKind as ActorExit
 from cortex_actors.kit.reasons import ExitReason
 from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.incarnation import IncarnationMint
-from neuron_runtime.launcher import Launcher, ProcessExit, ProcessHandle, ProcessSpec
+from neuron_runtime.launcher import (
+    Launcher,
+    ProcessExit,
+    ProcessHandle,
+    ProcessSpec,
+    SpawnFailed,
+)
 from neuron_runtime.stopped import INTERVAL_S, StoppedWatch, process_state
 from transports.clock import MonotonicClock
 
 _log = logging.getLogger("cortex.process")
 
 KILL_WAIT_S = 5.0
+FORMER_WAIT_S = 15.0
+"""For the end of a former process that takes its time, as one does that gives back much memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSource:
-    """What every owner of a process needs: who starts it and who names its life."""
+    """What every owner of a process needs: who starts it and who names its life.
+
+    ``latest`` is the process that was started last in each slot. Any thread; a slot has one owner.
+    """
 
     launcher: Launcher
     mint: IncarnationMint
+    latest: dict[int, ProcessHandle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,11 @@ class ProcessEnded:
     """The process is gone and reaped."""
 
     exit: ProcessExit
+
+
+@dataclass(frozen=True, slots=True)
+class KillOverdue:
+    """A process that was killed should be gone by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +63,9 @@ class ProcessActor(SupervisedActor):
 
     When the process ends, so does the actor, with the matching reason. When the actor ends first,
     it ends the process and waits until the kernel has reaped it, so that a successor is never
-    started beside it (guarantee G4). ``grace_s`` and ``term_s`` are the ladder; both 0 means
+    started beside it (guarantee G4). What no signal ends (a driver or a file server holds it in the
+    kernel) is waited for so long and no longer: then its actor ends, and a successor waits for it
+    in its turn, and fails. ``grace_s`` and ``term_s`` are the ladder; both 0 means
     SIGKILL at once, or after ``notice_s`` for its last act (``neuron_runtime.last_act``).
 
     A process that stays stopped (SIGSTOP) is killed as stalled if ``judges_stopped``. Until its
@@ -63,7 +83,7 @@ class ProcessActor(SupervisedActor):
         self.slot = source.mint.slot(place)
         self.inc = source.mint.mint(self.slot)
         self.boot = source.mint.boot
-        self._launcher = source.launcher
+        self._launcher, self._latest = source.launcher, source.latest
         self._handle: ProcessHandle | None = None
         self._stopped, self._clock = StoppedWatch(), MonotonicClock()
 
@@ -77,8 +97,12 @@ class ProcessActor(SupervisedActor):
 
         Raises:
             LauncherStopped: The daemon is shutting down.
-            SpawnFailed: The operating system refused.
+            SpawnFailed: The operating system refused, or the former process is still there.
         """
+        former = self._latest.get(self.slot)
+        if former is not None and not former.exited.wait(FORMER_WAIT_S):
+            what = f"the former process of {self.place}, pid {former.pid}, has not ended"
+            raise SpawnFailed(what)
         me = self.ref
         self._handle = self._launcher.spawn(
             ProcessSpec(
@@ -91,6 +115,7 @@ class ProcessActor(SupervisedActor):
                 nice=nice,
             )
         )
+        self._latest[self.slot] = self._handle
         if self.judges_stopped:
             self.tell_every(INTERVAL_S, LookAtProcess())
 
@@ -98,6 +123,7 @@ class ProcessActor(SupervisedActor):
         """Send SIGKILL, after its notice; the actor ends when the process has."""
         if self._handle is not None:
             self._handle.kill(kind, self.notice_s)
+            self.tell_later(self.notice_s + KILL_WAIT_S, KillOverdue())
 
     def process_ended(self, exit_: ProcessExit) -> None:
         """Hook: the process is gone for certain, whoever ended it; called once."""
@@ -112,13 +138,19 @@ class ProcessActor(SupervisedActor):
             handle.stop(self.grace_s, self.term_s)
         else:
             handle.kill(ExitKind.FENCED, self.notice_s)
-        handle.exited.wait(self.grace_s + self.term_s + self.notice_s + KILL_WAIT_S)
+        if not handle.exited.wait(self.grace_s + self.term_s + self.notice_s + KILL_WAIT_S):
+            _log.error("cannot be killed name=%s inc=%d pid=%d", self.place, self.inc, handle.pid)
 
     @handles(LookAtProcess)
     def _look_at_process(self, _: LookAtProcess) -> None:
         if self.pid and self._stopped.look({self.pid: process_state(self.pid)}, self._clock.now()):
             _log.warning("kill name=%s inc=%d: stopped by a signal", self.place, self.inc)
             self.kill(ExitKind.STALLED)
+
+    @handles(KillOverdue)
+    def _kill_overdue(self, _: KillOverdue) -> None:
+        if self.pid:
+            self.leave(ExitReason(ActorExit.FENCED, f"pid {self.pid} cannot be killed"))
 
     @handles(ProcessEnded)
     def _on_process_ended(self, message: ProcessEnded) -> None:

@@ -173,7 +173,8 @@ class Supervisor(SupervisedActor):
         for child in self._children.values():
             if child.monitor is down.tag:
                 child.set_limit(None)
-                self._exited(child, down.reason)
+                # Not the Down's own: who died before it was monitored has died of something too.
+                self._exited(child, down.tag.cause)
                 return
 
     @handles(_Later)

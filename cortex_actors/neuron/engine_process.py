@@ -9,6 +9,7 @@ from typing import final
 
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
+from cortex_actors.kit.reasons import ExitKind as ReasonKind
 from cortex_actors.kit.reasons import ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.neuron.child_links import ChildLinks
@@ -44,6 +45,7 @@ from transports.schemas.daemon import (
     WakeGroup,
 )
 from transports.schemas.group import InjectFault
+from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.engine_process")
 
@@ -91,6 +93,7 @@ class EngineProcess(ProcessActor):
         self._link: Link | None = None
         self._unsent: list[Body] = []
         self._group: GroupAnnounced | None = None
+        self._refusal = ""
 
     def on_start(self) -> None:
         """Start the process."""
@@ -120,7 +123,8 @@ class EngineProcess(ProcessActor):
     def on_stop(self, reason: ExitReason) -> None:
         """End the process and wait for its end."""
         self._links.forget(self.slot, self.inc)
-        self._model.notify(EngineEnded(str(reason)))
+        hopeless = reason.kind is ReasonKind.INIT_FAILED
+        self._model.notify(EngineEnded(self._refusal or str(reason), hopeless))
         super().on_stop(reason)
 
     def summary(self) -> str:
@@ -142,9 +146,11 @@ class EngineProcess(ProcessActor):
 
     @handles(ChildDown)
     def _child_down(self, message: ChildDown) -> None:
+        self._link = None
+        if self._refusal:
+            return  # it leaves by itself, and how it ends says that another would do the same
         # An engine that lost its link cannot learn of deaths any more: it must not go on.
         _log.warning("engine link lost model=%s reason=%s", self._settings.model, message.reason)
-        self._link = None
         self.kill(ExitKind.FENCED)
 
     @handles(GroupAnnounced)
@@ -171,6 +177,8 @@ class EngineProcess(ProcessActor):
                 self._tell_epoch(epoch, EpochBroken(epoch, code, text))
             case KillMember() as kill:
                 self._kill_member(kill)
+            case Failure(message=text):
+                self._refusal = text
             case other:
                 _log.warning(
                     "engine said %s, which is not for a daemon, model=%s",

@@ -104,9 +104,10 @@ class EngineUp:
 
 @dataclass(frozen=True, slots=True)
 class EngineEnded:
-    """The engine process is gone."""
+    """The engine process is gone; ``hopeless`` if another would not come any further."""
 
     reason: str
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from typing import final
 from cortex_actors.kit.actor import SupervisedActor
 from cortex_actors.kit.handlers import handles
 from cortex_actors.kit.monitor import Down
-from cortex_actors.kit.reasons import NORMAL, SHUTDOWN, ExitReason
+from cortex_actors.kit.reasons import NORMAL, ExitReason
 from cortex_actors.kit.ref import ActorRef
+from cortex_actors.neuron.death_record import DeathRecord
 from cortex_actors.neuron.drain import Drain
 from cortex_actors.neuron.messages import (
     DeviceLost,
@@ -59,12 +60,16 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs: its spec, its devices in rank order, and the neuron's name."""
+    """Where a model runs: its spec, its devices in rank order, and the neuron's name.
+
+    ``restarts`` is how many loads in a row may fail before it is given up.
+    """
 
     spec: ModelSpec
     devices: tuple[str, ...]
     neuron: str
     drain_s: float
+    restarts: int
 
 
 @final
@@ -84,7 +89,7 @@ class Model(SupervisedActor):
         self._life = ModelLifecycle()
         self._tree: ActorRef | None = None
         self._engine_load = EngineLoad(running=0, waiting=0, capacity=0, context_length=0)
-        self._broken: EpochBroken | None = None
+        self._deaths = DeathRecord(placement.restarts)
         self._failure: Failure | None = None
         self._drain = Drain()
         self._keep_warm = False
@@ -93,9 +98,6 @@ class Model(SupervisedActor):
         self._weights_mb = 0
         self._stop_reason: ExitReason | None = None
         self._progress = 0.0
-        self._restarts = -1
-        self._deaths = 0
-        self._engine_end = ""
         self._memory_mb = placement.spec.vram_mb
         self._capabilities: tuple[str, ...] = ()
         self._model_dir = Path()
@@ -155,17 +157,18 @@ class Model(SupervisedActor):
 
     @handles(EngineEnded)
     def _engine_ended(self, message: EngineEnded) -> None:
-        if message.reason not in (str(NORMAL), str(SHUTDOWN)):
-            self._engine_end = message.reason
+        self._deaths.engine_ended(message)
         self._life.engine_gone()
         self._lost_sleep()
         self._announce()
+        if message.hopeless and not self._deaths.served:
+            cause = f"engine: {message.reason}"
+            self._fail(self._named(FailureCode.LOAD_FAILED, cause))
 
     @handles(EpochReady)
     def _epoch_ready(self, message: EpochReady) -> None:
-        self._restarts += 0 if self._warm else 1
+        self._deaths.ready(woken=self._warm)
         self._warm = False
-        self._broken = None
         self._epoch = message.ready.epoch
         self._life.group_ready()
         held = message.ready.weight_bytes + message.ready.kv_bytes
@@ -181,7 +184,7 @@ class Model(SupervisedActor):
 
     @handles(EpochBroken)
     def _epoch_broken(self, message: EpochBroken) -> None:
-        self._broken = message
+        self._deaths.broke(message)
         # What fails before it ever worked (bad shard, bad head count) would fail again.
         fresh = self._life.phase is ModelPhase.STARTING and not self._warm
         if fresh and message.code != FailureCode.WORKER_DIED:
@@ -189,10 +192,12 @@ class Model(SupervisedActor):
 
     @handles(EpochEnded)
     def _epoch_ended(self, _: EpochEnded) -> None:
-        self._deaths += 1
+        self._deaths.epoch_ended()
         self._life.group_gone()
         self._lost_sleep()
         self._announce()
+        if self._deaths.hopeless:
+            self._give_up("too many loads have failed")
 
     @handles(DeviceLost)
     def _device_lost(self, message: DeviceLost) -> None:
@@ -206,14 +211,13 @@ class Model(SupervisedActor):
 
     @handles(Down)
     def _down(self, message: Down) -> None:
-        broken = self._broken
         if self._tree is not None and message.inc == self._tree.inc:
             self._lost_sleep()
-            code = broken.code if broken else FailureCode.LOAD_FAILED
-            self._fail(self._named(code, self._last_words(str(message.reason))))
+            self._give_up(str(message.tag.cause))
         elif self._life.phase is ModelPhase.PREPARING:
             # A preparation that has come to a result has said so before it ended.
-            self._fail(self._named(FailureCode.LOAD_FAILED, f"preparation: {message.reason}"))
+            cause = f"preparation: {message.tag.cause}"
+            self._fail(self._named(FailureCode.LOAD_FAILED, cause))
 
     @handles(Unload)
     def _unload(self, message: Unload) -> None:
@@ -340,14 +344,9 @@ class Model(SupervisedActor):
         self._tree = self._processes.start(model_dir, self.ref)
         self.monitor(self._tree)
 
-    def _last_words(self, supervisor_said: str) -> str:
-        """Say why it is not started again: how often it ended, and how the last time."""
-        if self._broken is not None:
-            cause = self._broken.message
-        else:
-            cause = f"engine: {self._engine_end}" if self._engine_end else supervisor_said
-        times = f"{self._deaths} times" if self._deaths > 1 else "once"
-        return f"its processes ended {times} and are not started again; the last time: {cause}"
+    def _give_up(self, why: str) -> None:
+        """Fail of what ended its processes the last time; ``why`` if that is not known."""
+        self._fail(self._named(self._deaths.code, self._deaths.last_words(why)))
 
     def _named(self, code: str, cause: str) -> Failure:
         return Failure(code, f"model '{self._placement.spec.id}' failed: {cause}")
@@ -375,7 +374,7 @@ class Model(SupervisedActor):
             capacity=load.capacity,
             context_length=load.context_length,
             progress=1.0 if self._life.phase is ModelPhase.READY else self._progress,
-            restarts=max(self._restarts, 0),
+            restarts=self._deaths.restarts,
             error="" if self._failure is None else self._failure.message,
             created=self._created,
             memory_mb=self._memory_mb,

@@ -49,6 +49,7 @@ _log = logging.getLogger("cortex.models")
 
 RETRY_FAILED_AFTER_S = 15.0
 RETRY_UNLOADING_AFTER_S = 2.0
+_CLOSING = Failure(FailureCode.SHUTTING_DOWN, "the neuron is shutting down")
 _LEAVING = frozenset({ModelPhase.UNLOADING, ModelPhase.UNLOADED})
 _RESTING = _LEAVING | {ModelPhase.ASLEEP}
 
@@ -85,6 +86,7 @@ class Models(SupervisedActor):
         self._clock = clock or MonotonicClock()
         self._residents: dict[str, Resident] = {}
         self._waiting: dict[str, dict[int, ActorRef]] = {}
+        self._draining = False
 
     def on_start(self) -> None:
         """Tell that there is no model: what an earlier incarnation told holds no more."""
@@ -189,7 +191,11 @@ class Models(SupervisedActor):
 
     @handles(DrainStarted)
     def _drain_started(self, message: DrainStarted) -> None:
-        for resident in self._residents.values():
+        self._draining = True
+        for model, resident in self._residents.items():
+            if resident.state.state != ModelPhase.FAILED:
+                # Whoever waits had better try elsewhere than see it end as soon as it is there.
+                self._finish_load(model, _CLOSING)
             if resident.ref is not None:
                 resident.ref.notify(message)
 
@@ -249,7 +255,7 @@ class Models(SupervisedActor):
             return
         resident.ref = None
         if resident.state.state != ModelPhase.FAILED or resident.unload_asked:
-            self._gone(resident.spec.id, str(message.reason))
+            self._gone(resident.spec.id, str(message.tag.cause))
 
     def _gone(self, model: str, why: str) -> None:
         resident = self._residents.pop(model)
@@ -262,11 +268,11 @@ class Models(SupervisedActor):
                 self._residents[model].asked = resident.asked
                 return
             ended = refusal
+        if resident.unload_asked:
+            # No load has failed: who waits for one, or lost the engine meanwhile, comes too late.
+            ended = Failure(FailureCode.MODEL_UNAVAILABLE, f"model '{model}' was unloaded")
         for request in resident.asked:
             request.fail(ended)
-        if resident.unload_asked:
-            # No load has failed: a request that lost its engine meanwhile comes too late.
-            ended = Failure(FailureCode.MODEL_UNAVAILABLE, f"model '{model}' was unloaded")
         self._answer_unloaded(resident)
         self._tell_cancelled(resident)
         self._tell_waiting(model, ended)
@@ -274,6 +280,8 @@ class Models(SupervisedActor):
 
     def _load(self, spec: ModelSpec) -> Failure | None:
         """Start a load unless one is under way; a failure is the reason why not."""
+        if self._draining:
+            return _CLOSING
         resident = self._residents.get(spec.id)
         if resident is not None:
             refusal = self._refusal(resident)

@@ -39,6 +39,7 @@ from cortex_actors.serving.model_cards import cards
 from cortex_actors.serving.operations import Commands, Operations
 from cortex_actors.serving.publisher import Publisher
 from cortex_actors.serving.router import Router, unknown_model
+from cortex_actors.serving.routing import DRAINING
 from cortex_actors.serving.service_state import chains, first_targets, merged_models, names
 from cortex_actors.serving.state_board import StateBoard
 from transports.clock import MonotonicClock
@@ -58,6 +59,7 @@ class NeuronTree(DaemonTree):
     service = "neuron"
     metrics_prefix = "neuron"
     front_publisher = "publisher/front_ends"
+    publishers = ("publisher/front_ends", "publisher/gateways")
     drained = ("router", "models")
 
     def __init__(self, config: NeuronConfig, ground: Ground, backend: str) -> None:
@@ -104,6 +106,7 @@ class NeuronTree(DaemonTree):
         state, timeline, now = self._board.read(), self._timeline.read(), self._clock.now()
         return msgspec.structs.replace(
             state,
+            state=DRAINING if self._draining else state.state,
             uptime_s=self._uptime_s(),
             models=timeline.at(state.models, now),
             devices=timeline.devices_at(state.devices, now),
@@ -232,7 +235,9 @@ class NeuronTree(DaemonTree):
             registry=self.registry,
             backend=self._backend,
         )
-        placement = Placement(spec, placed.devices, self._settings.name, self._settings.drain_s)
+        settings, restart = self._settings, self._config.restart
+        most = max(restart.group.intensity, restart.engine.intensity)
+        placement = Placement(spec, placed.devices, settings.name, settings.drain_s, most)
         name = f"model/{spec.id}"
 
         def start() -> ActorRef:

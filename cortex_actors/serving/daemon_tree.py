@@ -92,6 +92,9 @@ class DaemonTree:
     front_publisher: ClassVar[str]
     """The name of the actor that pushes the state to front ends."""
 
+    publishers: ClassVar[tuple[str, ...]]
+    """All that push a state which says whether this daemon drains."""
+
     drained: ClassVar[tuple[str, ...]] = ("router",)
     """Who is told that nothing new may be accepted."""
 
@@ -112,8 +115,8 @@ class DaemonTree:
     def begin_drain(self) -> None:
         """Turn readiness off and grant nothing new; what runs goes on."""
         self._draining = True
-        news = [(self.front_publisher, Tick()), *((name, DrainStarted()) for name in self.drained)]
-        for name, message in news:
+        news = [(name, Tick()) for name in self.publishers]
+        for name, message in [*news, *((name, DrainStarted()) for name in self.drained)]:
             actor = self._find(name)
             if actor is not None:
                 actor.notify(message)

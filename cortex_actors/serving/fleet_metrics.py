@@ -12,6 +12,7 @@ from typing import final
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from cortex_actors.serving.routing import DRAINING, UP
 from transports.schemas.fleet import NeuronState
 
 _MIB = 1024 * 1024
@@ -34,7 +35,7 @@ class FleetMetrics:
         fleet = tuple(self._fleet())
         states = Counter(neuron.state for neuron in fleet)
         neurons = self._gauge("neurons", "Neurons by state.", "state")
-        for state in ("up", "suspect", "down"):
+        for state in (UP, "suspect", "down", DRAINING):
             neurons.add_metric((state,), states.pop(state, 0))
         for state, count in states.items():
             neurons.add_metric((state,), count)

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from transports.schemas.fleet import ModelState, NeuronState
 
 READY = "ready"
+UP = "up"
+DRAINING = "draining"
+"""What a neuron that is shutting down says of itself: what runs goes on, nothing else begins."""
 
 
 def is_servable(model: ModelState, neuron: NeuronState) -> bool:
     """Whether requests may go to this replica now."""
-    return neuron.state == "up" and model.state == READY and bool(model.endpoint)
+    return neuron.state == UP and model.state == READY and bool(model.endpoint)
 
 
 def servable(model: str, neurons: Iterable[NeuronState]) -> tuple[ModelState, ...]:

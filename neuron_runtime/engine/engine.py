@@ -82,7 +82,7 @@ class Engine:
         self._intake = PromptIntake(
             loop, queue, admission.check, self._prompt_ready, self._advance, start
         )
-        self._publisher = Publisher(loop)
+        self._publisher = Publisher(loop, self._rest)
         self._logprobs = TokenLogprobs(tokenizer.token_bytes)
         self._load = LoadReporter(loop, self._read_load, tell_daemon)
         self._prompt_tokens = 0
@@ -251,6 +251,9 @@ class Engine:
         if self._streams:
             self._notes.arm()
         self._load.changed()
+        self._rest()
+
+    def _rest(self) -> None:
         if self._scheduler.idle and self._publisher.idle and not self._intake.waiting:
             self._drain.over()
 

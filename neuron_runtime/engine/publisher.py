@@ -10,6 +10,7 @@ Engine's thread only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -53,10 +54,14 @@ class _Pending:
 
 @final
 class Publisher:
-    """Collects pieces and answers; ``flush`` sends them."""
+    """Collects pieces and answers; ``flush`` sends them.
 
-    def __init__(self, loop: Loop) -> None:
+    What was not sent then, since a link was full, is sent later; ``on_sent`` is told when all is.
+    """
+
+    def __init__(self, loop: Loop, on_sent: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
+        self._on_sent = on_sent
         self._pending: dict[Link, _Pending] = {}
         self._retrying = False
 
@@ -116,3 +121,5 @@ class Publisher:
     def _retry(self) -> None:
         self._retrying = False
         self.flush()
+        if self.idle:
+            self._on_sent()

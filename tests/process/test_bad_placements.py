@@ -29,7 +29,9 @@ def bad_models(directory: Path) -> tuple[CatalogueEntry, ...]:
         entry(directory, "wide", DEVICES + 1),
         entry(directory, "nine", 2, nine),
         entry(directory, "damaged", 2),
+        entry(directory, "mute"),
     )
+    (directory / "mute" / "tokenizer.json").write_text("{")
     # The shard is one byte short of what its header promises.
     header = b'{"w":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}}'
     content = len(header).to_bytes(8, "little") + header + bytes(7)
@@ -103,6 +105,18 @@ def test_a_shard_that_one_rank_cannot_read_fails_the_model_and_names_rank_and_fi
     ranks = {"model/damaged/rank0", "model/damaged/rank1"}
     assert set(neuron.launcher.spawned("model/damaged/rank")) == ranks
     assert isinstance(neuron.load("pair"), ModelLoaded)
+
+
+@pytest.mark.usefixtures("other")
+def test_a_tokenizer_that_cannot_be_read_fails_the_model_at_once_and_is_named(
+    neuron: WholeNeuron,
+) -> None:
+    failure = neuron.refusal("mute")
+
+    assert failure.code == FailureCode.LOAD_FAILED
+    assert "cannot read the tokenizer" in failure.message
+    assert "/mute/tokenizer.json" in failure.message
+    assert neuron.launcher.spawned("model/mute/engine") == ["model/mute/engine"]
 
 
 @pytest.mark.usefixtures("other")

@@ -7,10 +7,11 @@ import queue
 import pytest
 
 from neuron_runtime.group import GroupState
-from neuron_runtime.outcome import GroupFailure, Ok, Outcome
+from neuron_runtime.outcome import GroupFailure, Ok, Outcome, RequestFailure
 from neuron_runtime.stopped import process_state
 from tests.process.neuron import WAIT_S, Epoch, Neuron
 from tests.process.steps import answer_to, cleared, one_token_step
+from transports.failures import FailureCode
 from transports.schemas.group import ClearCache, InjectFault
 
 pytestmark = pytest.mark.process
@@ -130,7 +131,10 @@ def test_a_reply_that_is_never_sent_ends_by_the_deadline(neuron: Neuron, rank: i
 def test_a_failure_that_all_ranks_report_alike_leaves_the_group_usable(neuron: Neuron) -> None:
     epoch = neuron.ready_group(env={0: "oom@before", 1: "oom@before"})
 
-    assert not isinstance(epoch.execute(one_token_step(0)), Ok | GroupFailure)
+    outcome = epoch.execute(one_token_step(0))
+    assert isinstance(outcome, RequestFailure)
+    # As a rank's own operators say it, so that what is switched on is what would happen.
+    assert outcome.code == FailureCode.OUT_OF_MEMORY
     assert epoch.execute(ClearCache()) == cleared()
     assert epoch.execute(one_token_step(1)) == answer_to(1)
     epoch.end()

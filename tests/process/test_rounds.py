@@ -126,4 +126,4 @@ def test_an_error_in_a_later_round_is_the_steps_error(epoch: Epoch) -> None:
     told, outcome = Run(epoch, step(1, rounds=ENDLESS)).outcome()
 
     assert len(told) == 1
-    assert getattr(outcome, "code", "") == "internal"
+    assert getattr(outcome, "code", "") == "out_of_memory"

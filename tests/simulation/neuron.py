@@ -36,6 +36,7 @@ from transports.schemas.body import Body
 from transports.schemas.fleet import DeviceState, LoadModel, ModelSpec, NeuronState
 
 DRAIN_S = 5.0
+RESTARTS = 5
 
 
 class Neuron:
@@ -107,7 +108,7 @@ class Neuron:
 
         def start_model(spec: ModelSpec, placed: Placed, owner: ActorRef) -> Future[ActorRef]:
             processes = Processes(world, self._network, self.machine, spec, placed.devices)
-            placement = Placement(spec, placed.devices, plan.name, DRAIN_S)
+            placement = Placement(spec, placed.devices, plan.name, DRAIN_S, RESTARTS)
 
             def start() -> ActorRef:
                 stand_in = cast(ModelProcesses, processes)

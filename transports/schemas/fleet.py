@@ -90,6 +90,7 @@ class ModelRecord(Body, frozen=True):
 class NeuronState(Body, frozen=True):
     """What a gateway needs to know of a neuron; pushed on change and at least every second.
 
+    ``state`` is up or, while it shuts down, draining; a gateway says suspect or down of it.
     ``cycles`` counts the loads since its fork server was last renewed. ``warm_mb`` is the
     budget of its warm tier, 0 if it has none, and ``warm_used_mb`` what the models there take.
     ``age_s`` is how long ago the neuron said all this, as whoever passes it on has counted;

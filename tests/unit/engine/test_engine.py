@@ -9,6 +9,7 @@ import pytest
 
 from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.model_facts import ModelFacts
+from neuron_runtime.engine.publisher import RETRY_S, Publisher
 from neuron_runtime.outcome import Ok
 from tests.unit.engine.engine_bench import GREEDY, EngineBench
 from transports.failures import FailureCode
@@ -302,6 +303,23 @@ def test_drain_finishes_what_runs_and_refuses_what_is_new(bench: EngineBench) ->
     bench.step()
 
     assert running.text == bench.right_text(8)
+    assert len(drained.ends) == 1
+
+
+def test_a_drain_is_over_as_soon_as_a_reader_that_lags_has_read_the_last_answer(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start_group()
+    client, _ = bench.client()
+    with monkeypatch.context() as full:
+        full.setattr(Publisher, "_send", lambda *_: False)
+        answer = bench.ask(client)
+        drained = bench.ask_body(bench.daemon, Drain(60.0))
+        assert (answer.ends, drained.ends) == ([], [])
+    bench.network.advance(RETRY_S)
+    bench.settle()
+
+    assert answer.text == bench.right_text(8)
     assert len(drained.ends) == 1
 
 

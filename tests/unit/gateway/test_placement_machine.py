@@ -129,6 +129,32 @@ def test_a_load_that_another_neuron_can_do_goes_there() -> None:
     assert machine.jobs() == {}
 
 
+def test_a_neuron_that_is_shutting_down_serves_and_loads_nothing_more() -> None:
+    machine = placement(entry(), entry("new"))
+    machine.reported(neuron_state("n2", free_mb=(500,)), 2, 0.0)
+    machine.want("new", 1, 0.0)
+    machine.reported(neuron_state("n1", ready(), model_state("new", "starting")), 1, 1.0)
+    closing = Failure(FailureCode.SHUTTING_DOWN, "the neuron is shutting down")
+    # Its word that it drains may come later than its refusals.
+    assert machine.load_ended("new", 1, closing, 1.0) == [StartLoad("n2", 2, entry("new").spec())]
+
+    machine.reported(neuron_state("n1", ready(), state="draining"), 1, 1.1)
+    assert not machine.fleet.is_servable("m")
+    assert machine.want("m", 2, 1.1) == []
+    loaded = machine.reported(neuron_state("n2", ready("new"), free_mb=(500,)), 2, 2.0)
+    assert StartLoad("n2", 2, entry().spec()) in loaded
+    assert machine.failures.given_up() == {}
+
+
+def test_neurons_that_shut_down_are_no_reason_for_doubt() -> None:
+    machine = placement(entry("m", vram_mb=1500), entry("old", vram_mb=1500))
+    fleet_of_four(machine)
+    for number in (1, 2, 3):
+        machine.reported(neuron_state(f"n{number}", state="draining"), number, 10.0)
+
+    assert machine.want("m", 1, 11.0) == [StartUnload("n4", 4, "old", UnloadReason.ROOM)]
+
+
 def test_a_load_that_never_ends_is_undone() -> None:
     machine = placement()
     machine.want("m", 1, 0.0)

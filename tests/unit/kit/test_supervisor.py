@@ -220,6 +220,30 @@ def test_the_same_failure_to_start_twice_is_not_tried_again(start: Start, shared
     assert len(attempts) == 3
 
 
+def test_a_child_that_is_dead_before_it_is_monitored_has_a_reason_all_the_same(
+    start: Start, shared: Diary
+) -> None:
+    attempts: list[int] = []
+
+    class Broken(Actor):
+        def on_start(self) -> None:
+            raise OSError("no fork")
+
+    def flaky() -> ActorRef:
+        attempts.append(1)
+        if len(attempts) == 1:
+            return Named.start("flaky", shared)
+        dead = Broken.start()
+        assert dead.exit.wait(SOON_S)
+        return dead
+
+    supervisor = start(Supervisor, [ChildSpec("flaky", flaky)], OFTEN)
+    assert supervisor.ready.wait(SOON_S)
+    child(supervisor, "flaky").tell(BOOM)
+    assert "init_failed(OSError: no fork)" in supervisor.exit.get(timeout=SOON_S).detail
+    assert len(attempts) == 3
+
+
 def test_children_come_and_go(start: Start, shared: Diary) -> None:
     supervisor = start(Supervisor)
     ref = supervisor.ask(StartChild(spec("x", shared)), SOON_S)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 from cortex_actors.kit.process_actor import ProcessSource
+from neuron_runtime.exit_codes import ExitKind
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
 from neuron_runtime.launcher import ForkServerSpec, Launcher, ProcessHandle, ProcessSpec
 from neuron_runtime.stopped import process_state
 
 REAP_S = 10.0
+
+
+class Unkillable:
+    """A process in a state in which no signal reaches it."""
+
+    def __init__(self, handle: ProcessHandle) -> None:
+        self.name, self.inc, self.pid = handle.name, handle.inc, handle.pid
+        self.exited = threading.Event()
+        self.freed = handle
+        """The same once the kernel lets go of it."""
+
+    def kill(self, kind: ExitKind = ExitKind.FENCED, notice_s: float = 0.0) -> None:
+        """Nothing happens."""
+
+    def stop(self, grace_s: float = 0.0, term_s: float = 0.0) -> None:
+        """Nothing happens."""
 
 
 class StubLauncher:
@@ -24,6 +42,9 @@ class StubLauncher:
         self.specs: list[ProcessSpec] = []
         self.alive_at_spawn: list[list[str]] = []
         self.mode = "idle"
+        self.unkillable = ""
+        """The name of those that nothing ends."""
+
         self.fork_server: ProcessHandle | None = None
         self.preloaded: list[ForkServerSpec] = []
 
@@ -37,7 +58,7 @@ class StubLauncher:
         stub = replace(spec, module="tests.process.stub_child", args=args)
         handle = self.launcher.spawn(stub)
         self.handles.append(handle)
-        return handle
+        return cast("Any", Unkillable(handle)) if spec.name == self.unkillable else handle
 
     def alive(self) -> list[str]:
         """Return the names of the children that have not been reaped."""

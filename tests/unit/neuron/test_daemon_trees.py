@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +28,16 @@ from tests.eventually import eventually
 from tests.unit.neuron.asking_front_end import WAIT_S, FrontEnd
 from tests.unit.neuron.stub_processes import StubLauncher
 from transports.failures import FailureCode
-from transports.link import CallEvent, Completed, Failed
+from transports.identity import process_identity
+from transports.link import CallEvent, Completed, Failed, Link
 from transports.reactor import Reactor
+from transports.schemas.body import Body
 from transports.schemas.fleet import (
     ActorTable,
     LeaseRequest,
     LoadModelById,
     ModelUnloaded,
+    NeuronState,
     QueryActors,
     UnloadModel,
 )
@@ -124,6 +128,35 @@ def test_draining_turns_readiness_off_at_once_and_grants_nothing_new(
 
     assert not front_end.await_state("shutting down").ready
     assert code(front_end.ask(LeaseRequest("id", "gone"))) == FailureCode.SHUTTING_DOWN
+
+
+class Gateway(FrontEnd):
+    """A gateway reduced to its link to the neuron."""
+
+    def __init__(self, reactor: Reactor, endpoint: str) -> None:
+        self.words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reactor.connect(endpoint, process_identity("gateway", "gateway"), self)
+
+    def on_up(self, link: Link) -> None:
+        pass
+
+    def on_note(self, link: Link, body: Body, raw: tuple[bytes, ...]) -> None:
+        assert isinstance(body, NeuronState)
+        self.words.put(body.state)
+
+
+def test_gateways_are_told_at_once_that_a_neuron_drains(
+    neuron: NeuronTree, reactor: Reactor
+) -> None:
+    root = neuron.start()
+    assert root.ready.wait(WAIT_S)
+    gateway = Gateway(reactor, neuron.registry.find("gateway_links").summary())
+    assert gateway.words.get(timeout=WAIT_S) == "up"
+    neuron.begin_drain()
+
+    eventually(lambda: gateway.words.get(timeout=WAIT_S) == "draining", WAIT_S)
+    root.stop()
+    assert root.exit.wait(WAIT_S)
 
 
 @pytest.mark.usefixtures("root")

@@ -34,14 +34,18 @@ from transports.schemas.fleet import ModelSpec
 from transports.schemas.link import Failure
 
 ENGINE = "tcp://127.0.0.1:9"
+RESTARTS = 3
 READY = EpochReady(GroupReady(1, 0.5, 0))
 
 
 class Processes:
     """Actors that record stand for preparation, engine and tree."""
 
-    def __init__(self, start: Start, cached: Path | ModelFilesError | None) -> None:
+    def __init__(
+        self, start: Start, cached: Path | ModelFilesError | None, dead: ExitReason | None
+    ) -> None:
         self._start = start
+        self._dead = dead
         self._cached = cached
         self.tree: ActorRef | None = None
         self.preparation: ActorRef | None = None
@@ -60,32 +64,43 @@ class Processes:
             raise self.misfit
 
     def start_preparation(self, model: ActorRef) -> ActorRef:
-        self.preparation = self._start(Recorder, name="preparation")
+        self.preparation = self._started("preparation")
         return self.preparation
 
     def start(self, model_dir: Path, model: ActorRef) -> ActorRef:
         self.started.append(model_dir)
-        self.tree = self._start(Recorder, name="processes")
+        self.tree = self._started("processes")
         self.engine = self._start(Recorder, name="engine")
         return self.tree
 
     def stop(self) -> None:
         self.stops += 1
 
+    def _started(self, name: str) -> ActorRef:
+        ref = self._start(Recorder, name=name)
+        if self._dead is not None:
+            ref.stop(self._dead)
+            assert ref.exit.wait(SOON_S)
+        return ref
+
 
 class Scene:
     """A Model actor, its processes, and what it tells Models."""
 
     def __init__(
-        self, start: Start, cached: Path | ModelFilesError | None = Path("/model")
+        self,
+        start: Start,
+        cached: Path | ModelFilesError | None = Path("/model"),
+        dead: ExitReason | None = None,
     ) -> None:
-        self.processes = Processes(start, cached)
+        self.processes = Processes(start, cached, dead)
         self.models = Audience(start(Recorder, name="models"))
         placement = Placement(
             ModelSpec("m", "file:///m.gguf", vram_mb=70),
             ("cpu:0", "cpu:1"),
             "local",
             drain_s=2.0,
+            restarts=RESTARTS,
         )
         self.model = start(Model, placement, self.models.ref, self.processes, name="model/m")
         self.model.ready.wait(SOON_S)

@@ -15,6 +15,8 @@ import pytest
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
 from cortex_actors.config.restart_settings import EngineRestart, GroupRestart, RestartSettings
+from cortex_actors.kit import process_actor
+from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.registry import Registry
 from cortex_actors.neuron.child_links import ChildLinks
@@ -38,6 +40,7 @@ from tests.eventually import eventually
 from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, FakeLink, Recorder
+from transports.failures import FailureCode
 from transports.link import Completed
 from transports.schemas import link as link_bodies
 from transports.schemas.body import Body
@@ -51,6 +54,7 @@ from transports.schemas.daemon import (
     MemberDown,
 )
 from transports.schemas.fleet import ModelSpec
+from transports.schemas.link import Failure
 
 pytestmark = pytest.mark.process
 ENGINE, RANKS = "model/m/engine", ["model/m/rank0", "model/m/rank1"]
@@ -216,6 +220,23 @@ def test_a_dead_engine_takes_the_group_along(scene: Scene) -> None:
     assert RANKS[0] not in scene.launcher.alive_at_spawn[3]
 
 
+def test_an_engine_that_could_not_begin_is_told_apart_from_one_that_died(scene: Scene) -> None:
+    scene.launcher.mode = "exit:78"
+    scene.kill(ENGINE)
+    scene.await_lives(ENGINE, 2)
+
+    assert not scene.model.next(EngineEnded).hopeless
+    assert scene.model.next(EngineEnded).hopeless
+
+
+def test_what_an_engine_says_before_it_leaves_is_why_it_ended(scene: Scene) -> None:
+    scene.connect()
+    scene.say(Failure(FailureCode.LOAD_FAILED, "no tokenizer"))
+    scene.engine.stop(ExitReason(ExitKind.INIT_FAILED, "exit 78"))
+
+    assert scene.model.next(EngineEnded) == EngineEnded("no tokenizer", hopeless=True)
+
+
 def test_an_engine_whose_link_is_lost_is_replaced(scene: Scene) -> None:
     scene.connect()
     scene.engine.notify(ChildDown("silent", ""))
@@ -300,6 +321,26 @@ def test_the_engines_verdict_kills_that_rank_and_no_stranger(scene: Scene) -> No
 
     reasons = {note.inc: note.reason for note in link.notes if isinstance(note, MemberDown)}
     assert reasons[judged.inc].startswith("silent")
+
+
+def test_a_rank_that_cannot_be_killed_ends_the_tree_and_is_never_doubled(
+    start: Start, launcher: StubLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    monkeypatch.setattr(process_actor, "FORMER_WAIT_S", 0.05)
+    launcher.unkillable = RANKS[1]
+    scene = Scene(start, launcher, directory)
+    link = scene.connect()
+    judged = scene.group_start(link, 1).members[1]
+    scene.say(KillMember(1, judged.slot, judged.inc, "stalled"))
+
+    assert scene.tree.exit.wait(REAP_S)
+    assert "model/m/rank1, pid" in str(scene.tree.exit.result())
+    assert len(launcher.spawned(RANKS[1])) == 1
+    # The engine is not left waiting for its answer.
+    downs = {note.inc: note.reason for note in link.notes if isinstance(note, MemberDown)}
+    assert "cannot be killed" in downs[judged.inc]
+    scene.processes.stop()
 
 
 def test_a_drain_is_over_when_the_engine_says_so_or_cannot(scene: Scene) -> None:

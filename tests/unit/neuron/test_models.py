@@ -242,7 +242,8 @@ def test_an_unload_that_comes_before_the_actor_is_passed_on_to_it(scene: Scene) 
     scene.end()
 
     assert unloading.answer() == ModelUnloaded("small")
-    assert loading.failure().code == FailureCode.LOAD_FAILED
+    # Nothing has failed that would be held against the model.
+    assert loading.failure() == Failure(FailureCode.MODEL_UNAVAILABLE, "model 'small' was unloaded")
 
 
 def test_unloading_what_is_not_there_is_refused(scene: Scene) -> None:

@@ -167,7 +167,7 @@ def test_one_that_is_unloaded_as_it_wakes_is_not_loaded_anew(scene: Scene) -> No
     end(scene, actor)
 
     assert request.answer() == ModelUnloaded("small")
-    assert asked.failure().code == FailureCode.LOAD_FAILED
+    assert asked.failure().code == FailureCode.MODEL_UNAVAILABLE
     assert scene.shown == {}
 
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from cortex_actors.kit import process_actor
 from cortex_actors.kit.process_actor import ProcessActor, ProcessSource
 from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
@@ -152,6 +153,52 @@ def test_a_process_that_stays_stopped_is_killed_as_stalled(
     assert ref.exit.wait(2 * REAP_S)
     assert ref.exit.result().kind is ExitKind.STALLED
     assert process_state(pid) == ""
+
+
+@pytest.mark.parametrize("judged", [True, False], ids=["judged", "stopped"])
+def test_what_cannot_be_killed_has_no_successor_and_holds_nobody_up(
+    start: Start, launcher: StubLauncher, monkeypatch: pytest.MonkeyPatch, judged: bool
+) -> None:
+    monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    monkeypatch.setattr(process_actor, "FORMER_WAIT_S", 0.05)
+    source = launcher.source()
+    launcher.unkillable = "stub"
+    former = start(Owner, source, name="owner")
+    assert former.ready.wait(REAP_S)
+    if judged:
+        former.tell(Do(lambda actor: actor.kill(exit_codes.ExitKind.STALLED)))
+    else:
+        former.stop()
+
+    assert former.exit.wait(REAP_S)
+    pid = launcher.handles[-1].pid
+    if judged:
+        assert former.exit.result() == ExitReason(ExitKind.FENCED, f"pid {pid} cannot be killed")
+    successor = start(Owner, source, name="owner")
+    assert successor.exit.wait(REAP_S)
+    assert successor.exit.result().kind is ExitKind.INIT_FAILED
+    assert f"pid {pid}, has not ended" in successor.exit.result().detail
+    assert len(launcher.specs) == 1
+
+
+def test_a_successor_waits_for_a_former_process_that_takes_its_time(
+    start: Start, launcher: StubLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_actor, "KILL_WAIT_S", 0.05)
+    source = launcher.source()
+    launcher.unkillable = "stub"
+    former = start(Owner, source, name="owner")
+    former.stop()
+    assert former.exit.wait(REAP_S)
+    (slow,) = source.latest.values()
+    successor = start(Owner, source, name="owner")
+    assert not successor.ready.wait(0.05)
+    assert len(launcher.specs) == 1
+
+    launcher.unkillable = ""
+    slow.exited.set()
+    assert successor.ready.wait(REAP_S)
+    assert len(launcher.specs) == 2
 
 
 def test_every_life_has_an_incarnation_of_its_own(start: Start, launcher: StubLauncher) -> None:

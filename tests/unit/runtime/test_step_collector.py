@@ -149,6 +149,26 @@ def test_after_an_error_the_others_get_no_more_than_the_error_grace() -> None:
     assert collector.tick(102.0) == (SendCancel(R0), SendCancel(R2))
 
 
+def test_who_has_waited_in_vain_for_a_failed_rank_is_named_and_is_not_the_cause() -> None:
+    collector = opened(deadline=600.0, error_grace_s=2.0)
+    fail(collector, R1, Failure(FailureCode.SOURCE_CORRUPT, "its shard is damaged"), now=100.0)
+    collector.tick(102.0)
+    kills = collector.tick(102.5)
+    # Its stacks are wanted all the same.
+    assert kills == tuple(Kill(each, ExitKind.STALLED, "did not answer") for each in (R0, R2))
+    die(collector, R0)
+    (closed,) = die(collector, R2)
+
+    assert isinstance(closed, Closed)
+    assert isinstance(closed.outcome, GroupFailure)
+    assert closed.outcome.code == FailureCode.SOURCE_CORRUPT
+    assert closed.outcome.message == (
+        "rank 0 was killed as stalled, did not answer (killed by SIGKILL);"
+        " rank 1 its shard is damaged;"
+        " rank 2 was killed as stalled, did not answer (killed by SIGKILL)"
+    )
+
+
 def test_an_operators_cancel_is_a_deadline_that_has_come() -> None:
     collector = opened(deadline=600.0)
     collector.cancel(3.0)
