@@ -19,6 +19,7 @@ from cortex_actors.neuron.messages import (
     DrainAsked,
     Drained,
     EngineEnded,
+    EngineRefused,
     EngineUp,
     EpochAsleep,
     EpochBroken,
@@ -44,6 +45,7 @@ from transports.schemas.daemon import (
     WakeGroup,
 )
 from transports.schemas.group import InjectFault
+from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.engine_process")
 
@@ -90,6 +92,7 @@ class EngineProcess(ProcessActor):
         self._links = links
         self._link: Link | None = None
         self._unsent: list[Body] = []
+        self._refused = False
         self._group: GroupAnnounced | None = None
 
     def on_start(self) -> None:
@@ -142,6 +145,8 @@ class EngineProcess(ProcessActor):
 
     @handles(ChildDown)
     def _child_down(self, message: ChildDown) -> None:
+        if self._refused:
+            return
         # An engine that lost its link cannot learn of deaths any more: it must not go on.
         _log.warning("engine link lost model=%s reason=%s", self._settings.model, message.reason)
         self._link = None
@@ -161,6 +166,9 @@ class EngineProcess(ProcessActor):
         match message.body:
             case EngineReady(endpoint=endpoint, capabilities=capabilities):
                 self._model.notify(EngineUp(endpoint, capabilities))
+            case Failure() as failure:
+                self._refused = True
+                self._model.notify(EngineRefused(failure))
             case EngineLoad() as load:
                 self._model.notify(load)
             case GroupReady() as ready:

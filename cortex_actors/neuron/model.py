@@ -23,6 +23,7 @@ from cortex_actors.neuron.messages import (
     DrainAsked,
     Drained,
     EngineEnded,
+    EngineRefused,
     EngineUp,
     EpochAsleep,
     EpochBroken,
@@ -96,6 +97,8 @@ class Model(SupervisedActor):
         self._restarts = -1
         self._deaths = 0
         self._engine_end = ""
+        self._engine_deaths = 0
+        self._refusal: Failure | None = None
         self._memory_mb = placement.spec.vram_mb
         self._capabilities: tuple[str, ...] = ()
         self._model_dir = Path()
@@ -149,14 +152,23 @@ class Model(SupervisedActor):
 
     @handles(EngineUp)
     def _engine_up(self, message: EngineUp) -> None:
+        self._refusal = None
         self._capabilities = message.capabilities
         self._life.engine_up(message.endpoint)
         self._announce()
+
+    @handles(EngineRefused)
+    def _engine_refused(self, message: EngineRefused) -> None:
+        # Files that an engine has served before may only be out of reach for a while.
+        self._refusal = message.failure
+        if self._life.phase is ModelPhase.STARTING and not self._warm:
+            self._fail(self._named(message.failure.code, message.failure.message))
 
     @handles(EngineEnded)
     def _engine_ended(self, message: EngineEnded) -> None:
         if message.reason not in (str(NORMAL), str(SHUTDOWN)):
             self._engine_end = message.reason
+            self._engine_deaths += 1
         self._life.engine_gone()
         self._lost_sleep()
         self._announce()
@@ -342,11 +354,14 @@ class Model(SupervisedActor):
 
     def _last_words(self, supervisor_said: str) -> str:
         """Say why it is not started again: how often it ended, and how the last time."""
-        if self._broken is not None:
+        cause, deaths = supervisor_said, self._deaths
+        if self._refusal is not None:
+            cause, deaths = self._refusal.message, self._engine_deaths
+        elif self._broken is not None:
             cause = self._broken.message
-        else:
-            cause = f"engine: {self._engine_end}" if self._engine_end else supervisor_said
-        times = f"{self._deaths} times" if self._deaths > 1 else "once"
+        elif self._engine_end:
+            cause, deaths = f"engine: {self._engine_end}", self._engine_deaths
+        times = f"{deaths} times" if deaths > 1 else "once"
         return f"its processes ended {times} and are not started again; the last time: {cause}"
 
     def _named(self, code: str, cause: str) -> Failure:

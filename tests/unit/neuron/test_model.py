@@ -13,6 +13,7 @@ from cortex_actors.neuron.messages import (
     DrainAsked,
     Drained,
     EngineEnded,
+    EngineRefused,
     EngineUp,
     EpochBroken,
     EpochEnded,
@@ -209,6 +210,41 @@ def test_what_breaks_before_it_ever_worked_fails_at_once(scene: Scene) -> None:
     last = scene.models.heard(ModelChanged)[-1]
     assert last.failure == Failure(FailureCode.LOAD_FAILED, "model 'm' failed: 12 heads on 5 ranks")
     assert "12 heads" in last.state.error
+
+
+def test_an_engine_that_cannot_serve_the_files_fails_the_model_at_once(scene: Scene) -> None:
+    scene.model.notify(EngineRefused(Failure(FailureCode.SOURCE_CORRUPT, "no tokenizer.json")))
+
+    assert scene.model.exit.wait(SOON_S)
+    last = scene.models.heard(ModelChanged)[-1]
+    assert last.failure == Failure(
+        FailureCode.SOURCE_CORRUPT, "model 'm' failed: no tokenizer.json"
+    )
+    assert scene.processes.stops >= 1
+
+
+def test_files_that_are_gone_while_a_model_recovers_are_asked_for_again(scene: Scene) -> None:
+    scene.be_ready()
+    refused = EngineRefused(Failure(FailureCode.SOURCE_CORRUPT, "no tokenizer.json"))
+    gone = EpochEnded(1, "shutdown")
+    scene.tell(EngineEnded("killed"), gone, refused, EngineEnded("init_failed(exit 78)"), gone)
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    error = scene.models.heard(ModelChanged)[-1].state.error
+    assert error.endswith(
+        "ended 2 times and are not started again; the last time: no tokenizer.json"
+    )
+
+
+def test_an_engine_that_never_comes_up_is_counted(scene: Scene) -> None:
+    scene.tell(*[EngineEnded("killed(SIGKILL)")] * 6)
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    assert "ended 6 times and" in scene.models.heard(ModelChanged)[-1].state.error
 
 
 def test_a_rank_that_dies_while_starting_is_left_to_its_supervisor(scene: Scene) -> None:
