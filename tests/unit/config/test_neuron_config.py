@@ -38,6 +38,14 @@ def test_any_free_port_may_be_asked_for_on_the_link(folder: ConfigFolder) -> Non
     [
         ("{name: a b}", "neuron.name: 'a b' is not a name"),
         ("{name: ''}", "neuron.name: '' is not a name"),
+        (
+            "{cors_origins: [chat]}",
+            "neuron.cors_origins[0]: should be an origin, such as https://chat.example, not 'chat'",
+        ),
+        (
+            "{telemetry: {otlp_endpoint: collector}}",
+            "neuron.telemetry.otlp_endpoint: should be a URL, such as http://127.0.0.1:4318, not",
+        ),
         ("{link: inproc://x}", "neuron.link: should start with tcp:// or ipc://, not"),
         ("{link: 'ipc://relative'}", "neuron.link: 'ipc://relative' needs an absolute path"),
         ("{link: 7}", "neuron.link: should be text, such as tcp://"),
@@ -67,6 +75,10 @@ def test_bad_values_are_refused(folder: ConfigFolder, text: str, complaint: str)
         ("models: [{id: a}]", "models[0].source: is missing"),
         ("models: [{source: 'file:///a'}]", "models[0].id: is missing"),
         ("models: [{id: '../a', source: 'file:///a'}]", "models[0].id: '../a' is not a name"),
+        (
+            "models: [{id: a, source: 'file:///a', min_compute_capability: x}]",
+            "models[0].min_compute_capability: should be a version, such as '8.0', not 'x'",
+        ),
         (
             "models: [{id: a, source: 'http://x'}]",
             "models[0].source: 'http://x' is no model source;",
