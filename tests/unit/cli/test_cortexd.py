@@ -62,6 +62,50 @@ def test_daemon_that_does_not_run_is_one_polite_line(
     assert line.startswith(f"cortexd: nothing answers at {silent_url}; start it with")
 
 
+@pytest.mark.parametrize("url", ["http://host:abc", "http://[::1", "127.0.0.1:31313", "http://"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status", "--url"],
+        ["bench", "serve", "--model", "m", "--url"],
+        ["bench", "health", "--model", "m", "--probe"],
+        ["conformance"],
+    ],
+)
+def test_what_is_no_address_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], command: list[str], url: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cortexd.main([*command, url])
+    assert f"'{url}' is no address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", ["cannot read [/a/b]", "one of [cpu, cuda] :x:"])
+def test_what_a_model_says_is_shown_as_it_is(
+    gateway: FakeGateway,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    model = {"id": "tiny", "status": "failed", "error": error}
+    gateway.answers["GET /v1/models"] = (200, json.dumps({"data": [model]}).encode())
+    neuron = {**STATUS["neurons"][0], "models": [model]}
+    gateway.answers["GET /admin/status"] = (200, json.dumps({"neurons": [neuron]}).encode())
+    gateway.answers["GET /debug/actors"] = actors()
+    gateway.answers["GET /debug/actors?neuron=local"] = actors()
+    for command in (["models"], ["status"], ["top", "--once"]):
+        assert cortexd.main([*command, "--url", gateway.url]) == 0
+        assert f"failed: {error}" in capsys.readouterr().out
+
+
+def test_a_models_name_is_no_markup(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cortexd.main(["load", "[/tiny]", "--url", gateway.url]) == 0
+    assert capsys.readouterr().out == "[/tiny] is loaded\n"
+
+
 def test_something_else_at_the_address_is_named(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
