@@ -112,7 +112,7 @@ class Models(SupervisedActor):
 
     @handles(LoadAsked)
     def _load_asked(self, message: LoadAsked) -> None:
-        failure = self._load(message.spec)
+        failure = self._load(message.spec, again=True)
         if failure is not None:
             message.request.fail(failure)
             return
@@ -272,11 +272,11 @@ class Models(SupervisedActor):
         self._tell_waiting(model, ended)
         self._publish()
 
-    def _load(self, spec: ModelSpec) -> Failure | None:
+    def _load(self, spec: ModelSpec, *, again: bool = False) -> Failure | None:
         """Start a load unless one is under way; a failure is the reason why not."""
         resident = self._residents.get(spec.id)
         if resident is not None:
-            refusal = self._refusal(resident)
+            refusal = self._refusal(resident, again)
             if refusal is None and resident.state.state == ModelPhase.ASLEEP:
                 self._wake(resident, spec)
             if refusal is not None or resident.state.state != ModelPhase.FAILED:
@@ -333,7 +333,8 @@ class Models(SupervisedActor):
         if resident.unload_asked or resident.unwanted:
             resident.ref.notify(Unload())
 
-    def _refusal(self, resident: Resident) -> Failure | None:
+    def _refusal(self, resident: Resident, again: bool) -> Failure | None:
+        """Why it is not loaded; ``again`` if whoever asks knows what has failed and when."""
         failed = resident.state.state == ModelPhase.FAILED
         if resident.state.state == ModelPhase.UNLOADING or (resident.unwanted and not failed):
             return Failure(
@@ -341,7 +342,7 @@ class Models(SupervisedActor):
                 f"model '{resident.spec.id}' is being unloaded",
                 retry_after_s=RETRY_UNLOADING_AFTER_S,
             )
-        lately = self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
+        lately = not again and self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
         return resident.failure if failed and (lately or resident.ref is not None) else None
 
     def _finish_load(self, model: str, failure: Failure | None) -> None:
