@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+import httpx
+
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.gateway_error import GatewayError
 from cortex_actors.cli.tables import make_console, make_table
@@ -51,7 +53,7 @@ def measure(url: str, model: str, max_tokens: int, clock: Clock | None = None) -
     """
     clock = clock or MonotonicClock()
     with GatewayClient(url) as gateway:
-        gateway.unload(model)
+        _unload(gateway, model)
         started = clock.now()
         watcher = _StateWatcher(url, model, clock)
         try:
@@ -65,6 +67,15 @@ def measure(url: str, model: str, max_tokens: int, clock: Clock | None = None) -
             seen = watcher.stop()
     states_s = {state: at - started for state, at in seen.items()}
     return ColdLoad(first_token_s, clock.now() - started, states_s)
+
+
+def _unload(gateway: GatewayClient, model: str) -> None:
+    try:
+        gateway.unload(model)
+    except GatewayError as error:
+        # It is cold already; if there is no such model, asking it will tell.
+        if error.status != httpx.codes.NOT_FOUND:
+            raise
 
 
 @final

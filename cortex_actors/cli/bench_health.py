@@ -119,6 +119,8 @@ def probe(url: str, seconds: float, every_s: float, clock: Clock | None = None) 
 def _run(args: argparse.Namespace) -> int:
     report = []
     console = make_console(stderr=True)
+    with GatewayClient(args.url) as gateway:
+        gateway.load(args.model)
     with FleetLoad(args.url, args.model, args.streams):
         for url in args.probe or [args.url]:
             with console.status(Text(f"asking {url}/health for {args.seconds:.0f} s")):

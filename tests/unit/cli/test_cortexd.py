@@ -150,6 +150,23 @@ def test_coldload_unloads_then_measures_to_the_first_token(
     assert routes == ["POST /admin/unload", "POST /v1/chat/completions"] * 2
 
 
+def test_coldload_of_a_model_that_is_cold_already(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/unload", 404, "model 'tiny' is not loaded on any neuron")
+    arguments = ["bench", "coldload", "--url", gateway.url, "--model", "tiny", "-n", "1"]
+    assert cortexd.main([*arguments, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1
+
+
+def test_coldload_of_a_model_that_does_not_unload_is_an_error(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/unload", 503, "neuron 'local' does not answer")
+    assert cortexd.main(["bench", "coldload", "--url", gateway.url, "--model", "tiny"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
 def test_coldload_without_an_answer_is_an_error(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +174,15 @@ def test_coldload_without_an_answer_is_an_error(
     gateway.answers["POST /v1/chat/completions"] = (200, failure.encode())
     assert cortexd.main(["bench", "coldload", "--url", gateway.url, "--model", "tiny"]) == 1
     assert "the stream failed: worker died" in capsys.readouterr().err
+
+
+def test_health_is_not_measured_beside_a_load_that_cannot_be(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/load", 404, "model 'tiny' is not in the catalogue")
+    arguments = ["bench", "health", "--url", gateway.url, "--model", "tiny"]
+    assert cortexd.main([*arguments, "--seconds", "0.2"]) == 1
+    assert "is not in the catalogue" in capsys.readouterr().err
 
 
 def test_health_is_measured_under_load(
