@@ -342,8 +342,14 @@ class Models(SupervisedActor):
                 f"model '{resident.spec.id}' is being unloaded",
                 retry_after_s=RETRY_UNLOADING_AFTER_S,
             )
-        lately = not again and self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
-        return resident.failure if failed and (lately or resident.ref is not None) else None
+        failure, lately = (
+            resident.failure,
+            self._clock.now() - resident.since < RETRY_FAILED_AFTER_S,
+        )
+        # Files can be mended meanwhile, a device that is gone is not back because somebody asks.
+        mended = again and failure is not None and failure.code != FailureCode.DEVICE_LOST
+        waits = lately and not mended
+        return failure if failed and (waits or resident.ref is not None) else None
 
     def _finish_load(self, model: str, failure: Failure | None) -> None:
         resident = self._residents.get(model)
