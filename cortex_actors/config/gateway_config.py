@@ -50,8 +50,9 @@ class GatewaySettings(Section):
 
     @model_validator(mode="after")
     def _listen_apart(self) -> Self:
-        if self.listen == self.metrics_listen:
-            raise ValueError(f"listen and metrics_listen are the same address ({self.listen})")
+        if self.listen.takes(self.metrics_listen):
+            both = ", ".join(dict.fromkeys(map(str, (self.listen, self.metrics_listen))))
+            raise ValueError(f"listen and metrics_listen are the same address ({both})")
         return self
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Self, final
 
 from pydantic import Field, model_validator
 
+from cortex_actors.config.address import Address
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.fields import (
@@ -29,6 +30,7 @@ from cortex_actors.config.fields import (
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.config.telemetry import TelemetrySettings
+from transports import endpoints
 
 
 @final
@@ -71,8 +73,9 @@ class NeuronSettings(Section):
 
     @model_validator(mode="after")
     def _listen_apart(self) -> Self:
-        if self.link == f"tcp://{self.listen}":
-            raise ValueError(f"listen and link are the same address ({self.listen})")
+        link = endpoints.parse(self.link)
+        if link.scheme == "tcp" and self.listen.takes(Address(link.host, link.port)):
+            raise ValueError(f"listen and link are the same address ({self.listen}, {self.link})")
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,12 @@ def test_default_models_must_be_in_the_catalogue(folder: ConfigFolder) -> None:
     ]
 
 
+@pytest.mark.parametrize("link", ["tcp://127.0.0.1:13131", "tcp://0.0.0.0:13131"])
+def test_the_link_cannot_have_the_address_of_the_front_end(folder: ConfigFolder, link: str) -> None:
+    (problem,) = folder.neuron_problems(f"neuron: {{link: '{link}'}}")
+    assert problem.startswith("neuron.yaml:1: neuron: listen and link are the same address")
+
+
 def test_any_free_port_may_be_asked_for_on_the_link(folder: ConfigFolder) -> None:
     assert folder.neuron('neuron: {link: "tcp://127.0.0.1:*"}').neuron.link.endswith(":*")
 
