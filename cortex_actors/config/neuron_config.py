@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, final
+from typing import Annotated, final
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from cortex_actors.config.address import Address
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.fields import (
@@ -30,7 +29,6 @@ from cortex_actors.config.fields import (
 from cortex_actors.config.restart_settings import RestartSettings
 from cortex_actors.config.stored_responses import StoredResponses
 from cortex_actors.config.telemetry import TelemetrySettings
-from transports import endpoints
 
 
 @final
@@ -70,19 +68,6 @@ class NeuronSettings(Section):
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     chaos: bool = False
     log_level: LogLevel = "info"
-
-    @model_validator(mode="after")
-    def _listen_apart(self) -> Self:
-        link = endpoints.parse(self.link)
-        if link.scheme == "tcp" and self.listen.takes(Address(link.host, link.port)):
-            raise ValueError(f"listen and link are the same address ({self.listen}, {self.link})")
-        return self
-
-    @model_validator(mode="after")
-    def _keys_together(self) -> Self:
-        if (self.key_file is None) != (self.gateway_keys is None):
-            raise ValueError("key_file and gateway_keys are set together or not at all")
-        return self
 
 
 @final

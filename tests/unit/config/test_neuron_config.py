@@ -136,3 +136,21 @@ def test_unknown_names_resolve_to_themselves(folder: ConfigFolder) -> None:
     catalogue = folder.neuron().catalogue
     assert catalogue.resolve("absent") == "absent"
     assert catalogue.find("absent") is None
+
+
+def test_what_contradicts_itself_is_told_beside_what_is_wrong_by_itself(
+    folder: ConfigFolder,
+) -> None:
+    text = """
+        neuron:
+          threads: 0
+          link: tcp://127.0.0.1:13131
+          key_file: a.key_secret
+          api_keys: {required: true}
+    """
+    assert folder.neuron_problems(text) == [
+        "neuron.yaml:1: neuron: listen and link are the same address (127.0.0.1:13131)",
+        "neuron.yaml:1: neuron: key_file and gateway_keys are set together or not at all",
+        "neuron.yaml:2: neuron.threads: should be greater than or equal to 1, not 0",
+        "neuron.yaml:5: neuron.api_keys: required needs a file of keys",
+    ]
