@@ -20,8 +20,10 @@ from cortex_actors.config.errors import ConfigError, Problem
 from cortex_actors.config.fields import expand_path
 from cortex_actors.config.gateway_config import GatewayConfig, GatewayFile, GatewaySettings
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronFile, NeuronSettings
+from cortex_actors.config.restart_settings import EngineRestart, GroupRestart
 from cortex_actors.config.rules import (
     Finding,
+    check_backoff,
     check_catalogue,
     check_default_models,
     check_fleet,
@@ -73,7 +75,7 @@ def load_neuron_config(path: Path, environ: Mapping[str, str]) -> NeuronConfig:
     """
     file = _read(path, NeuronFile, environ, "NEURON")
     section = _section(file.data, "neuron", NeuronSettings)
-    own = file.placed(check_neuron(section))
+    own = file.placed((*check_neuron(section), *_backoffs(file.data.get("restart"))))
     catalogue = _read_catalogue(_catalogue_path(path, section["models"]))
     missing = check_default_models(file.data, catalogue.data) if catalogue.data else ()
     _refuse([*file.problems, *own, *file.placed(missing), *catalogue.problems])
@@ -118,6 +120,12 @@ class _Read(Generic[SchemaT]):
         if self.values is None:
             raise ConfigError(self.problems)
         return self.values
+
+
+def _backoffs(restart: Any) -> Iterable[Finding]:
+    written = restart if isinstance(restart, dict) else {}
+    yield from check_backoff("engine", _section(written, "engine", EngineRestart))
+    yield from check_backoff("group", _section(written, "group", GroupRestart))
 
 
 def _section(data: dict[str, Any], name: str, schema: type[BaseModel]) -> dict[str, Any]:

@@ -86,6 +86,13 @@ def check_neuron(section: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _keys_from_somewhere("neuron", section)
 
 
+def check_backoff(what: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find a first wait that is longer than the longest; the section has every key."""
+    first, longest = section["backoff_s"], section["max_backoff_s"]
+    if isinstance(first, int | float) and isinstance(longest, int | float) and first > longest:
+        yield ("restart", what, "backoff_s"), f"is more than max_backoff_s ({longest})"
+
+
 def check_default_models(
     neuron_file: Mapping[str, Any], catalogue: Mapping[str, Any]
 ) -> Iterator[Finding]:

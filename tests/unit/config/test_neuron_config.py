@@ -154,3 +154,11 @@ def test_what_contradicts_itself_is_told_beside_what_is_wrong_by_itself(
         "neuron.yaml:2: neuron.threads: should be greater than or equal to 1, not 0",
         "neuron.yaml:5: neuron.api_keys: required needs a file of keys",
     ]
+
+
+def test_a_first_wait_that_is_longer_than_the_longest_is_refused(folder: ConfigFolder) -> None:
+    text = "restart: {group: {backoff_s: 40}, engine: {backoff_s: 2, max_backoff_s: 1}}"
+    assert folder.neuron_problems(text) == [
+        "neuron.yaml:1: restart.engine.backoff_s: is more than max_backoff_s (1)",
+        "neuron.yaml:1: restart.group.backoff_s: is more than max_backoff_s (30.0)",
+    ]
