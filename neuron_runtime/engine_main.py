@@ -25,15 +25,16 @@ from neuron_runtime.engine.epochs import Epochs
 from neuron_runtime.engine.limits import BLOCK_TOKENS, Limits
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.model_facts import ModelFilesError as FactsError
-from neuron_runtime.engine.refusal_note import RefusalNote
 from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.tokenizer import Tokenizer, TokenizerError
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.group_driver import GroupDriver, OnBroken, RequestKill
 from neuron_runtime.model_errors import ModelFilesError
 from neuron_runtime.model_kind import ModelKind
+from neuron_runtime.parent_link import ParentLink
 from transports.curve import CurveServer, load_allow_list, load_keys
 from transports.errors import EndpointError, KeyFileError
+from transports.failures import FailureCode
 from transports.fence import DropReason
 from transports.link import Identity
 from transports.liveness import LivenessPolicy
@@ -42,6 +43,7 @@ from transports.reactor import Reactor
 from transports.schemas.body import Body
 from transports.schemas.daemon import GroupStart, Member
 from transports.schemas.group import LoadShard
+from transports.schemas.link import Failure
 
 _log = logging.getLogger("cortex.engine")
 
@@ -56,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     child = ChildProcess.begin(arguments)
     try:
         new_engine, capabilities = _read_model(arguments)
-    except (TokenizerError, FactsError, ModelFilesError) as error:
-        _log.error("cannot serve model=%s: %s", arguments.model_id, error)
-        RefusalNote.send(child, str(error))
-        return ExitCode.CONFIG
+    except ModelFilesError as error:
+        return _refuse(child, arguments.model_id, error.failure())
+    except (TokenizerError, FactsError) as error:
+        failure = Failure(FailureCode.SOURCE_CORRUPT, str(error))
+        return _refuse(child, arguments.model_id, failure)
     return _Process(arguments, child, new_engine, capabilities).run()
 
 
@@ -93,6 +96,15 @@ def _read_model(arguments: argparse.Namespace) -> tuple[NewEngine, tuple[str, ..
         return partial(_embedding_engine, arguments, admission), ("embeddings",)
     tokenizer, facts = Tokenizer.load(model_dir), ModelFacts.load(model_dir)
     return partial(_engine, arguments, tokenizer, facts), tokenizer.capabilities
+
+
+def _refuse(child: ChildProcess, model: str, failure: Failure) -> ExitCode:
+    """Tell the daemon why the model cannot be served: starting again would not help."""
+    _log.error("cannot serve model=%s: %s", model, failure.message)
+    with ParentLink.open(child, "engine") as daemon:
+        if daemon is not None:
+            daemon.tell(failure)
+    return ExitCode.CONFIG
 
 
 def _engine(

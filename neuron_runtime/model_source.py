@@ -109,6 +109,14 @@ class ModelSource:
 
 
 def _files_at(path: Path) -> ModelFiles:
+    try:
+        return _layout_of(path)
+    except PermissionError as error:
+        name = error.filename or path
+        raise SourceNotFound(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _layout_of(path: Path) -> ModelFiles:
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise SourceNotFound(f"the directory {path} has no {CONFIG}")

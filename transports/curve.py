@@ -104,12 +104,18 @@ def load_allow_list(directory: Path) -> dict[bytes, str]:
     """Return public key to name for every ``NAME.key`` in ``directory``.
 
     Raises:
-        KeyFileError: No directory, an unacceptable key, or one key under two names.
+        KeyFileError: No directory that can be read, an unacceptable key, or one key under two
+            names.
     """
     if not directory.is_dir():
         raise KeyFileError(f"{directory} is no directory of public keys")
+    try:
+        # Not glob: what it may not list is empty to it.
+        paths = sorted(path for path in directory.iterdir() if path.suffix == ".key")
+    except OSError as ex:
+        raise KeyFileError(f"cannot list {directory}: {ex.strerror}") from ex
     allowed: dict[bytes, str] = {}
-    for path in sorted(directory.glob("*.key")):
+    for path in paths:
         key = load_public_key(path)
         if key in allowed:
             raise KeyFileError(f"{path} holds the same key as {allowed[key]}.key")

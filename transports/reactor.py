@@ -283,7 +283,10 @@ class Reactor:
             request = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
-        socket.send_multipart(zap.answer(request, self._allowed))
+        reply = zap.answer(request, self._allowed)
+        if zap.refuses(reply):
+            _log.warning("key_refused %s", zap.who(request))
+        socket.send_multipart(reply)
 
     def _call(self, fn: Callable[[], _T]) -> _T:
         self._require_running()

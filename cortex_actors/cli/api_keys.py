@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from cortex_actors.cli.tables import make_console
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.api_keys import ApiKeyError, add_api_key, read_api_keys, remove_api_key
 from cortex_actors.config.errors import ConfigError
@@ -73,4 +73,4 @@ def _list(args: argparse.Namespace, file: Path) -> None:
     table = Table("name", "operator", "created", box=None)
     for key in read_api_keys(file) if file.exists() else ():
         table.add_row(key.name, "yes" if key.operator else "", key.created)
-    Console().print(table)
+    make_console().print(table)

@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from rich.console import Console
+import httpx
 
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.gateway_error import GatewayError
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
 from transports.clock import Clock, MonotonicClock
 
 _QUESTION = "Say hello."
@@ -53,7 +53,7 @@ def measure(url: str, model: str, max_tokens: int, clock: Clock | None = None) -
     """
     clock = clock or MonotonicClock()
     with GatewayClient(url) as gateway:
-        gateway.unload(model)
+        _unload(gateway, model)
         started = clock.now()
         watcher = _StateWatcher(url, model, clock)
         try:
@@ -67,6 +67,15 @@ def measure(url: str, model: str, max_tokens: int, clock: Clock | None = None) -
             seen = watcher.stop()
     states_s = {state: at - started for state, at in seen.items()}
     return ColdLoad(first_token_s, clock.now() - started, states_s)
+
+
+def _unload(gateway: GatewayClient, model: str) -> None:
+    try:
+        gateway.unload(model)
+    except GatewayError as error:
+        # It is cold already; if there is no such model, asking it will tell.
+        if error.status != httpx.codes.NOT_FOUND:
+            raise
 
 
 @final
@@ -111,7 +120,7 @@ def medians(runs: Iterable[ColdLoad]) -> dict[str, float]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     runs = []
     for number in range(1, args.runs + 1):
         with console.status(f"cold load {number} of {args.runs}"):
@@ -122,7 +131,7 @@ def _run(args: argparse.Namespace) -> int:
         table = make_table("SINCE THE REQUEST", "MEDIAN")
         for name, seconds in middle.items():
             table.add_row(name, f"{seconds:.2f} s")
-        Console().print(table)
+        make_console().print(table)
     report = {"model": args.model, "median_s": middle, "runs": [asdict(run) for run in runs]}
     print(json.dumps(report, indent=2 if args.json else None))
     return 0

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from rich.console import Console
-
 from cortex_actors.cli.bench.gateway_figures import (
     HeldStreams,
     Latency,
@@ -25,7 +23,7 @@ from cortex_actors.cli.bench.gateway_figures import (
     throughput,
 )
 from cortex_actors.cli.bench.mock_stack import HOST, MockStack
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
 
 _MIB: Final = 1 << 20
 
@@ -61,7 +59,7 @@ def measure(args: argparse.Namespace, stack: MockStack) -> Report:
     ports = {"bare": stack.bare_port, "cortex": stack.gateway_port}
     resident = {"bare": lambda: 0, "cortex": stack.resident_bytes}
     report: Report = {}
-    with Console(stderr=True).status("measuring") as status:
+    with make_console(stderr=True).status("measuring") as status:
         for name, port in ports.items():
             address = (HOST, port)
             status.update(f"{name}: {args.connections} connections")
@@ -86,7 +84,7 @@ def _show(report: Report) -> None:
     table = make_table("MEASURED", "FIGURES", "ERRORS")
     for name, figures, errors in _rows(report):
         table.add_row(name, figures, "; ".join(f"{n} x {why}" for why, n in errors.items()))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def _rows(report: Report) -> list[tuple[str, str, dict[str, int]]]:

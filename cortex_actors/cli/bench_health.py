@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Self, final
 
 import httpx
-from rich.console import Console
+from rich.text import Text
 
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.gateway_error import GatewayError
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
+from cortex_actors.cli.url_argument import http_url
 from transports.clock import Clock, MonotonicClock
 
 _QUESTION = "Count from one to two hundred, in words."
@@ -34,7 +35,11 @@ def add_command(measures: argparse._SubParsersAction[Any], client: argparse.Argu
     parser = measures.add_parser("health", parents=[client], help="/health under cold loads")
     parser.add_argument("--model", required=True)
     parser.add_argument(
-        "--probe", action="append", metavar="URL", help="whose /health (repeat; default: --url)"
+        "--probe",
+        type=http_url,
+        action="append",
+        metavar="URL",
+        help="whose /health (repeat; default: --url)",
     )
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -113,10 +118,12 @@ def probe(url: str, seconds: float, every_s: float, clock: Clock | None = None) 
 
 def _run(args: argparse.Namespace) -> int:
     report = []
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
+    with GatewayClient(args.url) as gateway:
+        gateway.load(args.model)
     with FleetLoad(args.url, args.model, args.streams):
         for url in args.probe or [args.url]:
-            with console.status(f"asking {url}/health for {args.seconds:.0f} s"):
+            with console.status(Text(f"asking {url}/health for {args.seconds:.0f} s")):
                 samples = probe(url, args.seconds, args.every)
             report.append(_row(url, samples))
     if args.json:
@@ -126,7 +133,7 @@ def _run(args: argparse.Namespace) -> int:
     for row in report:
         times = (f"{row[name]:.1f} ms" for name in ("p50_ms", "p99_ms", "max_ms"))
         table.add_row(row["url"], str(row["answers"]), *times)
-    Console().print(table)
+    make_console().print(table)
     return 0
 
 

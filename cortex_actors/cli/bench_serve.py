@@ -16,7 +16,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from rich.console import Console
 from rich.table import Table
 
 from cortex_actors.cli.bench.arrivals import poisson_arrivals
@@ -26,7 +25,7 @@ from cortex_actors.cli.bench.serve_figures import ServeFigures, Spread
 from cortex_actors.cli.bench.stream_record import StreamRecord
 from cortex_actors.cli.bench.target import Target
 from cortex_actors.cli.gateway_error import GatewayError
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
 
 _STREAMS = "1,8,16"
 _REQUESTS_PER_STREAM = 2
@@ -100,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _measure_all(args: argparse.Namespace, target: Target, seed: int) -> list[Level]:
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with console.status("warming up"):
         warm_up(target, seed)
     if args.rate is not None:
@@ -164,19 +163,15 @@ def _level(load: str, records: list[StreamRecord], began: _Effort) -> Level:
 
 
 def _show(levels: list[Level]) -> None:
-    console = Console()
+    console = make_console()
     console.print(_table(levels))
     busiest = max(level.generator_share for level in levels)
-    console.print(
-        f"ms, p50/p99[/max]; the generator itself took {busiest:.1%} of a core", markup=False
-    )
+    console.print(f"ms, p50/p99[/max]; the generator itself took {busiest:.1%} of a core")
     for level in levels:
         if level.figures.cut:
-            console.print(
-                f"{level.load}: {level.figures.cut} cut at the time limit", highlight=False
-            )
+            console.print(f"{level.load}: {level.figures.cut} cut at the time limit")
         for error, count in level.figures.errors.items():
-            console.print(f"{level.load}: {count} x {error}", highlight=False, markup=False)
+            console.print(f"{level.load}: {count} x {error}")
 
 
 def _table(levels: list[Level]) -> Table:

@@ -6,11 +6,10 @@ import argparse
 import json
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
 from cortex_actors.cli.gateway_client import GatewayClient
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
 
 PHASES: Final = {
     "lease": "until a ready replica took it",
@@ -35,8 +34,8 @@ def _explain(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=2))
         return 0
-    console = Console()
-    console.print(f"request {found['request_id']}, model {found['model']}", highlight=False)
+    console = make_console()
+    console.print(f"request {found['request_id']}, model {found['model']}")
     console.print(_steps(found["steps"]))
     if found["settled"] is not None:
         console.print("")

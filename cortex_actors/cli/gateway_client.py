@@ -27,8 +27,15 @@ class GatewayClient:
     ``CORTEX_API_KEY`` is the operator's key, where the daemon wants one.
     """
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        daemon: str = "cortexd",
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
+        self._daemon = daemon
         self._http = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
@@ -206,7 +213,7 @@ class GatewayClient:
 
     def _silence(self, error: httpx.TransportError) -> GatewayError:
         if isinstance(error, httpx.ConnectError):
-            hint = "start it with 'bin/cortexd serve', or name another address with --url"
+            hint = f"start it with 'bin/{self._daemon} serve', or name another address with --url"
             return GatewayError(f"nothing answers at {self.url}; {hint}")
         return GatewayError(f"{self.url} did not answer: {error or type(error).__name__}")
 

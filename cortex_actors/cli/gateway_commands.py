@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.status import Status
+from rich.text import Text
 
 from cortex_actors.cli import (
     api_keys,
@@ -23,7 +24,14 @@ from cortex_actors.cli import (
 )
 from cortex_actors.cli.conformance import command as conformance
 from cortex_actors.cli.gateway_client import DEFAULT_URL, GatewayClient
-from cortex_actors.cli.tables import catalogue_table, neuron_table, replica_table, summary_line
+from cortex_actors.cli.tables import (
+    catalogue_table,
+    make_console,
+    neuron_table,
+    replica_table,
+    summary_line,
+)
+from cortex_actors.cli.url_argument import http_url
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.loader import load_gateway_config
 
@@ -35,7 +43,9 @@ _AFTER_KEYGEN = (
 def add_commands(commands: argparse._SubParsersAction[Any], default_config: Path) -> None:
     """Add them all."""
     client = argparse.ArgumentParser(add_help=False)
-    client.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    client.add_argument(
+        "--url", type=http_url, default=DEFAULT_URL, help="the gateway (default: %(default)s)"
+    )
     client.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     status = commands.add_parser("status", parents=[client], help="show neurons and models")
@@ -73,8 +83,8 @@ def _status(args: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
         return code
     neurons = status.get("neurons", ())
-    console = Console()
-    console.print(summary_line(status), highlight=False)
+    console = make_console()
+    console.print(summary_line(status))
     console.print(neuron_table(neurons))
     console.print(replica_table(neurons))
     return code
@@ -86,19 +96,23 @@ def _models(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
     else:
-        Console().print(catalogue_table(answer.get("data", ())))
+        make_console().print(catalogue_table(answer.get("data", ())))
     return 0
 
 
+def _busy(doing: str) -> Status:
+    return make_console(stderr=True).status(Text(doing))
+
+
 def _load(args: argparse.Namespace) -> int:
-    with GatewayClient(args.url) as gateway, Console(stderr=True).status(f"loading {args.model}"):
+    with GatewayClient(args.url) as gateway, _busy(f"loading {args.model}"):
         answer = gateway.load(args.model)
     print(json.dumps(answer, indent=2) if args.json else f"{args.model} is loaded")
     return 0
 
 
 def _unload(args: argparse.Namespace) -> int:
-    with GatewayClient(args.url) as gateway, Console(stderr=True).status(f"unloading {args.model}"):
+    with GatewayClient(args.url) as gateway, _busy(f"unloading {args.model}"):
         answer = gateway.unload(args.model)
     print(json.dumps(answer, indent=2) if args.json else f"{args.model} is unloaded")
     return 0

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
 from cortex_actors.cli import api_keys, chaos, keygen
-from cortex_actors.cli.tables import device_table
+from cortex_actors.cli.tables import device_table, make_console
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.devices import DeviceChoice, find_devices, parse_devices
 from cortex_actors.config.loader import load_neuron_config
+from transports.schemas.fleet import DeviceState
 
 _AFTER_KEYGEN = (
     "Set neuron.key_file to {secret}; copy {public} to each gateway and name it as the key_file"
@@ -43,10 +43,16 @@ def _api_key_settings(path: Path, environ: Mapping[str, str]) -> ApiKeySettings:
 def _devices(args: argparse.Namespace) -> int:
     devices = find_devices(args.devices)
     if args.json:
-        print(json.dumps(msgspec.to_builtins(devices), indent=2))
+        print(json.dumps([_plain(device) for device in devices], indent=2))
     else:
-        Console().print(device_table(devices))
+        make_console().print(device_table(devices))
     return 0
+
+
+def _plain(device: DeviceState) -> dict[str, Any]:
+    """Return what is known of it, without the tag that it has between processes."""
+    known: dict[str, Any] = msgspec.to_builtins(device)
+    return {name: value for name, value in known.items() if name != "t"}
 
 
 def _device_choice(text: str) -> DeviceChoice:

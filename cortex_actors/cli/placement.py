@@ -7,11 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from cortex_actors.cli.gateway_client import GatewayClient
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
 
 
 def add_commands(commands: Any, client: argparse.ArgumentParser) -> None:
@@ -86,8 +85,8 @@ def _plan(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(plan, indent=2))
     else:
-        console = Console()
-        console.print(plan_summary(plan), highlight=False, markup=False)
+        console = make_console()
+        console.print(plan_summary(plan))
         console.print(plan_table(plan))
     return 0 if plan["chosen"] or plan["loaded_on"] else 1
 

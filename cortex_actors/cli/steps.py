@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import final
 
 from rich.console import Console
+from rich.text import Text
 
 from transports.clock import Clock, MonotonicClock
 
@@ -28,8 +29,8 @@ class Steps:
         """Show ``title`` while the block runs; call the yielded function with what it is doing."""
         started = self._clock.now()
         if self._console.is_terminal:
-            with self._console.status(title) as status:
-                yield lambda detail: status.update(f"{title}: {detail}")
+            with self._console.status(Text(title)) as status:
+                yield lambda detail: status.update(Text(f"{title}: {detail}"))
         else:
             self._say(f"{title} …")
             yield self._plain_report(title, started)

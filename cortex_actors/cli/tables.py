@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from transports.schemas.fleet import DeviceState
@@ -96,12 +97,17 @@ def describe_status(model: Json) -> str:
     """Return a model's status with its progress or its error."""
     status, progress = _text(model, "status"), model.get("progress") or 0.0
     if model.get("error"):
-        return f"{status}: {model['error']}"
+        return f"{status}: {' '.join(model['error'].split())}"
     if not 0 < progress < 1:
         waits = ", ".join(model.get("pending_on", ())) if status == "unloaded" else ""
         return f"{status}, waits for its turn on {waits}" if waits else status
     eta = f", {model['eta_s']:.0f} s to go" if model.get("eta_s") else ""
     return f"{status} {progress:.0%}{eta}"
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text as it is: errors and names may have brackets and colons."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def make_table(*headings: str) -> Table:

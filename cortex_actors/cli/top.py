@@ -5,16 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import threading
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import httpx
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from cortex_actors.cli.gateway_client import GatewayClient
 from cortex_actors.cli.gateway_error import GatewayError
-from cortex_actors.cli.tables import make_table, neuron_table, replica_table, summary_line
+from cortex_actors.cli.tables import (
+    make_console,
+    make_table,
+    neuron_table,
+    replica_table,
+    summary_line,
+)
+
+Actor = tuple[str, dict[str, Any]]
+_HEADING: Final = 1
 
 
 def add_command(commands: Any, client: argparse.ArgumentParser) -> None:
@@ -28,7 +39,7 @@ def add_command(commands: Any, client: argparse.ArgumentParser) -> None:
 
 
 def _top(args: argparse.Namespace) -> int:
-    console = Console()
+    console = make_console()
     with GatewayClient(args.url) as daemon:
         if args.json:
             print(json.dumps(_snapshot(daemon), indent=2))
@@ -37,9 +48,10 @@ def _top(args: argparse.Namespace) -> int:
             console.print(_page(daemon))
             return 0
         pause = threading.Event()
-        with Live(_page(daemon), console=console, screen=True, auto_refresh=False) as live:
+        first = live_page(_snapshot(daemon), console)
+        with Live(first, console=console, screen=True, auto_refresh=False) as live:
             while not pause.wait(args.interval):
-                live.update(_page_or_error(daemon), refresh=True)
+                live.update(_page_or_error(daemon, console), refresh=True)
     return 0
 
 
@@ -84,28 +96,67 @@ def _page(daemon: GatewayClient) -> Group:
         "",
         replica_table(neurons),
         "",
-        _actor_table(snapshot["actors"]),
+        _actor_table(_actors(snapshot)),
     )
 
 
-def _page_or_error(daemon: GatewayClient) -> Group | str:
+def live_page(snapshot: dict[str, Any], console: Console) -> Group:
+    """Return as much as fits on ``console``: actors that are in trouble go before the others."""
+    status = snapshot["status"]
+    neurons = status.get("neurons", ())
+    above = Group(
+        Text(summary_line(status), no_wrap=True, overflow="ellipsis"),
+        "",
+        neuron_table(neurons),
+        "",
+        _lined(replica_table(neurons), "STATUS"),
+        "",
+    )
+    actors = _actors(snapshot)
+    room = console.height - len(console.render_lines(above, pad=False)) - _HEADING
+    if len(actors) <= room:
+        return Group(above, _lined(_actor_table(actors), "DETAIL"))
+    chosen = sorted(actors, key=_calm)[: max(0, room - 1)]
+    more = f"… and {len(actors) - len(chosen)} more: top --once prints all"
+    return Group(above, _lined(_actor_table(chosen), "DETAIL"), more)
+
+
+def _page_or_error(daemon: GatewayClient, console: Console) -> Group | str:
     try:
-        return _page(daemon)
+        return live_page(_snapshot(daemon), console)
     except GatewayError as error:
         return str(error)
 
 
-def _actor_table(actors: dict[str, list[dict[str, Any]]]) -> Table:
+def _actors(snapshot: dict[str, Any]) -> list[Actor]:
+    return [(daemon, row) for daemon, rows in snapshot["actors"].items() for row in rows]
+
+
+def _calm(actor: Actor) -> tuple[bool, int, int]:
+    """Sort what does not run first, then what lags behind, then what has died most often."""
+    _, row = actor
+    return row["state"] == "running", -int(row["mailbox"]), -int(row["restarts"])
+
+
+def _lined(table: Table, giving: str) -> Table:
+    """Give each row one line, whatever its texts are; ``giving`` is the column that is cut."""
+    table.expand = True
+    for column in table.columns:
+        column.no_wrap = True
+        column.ratio = 1 if column.header == giving else None
+    return table
+
+
+def _actor_table(actors: Iterable[Actor]) -> Table:
     table = make_table("DAEMON", "ACTOR", "STATE", "RESTARTS", "MAILBOX", "HANDLED", "DETAIL")
-    for daemon, rows in actors.items():
-        for row in rows:
-            table.add_row(
-                daemon,
-                row["name"],
-                row["state"],
-                str(row["restarts"]),
-                str(row["mailbox"]),
-                str(row["handled"]),
-                row["detail"],
-            )
+    for daemon, row in actors:
+        table.add_row(
+            daemon,
+            row["name"],
+            row["state"],
+            str(row["restarts"]),
+            str(row["mailbox"]),
+            str(row["handled"]),
+            row["detail"],
+        )
     return table

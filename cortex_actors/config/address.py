@@ -23,6 +23,11 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    def takes(self, other: Address) -> bool:
+        """Whether a listener here leaves no room for one at ``other``."""
+        everywhere = not {*_WILDCARDS, "*"}.isdisjoint({self.host, other.host})
+        return self.port == other.port and (self.host == other.host or everywhere)
+
     @property
     def url(self) -> str:
         """The ``http://`` URL at which a client on this host finds it."""

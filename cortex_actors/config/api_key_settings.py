@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, final
-
-from pydantic import model_validator
+from typing import final
 
 from cortex_actors.config.fields import OptionalFilePath, Section
 
@@ -15,9 +13,3 @@ class ApiKeySettings(Section):
 
     file: OptionalFilePath = None
     required: bool = False
-
-    @model_validator(mode="after")
-    def _required_from_somewhere(self) -> Self:
-        if self.required and self.file is None:
-            raise ValueError("required needs a file of keys")
-        return self

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from cortex_actors.config.fields import Count, ModelId, Name, Seconds, Section
+from cortex_actors.config.fields import Count, ModelId, Name, Seconds, Section, matching
 from neuron_runtime.model_errors import SourceInvalid
 from neuron_runtime.model_source import ModelSource
 from transports.schemas.fleet import ModelSpec
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=1)]
+Version = Annotated[str, matching(r"(\d+\.\d+)?", "should be a version, such as '8.0'")]
 
 
 def _source(text: str) -> str:
@@ -75,7 +76,7 @@ class CatalogueEntry(Section):
     vram_mb: Annotated[int, Field(ge=0)] = 0
     min_device_vram_mb: Annotated[int, Field(ge=0)] = 0
     kv_mb: Count | None = None
-    min_compute_capability: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
+    min_compute_capability: Version = ""
     pinned: bool = False
     pinned_on: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     residency_priority: Annotated[int, Field(ge=0)] = 100

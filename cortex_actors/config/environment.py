@@ -2,7 +2,8 @@
 
 A variable is the daemon's prefix and a key path, joined by two underscores. neurond's own section
 may be left out (``NEURON__LISTEN``), and ``…__PORT`` replaces only the port of its ``listen``.
-Lists and numbers are written as YAML; a relative path is relative to the working directory.
+Lists, numbers, true, false and null are written as YAML; a relative path is relative to the working
+directory.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Union, final, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -22,6 +24,7 @@ from cortex_actors.config.errors import Problem
 from cortex_actors.config.fields import expand_path
 
 ENVIRONMENT = "environment"
+_YAML: Final = frozenset({bool, int, float, tuple, dict, NoneType})
 
 
 @final
@@ -89,9 +92,19 @@ def _section(schema: type[BaseModel], name: str) -> type[BaseModel]:
 
 
 def _value(known: FieldInfo | None, text: str) -> Any:
-    annotation = None if known is None else known.annotation
-    if annotation in {Path, Path | None} and text and text != "auto":
+    kinds = frozenset() if known is None else _kinds(known.annotation)
+    if text == "null" and NoneType in kinds:
+        return None
+    if Path in kinds and text and text != "auto":
         return str(expand_path(text, Path.cwd()))
-    if annotation in (int, float) or get_origin(annotation) in (tuple, dict):
-        return yaml.safe_load(text)
-    return text
+    return yaml.safe_load(text) if kinds and kinds <= _YAML else text
+
+
+def _kinds(annotation: Any) -> frozenset[Any]:
+    """Return the types of the values that a key may have: ``int`` and None for ``Count | None``."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return frozenset().union(*map(_kinds, get_args(annotation)))
+    return frozenset({origin or annotation})

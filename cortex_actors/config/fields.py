@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from cortex_actors.config.address import Address, parse_address
 from cortex_actors.config.devices import DeviceChoice, parse_devices
 from transports.endpoints import Endpoint, check_connect
 from transports.endpoints import parse as parse_endpoint
 from transports.errors import EndpointError
+
+NOT_A_NAME = "not_a_name"
+"""Kind of error whose words follow the value; those of others go before it."""
 
 
 class Section(BaseModel):
@@ -51,6 +56,18 @@ def default_runtime_dir() -> Path:
     if runtime:
         return Path(runtime) / "cortex"
     return Path(tempfile.gettempdir()) / f"cortex-{os.getuid()}"
+
+
+def matching(pattern: str, words: str, kind: str = "unlike") -> AfterValidator:
+    """Return what refuses text that is not wholly like ``pattern``; ``words`` say what it is."""
+    whole = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if whole.fullmatch(value) is None:
+            raise PydanticCustomError(kind, "{words}", {"words": words})
+        return value
+
+    return AfterValidator(check)
 
 
 def _text(value: Any, example: str) -> str:
@@ -127,13 +144,25 @@ RuntimeDirectory = Annotated[Path, BeforeValidator(_runtime_dir)]
 Devices = Annotated[DeviceChoice, BeforeValidator(_devices)]
 NAME_LETTERS = "letters, digits and . _ - after the first"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-Name = Annotated[str, Field(pattern=rf"^{NAME}$")]
-ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+Name = Annotated[str, matching(NAME, f"is not a name ({NAME_LETTERS})", NOT_A_NAME)]
+ModelId = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}",
+        "is not a name (letters, digits and . _ - : / after the first)",
+        NOT_A_NAME,
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 StallSeconds = Annotated[float, Field(ge=30, le=86_400, allow_inf_nan=False)]
 """Three of the notes by which an engine tells that a text goes on, at least."""
-Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
+Origin = Annotated[
+    str,
+    matching(
+        r"\*|[a-z][a-z0-9+.-]*://[^/\s,*]+", "should be an origin, such as https://chat.example"
+    ),
+]
 Origins = Annotated[tuple[Origin, ...], BeforeValidator(_origins), Field(strict=False)]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self, final
+from typing import Annotated, Literal, final
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
@@ -47,12 +47,6 @@ class GatewaySettings(Section):
     telemetry: TelemetrySettings = Field(default={}, validate_default=True)
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     log_level: LogLevel = "info"
-
-    @model_validator(mode="after")
-    def _listen_apart(self) -> Self:
-        if self.listen == self.metrics_listen:
-            raise ValueError(f"listen and metrics_listen are the same address ({self.listen})")
-        return self
 
 
 @final

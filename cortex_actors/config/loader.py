@@ -18,13 +18,17 @@ from cortex_actors.config.document import Document, KeyPath, read_document
 from cortex_actors.config.environment import ENVIRONMENT, overlay
 from cortex_actors.config.errors import ConfigError, Problem
 from cortex_actors.config.fields import expand_path
-from cortex_actors.config.gateway_config import GatewayConfig, GatewayFile
-from cortex_actors.config.neuron_config import NeuronConfig, NeuronFile
+from cortex_actors.config.gateway_config import GatewayConfig, GatewayFile, GatewaySettings
+from cortex_actors.config.neuron_config import NeuronConfig, NeuronFile, NeuronSettings
+from cortex_actors.config.restart_settings import EngineRestart, GroupRestart
 from cortex_actors.config.rules import (
     Finding,
+    check_backoff,
     check_catalogue,
     check_default_models,
     check_fleet,
+    check_gateway,
+    check_neuron,
     check_pins,
     neuron_names,
 )
@@ -41,9 +45,10 @@ def load_gateway_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig
     """
     file = _read(path, GatewayFile, environ, "CORTEX")
     catalogue = _read_catalogue(_catalogue_path(path, file.data.get("models")))
+    own = file.placed(check_gateway(_section(file.data, "gateway", GatewaySettings)))
     fleet = file.placed(check_fleet(file.data))
     pins = catalogue.placed(check_pins(catalogue.data, neuron_names(file.data)))
-    _refuse([*file.problems, *fleet, *catalogue.problems, *pins])
+    _refuse([*file.problems, *own, *fleet, *catalogue.problems, *pins])
     values = file.sound()
     return GatewayConfig(
         path, values.gateway, values.eviction, values.neurons, catalogue.sound(), values.models
@@ -69,11 +74,11 @@ def load_neuron_config(path: Path, environ: Mapping[str, str]) -> NeuronConfig:
         ConfigError: With everything that is wrong in either file or in the environment.
     """
     file = _read(path, NeuronFile, environ, "NEURON")
-    section = file.data.get("neuron")
-    named = section.get("models") if isinstance(section, dict) else None
-    catalogue = _read_catalogue(_catalogue_path(path, named))
+    section = _section(file.data, "neuron", NeuronSettings)
+    own = file.placed((*check_neuron(section), *_backoffs(file.data.get("restart"))))
+    catalogue = _read_catalogue(_catalogue_path(path, section["models"]))
     missing = check_default_models(file.data, catalogue.data) if catalogue.data else ()
-    _refuse([*file.problems, *file.placed(missing), *catalogue.problems])
+    _refuse([*file.problems, *own, *file.placed(missing), *catalogue.problems])
     values, models = file.sound(), catalogue.sound()
     return NeuronConfig(
         path,
@@ -115,6 +120,19 @@ class _Read(Generic[SchemaT]):
         if self.values is None:
             raise ConfigError(self.problems)
         return self.values
+
+
+def _backoffs(restart: Any) -> Iterable[Finding]:
+    written = restart if isinstance(restart, dict) else {}
+    yield from check_backoff("engine", _section(written, "engine", EngineRestart))
+    yield from check_backoff("group", _section(written, "group", GroupRestart))
+
+
+def _section(data: dict[str, Any], name: str, schema: type[BaseModel]) -> dict[str, Any]:
+    """Return a section as it is written, with the defaults of what is not."""
+    written = data.get(name)
+    defaults = {key: field.default for key, field in schema.model_fields.items()}
+    return {**defaults, **(written if isinstance(written, dict) else {})}
 
 
 def _refuse(problems: list[Problem]) -> None:

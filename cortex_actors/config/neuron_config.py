@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, final
+from typing import Annotated, final
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cortex_actors.config.api_key_settings import ApiKeySettings
 from cortex_actors.config.catalogue import Catalogue
@@ -68,18 +68,6 @@ class NeuronSettings(Section):
     runtime_dir: RuntimeDirectory = Field(default="auto", validate_default=True)
     chaos: bool = False
     log_level: LogLevel = "info"
-
-    @model_validator(mode="after")
-    def _listen_apart(self) -> Self:
-        if self.link == f"tcp://{self.listen}":
-            raise ValueError(f"listen and link are the same address ({self.listen})")
-        return self
-
-    @model_validator(mode="after")
-    def _keys_together(self) -> Self:
-        if (self.key_file is None) != (self.gateway_keys is None):
-            raise ValueError("key_file and gateway_keys are set together or not at all")
-        return self
 
 
 @final

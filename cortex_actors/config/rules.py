@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from cortex_actors.config.address import Address
 from cortex_actors.config.document import KeyPath
+from transports import endpoints
+from transports.errors import EndpointError
 
 Finding = tuple[KeyPath, str]
 
@@ -69,6 +72,27 @@ def check_fleet(gateway_file: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("neurons", index, "key_file"), "needs the gateway's own gateway.key_file"
 
 
+def check_gateway(section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what contradicts itself in a gateway's section, which has every key."""
+    yield from _apart("gateway", section, "listen", "metrics_listen")
+    yield from _keys_from_somewhere("gateway", section)
+
+
+def check_neuron(section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what contradicts itself in a neuron's section, which has every key."""
+    yield from _apart("neuron", section, "listen", "link")
+    if (section["key_file"] is None) != (section["gateway_keys"] is None):
+        yield ("neuron",), "key_file and gateway_keys are set together or not at all"
+    yield from _keys_from_somewhere("neuron", section)
+
+
+def check_backoff(what: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find a first wait that is longer than the longest; the section has every key."""
+    first, longest = section["backoff_s"], section["max_backoff_s"]
+    if isinstance(first, int | float) and isinstance(longest, int | float) and first > longest:
+        yield ("restart", what, "backoff_s"), f"is more than max_backoff_s ({longest})"
+
+
 def check_default_models(
     neuron_file: Mapping[str, Any], catalogue: Mapping[str, Any]
 ) -> Iterator[Finding]:
@@ -78,6 +102,28 @@ def check_default_models(
     for index, name in enumerate(wanted if isinstance(wanted, list) else ()):
         if isinstance(name, str) and name not in known:
             yield ("default_models", index), f"'{name}' is not in the catalogue"
+
+
+def _apart(where: str, section: Mapping[str, Any], one: str, other: str) -> Iterator[Finding]:
+    first, second = _address(section[one]), _address(section[other])
+    if first is not None and second is not None and first.takes(second):
+        both = ", ".join(dict.fromkeys(map(str, (first, second))))
+        yield (where,), f"{one} and {other} are the same address ({both})"
+
+
+def _address(value: Any) -> Address | None:
+    """Return the address in HOST:PORT or tcp://HOST:PORT; None is for the schema to judge."""
+    try:
+        endpoint = endpoints.parse(value if "://" in value else f"tcp://{value}")
+    except (EndpointError, TypeError):
+        return None
+    return Address(endpoint.host, endpoint.port) if endpoint.scheme == "tcp" else None
+
+
+def _keys_from_somewhere(where: str, section: Mapping[str, Any]) -> Iterator[Finding]:
+    keys = section["api_keys"]
+    if isinstance(keys, dict) and keys.get("required") is True and keys.get("file") is None:
+        yield (where, "api_keys"), "required needs a file of keys"
 
 
 def _repeated(data: Mapping[str, Any], listing: str, key: str) -> Iterator[Finding]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, final
 
-from pydantic import Field
+from cortex_actors.config.fields import Section, matching
 
-from cortex_actors.config.fields import Section
+Url = Annotated[str, matching(r"https?://\S+", "should be a URL, such as http://127.0.0.1:4318")]
 
 
 @final
 class TelemetrySettings(Section):
     """The ``telemetry`` section: the base URL of an OTLP/HTTP collector; null sends nothing."""
 
-    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    otlp_endpoint: Url | None = None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cortex_actors.config.document import KeyPath
 from cortex_actors.config.errors import Problem
-from cortex_actors.config.fields import NAME_LETTERS
+from cortex_actors.config.fields import NOT_A_NAME
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 Locate = Callable[[KeyPath, str], Problem]
@@ -25,6 +25,7 @@ _EXPECTED = {
     "int_type": "should be a whole number",
     "int_from_float": "should be a whole number",
     "float_type": "should be a number",
+    "bool_type": "should be true or false",
     "invalid_key": "the key should be text",
 }
 
@@ -56,8 +57,8 @@ def _message(schema: type[BaseModel], error: Any) -> str:
         return "is missing"
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    if kind == "string_pattern_mismatch":
-        return f"{_shown(value)} is not a name ({NAME_LETTERS})"
+    if kind == NOT_A_NAME:
+        return f"{_shown(value)} {error['msg']}"
     expected = _EXPECTED.get(kind) or error["msg"].removeprefix("Input ")
     return f"{expected}, not {_shown(value)}"
 

@@ -70,6 +70,7 @@ CONNECT_DEADLINE_S = 5.0
 REPORT_INTERVAL_S = 0.05
 ACTORS_DEADLINE_S = 4.0
 """Less than whoever asks for a neuron's actors waits."""
+_HINTS = {"handshake_refused": "; do the keys of both sides fit?"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,15 @@ class NeuronConnection(SupervisedActor):
     def _link_lost(self, message: LinkLost) -> None:
         if self._link is not None:
             _log.warning("lost neuron=%s reason=%s %s", self._name, message.reason, message.detail)
+        else:
+            _log.warning(
+                "not connected neuron=%s endpoint=%s reason=%s %s%s",
+                self._name,
+                self._neuron.endpoint,
+                message.reason,
+                message.detail,
+                _HINTS.get(message.reason, ""),
+            )
         self._link = None
         self.leave(ExitReason(ExitKind.PROTOCOL, message.reason))
 

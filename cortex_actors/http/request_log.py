@@ -70,7 +70,9 @@ NO_STATUS: Final = "-"
 NO_ROUTE: Final = "other"
 """What a response counts under whose path has no route."""
 
-_POLLED = frozenset({"/health", "/ready", "/metrics", "/admin/status"})
+_POLLED = frozenset(
+    {"/health", "/ready", "/metrics", "/admin/status", "/discovery", "/debug/actors"}
+)
 """What machines ask every second, and nobody wants to read about."""
 
 

@@ -7,6 +7,7 @@ from typing import final
 from cortex_actors.kit.reasons import NORMAL, SHUTDOWN
 from cortex_actors.neuron.messages import EngineEnded, EpochBroken
 from transports.failures import FailureCode
+from transports.schemas.link import Failure
 
 
 @final
@@ -21,7 +22,9 @@ class DeathRecord:
         self._most_in_vain = most_in_vain
         self._in_vain = 0
         self._epochs = 0
+        self._engines = 0
         self._engine_end = ""
+        self._refusal: Failure | None = None
         self._broken: EpochBroken | None = None
         self._times_ready = 0
 
@@ -43,13 +46,14 @@ class DeathRecord:
     @property
     def code(self) -> str:
         """What the last cause is called."""
-        return FailureCode.LOAD_FAILED if self._broken is None else self._broken.code
+        last = self._refusal or self._broken
+        return FailureCode.LOAD_FAILED if last is None else last.code
 
     def ready(self, *, woken: bool) -> None:
         """An epoch serves; one that was only asleep is no new one."""
         self._times_ready += 0 if woken else 1
         self._in_vain = 0
-        self._broken = None
+        self._broken = self._refusal = None
 
     def broke(self, message: EpochBroken) -> None:
         """The engine says why an epoch must be replaced."""
@@ -63,13 +67,21 @@ class DeathRecord:
     def engine_ended(self, message: EngineEnded) -> None:
         """The engine process has."""
         if message.reason not in (str(NORMAL), str(SHUTDOWN)):
+            self._engines += 1
             self._engine_end = message.reason
+
+    def refused(self, failure: Failure) -> None:
+        """An engine says why it cannot serve the model's files."""
+        self._refusal = failure
 
     def last_words(self, otherwise: str) -> str:
         """Say why it is not started again: how often it ended, and how the last time."""
-        if self._broken is not None:
+        cause, times = otherwise, self._epochs
+        if self._refusal is not None:
+            cause, times = self._refusal.message, self._engines
+        elif self._broken is not None:
             cause = self._broken.message
-        else:
-            cause = f"engine: {self._engine_end}" if self._engine_end else otherwise
-        times = f"{self._epochs} times" if self._epochs > 1 else "once"
-        return f"its processes ended {times} and are not started again; the last time: {cause}"
+        elif self._engine_end:
+            cause, times = f"engine: {self._engine_end}", self._engines
+        often = f"{times} times" if times > 1 else "once"
+        return f"its processes ended {often} and are not started again; the last time: {cause}"

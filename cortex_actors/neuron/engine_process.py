@@ -20,6 +20,7 @@ from cortex_actors.neuron.messages import (
     DrainAsked,
     Drained,
     EngineEnded,
+    EngineRefused,
     EngineUp,
     EpochAsleep,
     EpochBroken,
@@ -92,8 +93,8 @@ class EngineProcess(ProcessActor):
         self._links = links
         self._link: Link | None = None
         self._unsent: list[Body] = []
+        self._refused = False
         self._group: GroupAnnounced | None = None
-        self._refusal = ""
 
     def on_start(self) -> None:
         """Start the process."""
@@ -124,7 +125,7 @@ class EngineProcess(ProcessActor):
         """End the process and wait for its end."""
         self._links.forget(self.slot, self.inc)
         hopeless = reason.kind is ReasonKind.INIT_FAILED
-        self._model.notify(EngineEnded(self._refusal or str(reason), hopeless))
+        self._model.notify(EngineEnded(str(reason), hopeless))
         super().on_stop(reason)
 
     def summary(self) -> str:
@@ -147,7 +148,7 @@ class EngineProcess(ProcessActor):
     @handles(ChildDown)
     def _child_down(self, message: ChildDown) -> None:
         self._link = None
-        if self._refusal:
+        if self._refused:
             return  # it leaves by itself, and how it ends says that another would do the same
         # An engine that lost its link cannot learn of deaths any more: it must not go on.
         _log.warning("engine link lost model=%s reason=%s", self._settings.model, message.reason)
@@ -167,6 +168,9 @@ class EngineProcess(ProcessActor):
         match message.body:
             case EngineReady(endpoint=endpoint, capabilities=capabilities):
                 self._model.notify(EngineUp(endpoint, capabilities))
+            case Failure() as failure:
+                self._refused = True
+                self._model.notify(EngineRefused(failure))
             case EngineLoad() as load:
                 self._model.notify(load)
             case GroupReady() as ready:
@@ -177,8 +181,6 @@ class EngineProcess(ProcessActor):
                 self._tell_epoch(epoch, EpochBroken(epoch, code, text))
             case KillMember() as kill:
                 self._kill_member(kill)
-            case Failure(message=text):
-                self._refusal = text
             case other:
                 _log.warning(
                     "engine said %s, which is not for a daemon, model=%s",

@@ -103,6 +103,13 @@ class EngineUp:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineRefused:
+    """The engine cannot serve the model's files, and is about to end for that."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class EngineEnded:
     """The engine process is gone; ``hopeless`` if another would not come any further."""
 

@@ -24,6 +24,7 @@ from cortex_actors.neuron.messages import (
     DrainAsked,
     Drained,
     EngineEnded,
+    EngineRefused,
     EngineUp,
     EpochAsleep,
     EpochBroken,
@@ -154,6 +155,13 @@ class Model(SupervisedActor):
         self._capabilities = message.capabilities
         self._life.engine_up(message.endpoint)
         self._announce()
+
+    @handles(EngineRefused)
+    def _engine_refused(self, message: EngineRefused) -> None:
+        self._deaths.refused(message.failure)
+        # Files that an engine has served before may only be out of reach for a while.
+        if not self._deaths.served:
+            self._fail(self._named(message.failure.code, message.failure.message))
 
     @handles(EngineEnded)
     def _engine_ended(self, message: EngineEnded) -> None:

@@ -100,9 +100,8 @@ class Models(SupervisedActor):
     def _ensure_loaded(self, message: EnsureLoaded) -> None:
         entry = self._catalogue.find(message.model)
         if entry is None:
-            failure = Failure(
-                FailureCode.MODEL_NOT_FOUND, f"model '{message.model}' is not in the catalogue"
-            )
+            text = f"model '{message.model}' is not in the catalogue"
+            failure = Failure(FailureCode.MODEL_NOT_FOUND, text)
             message.reply_to.notify(LoadFinished(message.model, failure))
             return
         refusal = self._load(entry.spec())
@@ -114,7 +113,7 @@ class Models(SupervisedActor):
 
     @handles(LoadAsked)
     def _load_asked(self, message: LoadAsked) -> None:
-        failure = self._load(message.spec)
+        failure = self._load(message.spec, again=True)
         if failure is not None:
             message.request.fail(failure)
             return
@@ -278,13 +277,13 @@ class Models(SupervisedActor):
         self._tell_waiting(model, ended)
         self._publish()
 
-    def _load(self, spec: ModelSpec) -> Failure | None:
+    def _load(self, spec: ModelSpec, *, again: bool = False) -> Failure | None:
         """Start a load unless one is under way; a failure is the reason why not."""
         if self._draining:
             return _CLOSING
         resident = self._residents.get(spec.id)
         if resident is not None:
-            refusal = self._refusal(resident)
+            refusal = self._refusal(resident, again)
             if refusal is None and resident.state.state == ModelPhase.ASLEEP:
                 self._wake(resident, spec)
             if refusal is not None or resident.state.state != ModelPhase.FAILED:
@@ -341,7 +340,8 @@ class Models(SupervisedActor):
         if resident.unload_asked or resident.unwanted:
             resident.ref.notify(Unload())
 
-    def _refusal(self, resident: Resident) -> Failure | None:
+    def _refusal(self, resident: Resident, again: bool) -> Failure | None:
+        """Why it is not loaded; ``again`` if whoever asks knows what has failed and when."""
         failed = resident.state.state == ModelPhase.FAILED
         if resident.state.state == ModelPhase.UNLOADING or (resident.unwanted and not failed):
             return Failure(
@@ -349,8 +349,12 @@ class Models(SupervisedActor):
                 f"model '{resident.spec.id}' is being unloaded",
                 retry_after_s=RETRY_UNLOADING_AFTER_S,
             )
+        failure = resident.failure
         lately = self._clock.now() - resident.since < RETRY_FAILED_AFTER_S
-        return resident.failure if failed and (lately or resident.ref is not None) else None
+        # Files can be mended meanwhile, a device that is gone is not back because somebody asks.
+        mended = again and failure is not None and failure.code != FailureCode.DEVICE_LOST
+        waits = lately and not mended
+        return failure if failed and (waits or resident.ref is not None) else None
 
     def _finish_load(self, model: str, failure: Failure | None) -> None:
         resident = self._residents.get(model)

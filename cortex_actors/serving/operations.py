@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from cortex_actors.kit.actor import SupervisedActor
@@ -61,6 +61,8 @@ class Operations(SupervisedActor):
         commands: Commands,
     ) -> None:
         super().__init__()
+        # A gauge beside each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._actors = actors
         self._state = state

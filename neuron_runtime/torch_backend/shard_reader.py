@@ -76,7 +76,8 @@ class ShardReader:
         try:
             file = safe_open(str(path), framework="pt")
         except FileNotFoundError as error:
-            raise SourceNotFound(f"there is no file {path}") from error
+            # What safetensors says of every file that it cannot open.
+            raise SourceNotFound(_why_not(path)) from error
         except (SafetensorError, OSError) as error:
             raise SourceCorrupt(f"{path} cannot be read: {error}") from error
         self._files.append(file)
@@ -87,6 +88,16 @@ class ShardReader:
             return self._file_of[tensor]
         except KeyError:
             raise SourceCorrupt(f"{self._model_dir} has no tensor {tensor}") from None
+
+
+def _why_not(path: Path) -> str:
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return f"there is no file {path}"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return f"{path} could not be opened"
 
 
 def _tensor(value: Any) -> torch.Tensor:

@@ -23,6 +23,7 @@ from transports.schemas.daemon import (
     MemberDown,
 )
 from transports.schemas.generate import TextDelta
+from transports.schemas.link import Failure
 
 MODEL = "m"
 
@@ -62,6 +63,7 @@ class EngineDaemon(Handler):
         self.linked = threading.Event()
         self.epochs: queue.SimpleQueue[GroupReady] = queue.SimpleQueue()
         self.broken: list[GroupBroken] = []
+        self.refusals: queue.SimpleQueue[Failure] = queue.SimpleQueue()
         self.members: dict[int, tuple[Member, ProcessHandle]] = {}
         self._epoch = 0
         self._replacing = False
@@ -127,6 +129,8 @@ class EngineDaemon(Handler):
                 for _, handle in self.members.values():
                     handle.kill()
                 self._replace_when_reaped()
+            case Failure():
+                self.refusals.put(body)
             case KillMember(inc=inc, reason=reason):
                 self.members[inc][1].kill(ExitKind(reason))
 

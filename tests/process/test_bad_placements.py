@@ -113,7 +113,7 @@ def test_a_tokenizer_that_cannot_be_read_fails_the_model_at_once_and_is_named(
 ) -> None:
     failure = neuron.refusal("mute")
 
-    assert failure.code == FailureCode.LOAD_FAILED
+    assert failure.code == FailureCode.SOURCE_CORRUPT
     assert "cannot read the tokenizer" in failure.message
     assert "/mute/tokenizer.json" in failure.message
     assert neuron.launcher.spawned("model/mute/engine") == ["model/mute/engine"]

@@ -179,6 +179,9 @@ def test_an_engine_without_its_models_files_says_so_and_ends(
 ) -> None:
     daemon = EngineDaemon(lone_neuron, tmp_path, 1)
 
+    refusal = daemon.refusals.get(timeout=WAIT_S)
+    assert refusal.code == FailureCode.SOURCE_CORRUPT
+    assert "tokenizer.json" in refusal.message
     end = daemon.ended.get(timeout=WAIT_S)
     assert end.exit_reason.returncode == ExitCode.CONFIG
     said = capfd.readouterr().err

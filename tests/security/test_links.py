@@ -251,10 +251,12 @@ class TestCurve:
         eventually(lambda: self.server.is_up)
         assert self.server.link.peer.name == "known"
 
-    def test_key_that_is_not_on_the_list_is_refused(self) -> None:
+    def test_key_that_is_not_on_the_list_is_refused(self, caplog: pytest.LogCaptureFixture) -> None:
         client = self.try_connect(CurveClient(self.other, self.keys.public))
         assert client.downs[0][0] == "handshake_refused"
         assert not self.server.links
+        (told,) = [each for each in caplog.messages if each.startswith("key_refused")]
+        assert told == f"key_refused peer=127.0.0.1 key={self.other.public.decode()}"
 
     def test_one_connection_after_another_is_judged_without_a_failure(
         self, caplog: pytest.LogCaptureFixture

@@ -14,6 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
+from neuron_runtime.model_errors import SourceNotFound  # noqa: E402
+from neuron_runtime.torch_backend import shard_reader  # noqa: E402
 from neuron_runtime.torch_backend.shard_reader import ShardReader  # noqa: E402
 from tests.torch.shard_touch import Touched, half  # noqa: E402
 
@@ -76,3 +78,25 @@ def test_what_ranks_need_whole_is_in_memory_once_for_all_of_them(shard: Path) ->
     for each in (here, there):
         assert abs(each.resident - BYTES) < SLACK
         assert each.private < SLACK
+
+
+def test_a_shard_that_may_not_be_read_is_not_said_to_be_missing(
+    shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors calls every file missing that it cannot open."""
+
+    def missing(path: str, **_: object) -> None:
+        raise FileNotFoundError(f"No such file or directory: {path}")
+
+    def forbid(path: Path, _: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shard_reader, "safe_open", missing)
+    monkeypatch.setattr(Path, "open", forbid)
+    with pytest.raises(SourceNotFound, match=r"model\.safetensors cannot be read: Permission"):
+        ShardReader(shard.parent)
+
+    shard.unlink()
+    monkeypatch.undo()
+    with pytest.raises(SourceNotFound, match="holds neither"):
+        ShardReader(shard.parent)

@@ -8,14 +8,14 @@ import os
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from cortex_actors.cli.conformance.case import Case, Verdict
 from cortex_actors.cli.conformance.server import NoAnswer, Server
 from cortex_actors.cli.conformance.suite import CASES, DIALECTS, Finding, run
 from cortex_actors.cli.gateway_error import GatewayError
-from cortex_actors.cli.tables import make_table
+from cortex_actors.cli.tables import make_console, make_table
+from cortex_actors.cli.url_argument import http_url
 from transports.clock import MonotonicClock
 
 _COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_OFFERED: "yellow"}
@@ -24,7 +24,7 @@ _COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_OFF
 def add_command(commands: argparse._SubParsersAction[Any]) -> None:
     """Add ``conformance`` to ``cortexd``."""
     parser = commands.add_parser("conformance", help="check a server's OpenAI and Anthropic APIs")
-    parser.add_argument("url", help="the server's base address, with or without /v1")
+    parser.add_argument("url", type=http_url, help="the server's base address, with or without /v1")
     parser.add_argument("--model", default="", help="default: the first that the server lists")
     parser.add_argument("--only", action="append", choices=DIALECTS, help="one API (repeat)")
     parser.add_argument("--case", default="", metavar="TEXT", help="cases whose name has TEXT")
@@ -56,7 +56,7 @@ def _findings(server: Server, chosen: tuple[Case, ...]) -> list[Finding]:
     except NoAnswer as error:
         raise GatewayError(str(error)) from error
     findings: list[Finding] = []
-    with Console(stderr=True).status("asking") as status:
+    with make_console(stderr=True).status("asking") as status:
         for finding in run(server, chosen, MonotonicClock()):
             findings.append(finding)
             status.update(f"{len(findings)} of {len(chosen)}")
@@ -66,14 +66,13 @@ def _findings(server: Server, chosen: tuple[Case, ...]) -> list[Finding]:
 def _show(findings: list[Finding]) -> None:
     table = make_table("API", "CASE", "RESULT", "WHY")
     for finding in findings:
-        colour = _COLOURS[finding.verdict]
         table.add_row(
             finding.case.dialect,
             finding.case.name,
-            f"[{colour}]{finding.verdict.value}[/]",
-            escape(finding.why),
+            Text(finding.verdict.value, style=_COLOURS[finding.verdict]),
+            finding.why,
         )
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table)
     counts = Counter(finding.verdict for finding in findings)
     console.print(", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict))

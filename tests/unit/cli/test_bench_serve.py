@@ -201,7 +201,7 @@ def test_a_silent_endpoint_is_one_plain_sentence(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--prefix-tokens", "80"), ("--rate", "-1"), ("--url", "ftp://host")],
+    [("--prefix-tokens", "80"), ("--rate", "-1")],
 )
 def test_impossible_wishes_are_refused_before_asking(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
@@ -212,7 +212,13 @@ def test_impossible_wishes_are_refused_before_asking(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--streams", "0"), ("--streams", "a"), ("--body", "{"), ("--body", "[]")],
+    [
+        ("--streams", "0"),
+        ("--streams", "a"),
+        ("--body", "{"),
+        ("--body", "[]"),
+        ("--url", "ftp://host"),
+    ],
 )
 def test_malformed_arguments_are_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as exit_info:

@@ -62,6 +62,50 @@ def test_daemon_that_does_not_run_is_one_polite_line(
     assert line.startswith(f"cortexd: nothing answers at {silent_url}; start it with")
 
 
+@pytest.mark.parametrize("url", ["http://host:abc", "http://[::1", "127.0.0.1:31313", "http://"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status", "--url"],
+        ["bench", "serve", "--model", "m", "--url"],
+        ["bench", "health", "--model", "m", "--probe"],
+        ["conformance"],
+    ],
+)
+def test_what_is_no_address_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], command: list[str], url: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cortexd.main([*command, url])
+    assert f"'{url}' is no address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", ["cannot read [/a/b]", "one of [cpu, cuda] :x:"])
+def test_what_a_model_says_is_shown_as_it_is(
+    gateway: FakeGateway,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    model = {"id": "tiny", "status": "failed", "error": error}
+    gateway.answers["GET /v1/models"] = (200, json.dumps({"data": [model]}).encode())
+    neuron = {**STATUS["neurons"][0], "models": [model]}
+    gateway.answers["GET /admin/status"] = (200, json.dumps({"neurons": [neuron]}).encode())
+    gateway.answers["GET /debug/actors"] = actors()
+    gateway.answers["GET /debug/actors?neuron=local"] = actors()
+    for command in (["models"], ["status"], ["top", "--once"]):
+        assert cortexd.main([*command, "--url", gateway.url]) == 0
+        assert f"failed: {error}" in capsys.readouterr().out
+
+
+def test_a_models_name_is_no_markup(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cortexd.main(["load", "[/tiny]", "--url", gateway.url]) == 0
+    assert capsys.readouterr().out == "[/tiny] is loaded\n"
+
+
 def test_something_else_at_the_address_is_named(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +150,23 @@ def test_coldload_unloads_then_measures_to_the_first_token(
     assert routes == ["POST /admin/unload", "POST /v1/chat/completions"] * 2
 
 
+def test_coldload_of_a_model_that_is_cold_already(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/unload", 404, "model 'tiny' is not loaded on any neuron")
+    arguments = ["bench", "coldload", "--url", gateway.url, "--model", "tiny", "-n", "1"]
+    assert cortexd.main([*arguments, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1
+
+
+def test_coldload_of_a_model_that_does_not_unload_is_an_error(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/unload", 503, "neuron 'local' does not answer")
+    assert cortexd.main(["bench", "coldload", "--url", gateway.url, "--model", "tiny"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
 def test_coldload_without_an_answer_is_an_error(
     gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +174,15 @@ def test_coldload_without_an_answer_is_an_error(
     gateway.answers["POST /v1/chat/completions"] = (200, failure.encode())
     assert cortexd.main(["bench", "coldload", "--url", gateway.url, "--model", "tiny"]) == 1
     assert "the stream failed: worker died" in capsys.readouterr().err
+
+
+def test_health_is_not_measured_beside_a_load_that_cannot_be(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.refuse("POST /admin/load", 404, "model 'tiny' is not in the catalogue")
+    arguments = ["bench", "health", "--url", gateway.url, "--model", "tiny"]
+    assert cortexd.main([*arguments, "--seconds", "0.2"]) == 1
+    assert "is not in the catalogue" in capsys.readouterr().err
 
 
 def test_health_is_measured_under_load(

@@ -74,3 +74,34 @@ def test_chaos_offers_only_faults_that_there_are(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         neurond.main(["chaos", "explode", "--model", "tiny"])
     assert "kill-rank" in capsys.readouterr().err
+
+
+def test_chaos_names_the_daemon_that_is_not_there(
+    silent_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert neurond.main(["chaos", "oom", "--model", "tiny", "--url", silent_url]) == 1
+    assert "start it with 'bin/neurond serve'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--seconds", "nan"),
+        ("--seconds", "-1"),
+        ("--times", "0"),
+        ("--after", "-1"),
+        ("--rank", "-1"),
+    ],
+)
+def test_chaos_refuses_numbers_that_mean_nothing(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        neurond.main(["chaos", "oom", "--model", "tiny", option, value])
+    assert f"argument {option}" in capsys.readouterr().err
+
+
+def test_devices_for_programs_have_no_tags_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert neurond.main(["devices", "cpu:2", "--json"]) == 0
+    first, _ = json.loads(capsys.readouterr().out)
+    assert list(first) == ["id", "kind", "name", "memory_total_mb", "memory_free_mb"]

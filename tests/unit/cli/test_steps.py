@@ -48,3 +48,10 @@ def test_failed_step_is_not_called_done(*, terminal: bool) -> None:
     with pytest.raises(ValueError, match=r"^$"):
         fail()
     assert "done" not in output.getvalue()
+
+
+def test_what_a_step_does_is_shown_as_it_is() -> None:
+    console, output = _console(terminal=True)
+    with Steps(console, ManualClock()).step("Loading [a]") as report:
+        report("failed: [/b]")
+    assert "Loading [a]: done" in output.getvalue()

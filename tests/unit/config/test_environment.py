@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import yaml
 
 from tests.unit.config.files import ConfigFolder
+
+SHIPPED: Final = Path(__file__).parents[3] / "conf"
 
 
 def test_variable_wins_over_the_file(folder: ConfigFolder) -> None:
@@ -37,6 +43,50 @@ def test_lists_are_yaml(folder: ConfigFolder) -> None:
     assert folder.neuron("", environ).default_models == ("tiny", "large")
     neurons = {"CORTEX__NEURONS": "[{name: a, endpoint: 'tcp://127.0.0.1:9'}]"}
     assert folder.gateway("", neurons).neurons[0].name == "a"
+
+
+def test_switches_and_numbers_that_may_be_missing_are_yaml(folder: ConfigFolder) -> None:
+    environ = {
+        "NEURON__CHAOS": "true",
+        "NEURON__PRELOAD": "false",
+        "NEURON__KV_MB": "100",
+        "NEURON__MEMORY_MB": "null",
+        "NEURON__API_KEYS__REQUIRED": "true",
+        "NEURON__API_KEYS__FILE": "/keys.yaml",
+        "NEURON__STORED_RESPONSES__FILE": "null",
+        "NEURON__CORS_ORIGINS": "['https://chat.example']",
+    }
+    neuron = folder.neuron("neuron: {memory_mb: 5}", environ).neuron
+    assert (neuron.chaos, neuron.preload, neuron.api_keys.required) == (True, False, True)
+    assert (neuron.kv_mb, neuron.memory_mb, neuron.stored_responses.file) == (100, None, None)
+    assert neuron.cors_origins == ("https://chat.example",)
+    assert folder.neuron("", {"NEURON__CORS_ORIGINS": "'*'"}).neuron.cors_origins == ("*",)
+
+
+def test_every_key_can_be_set_to_its_default(folder: ConfigFolder) -> None:
+    """What conf/ writes for a key is what a variable may say."""
+    for prefix, name, load in (
+        ("CORTEX", "cortex.yaml", folder.gateway),
+        ("NEURON", "neuron.yaml", folder.neuron),
+    ):
+        written = (SHIPPED / name).read_text()
+        variables = dict(_variables(prefix, yaml.safe_load(written)))
+        folder.write("models.yaml", (SHIPPED / "models.yaml").read_text())
+        variables[f"{prefix}{'' if prefix == 'CORTEX' else '__NEURON'}__MODELS"] = str(
+            folder.folder / "models.yaml"
+        )
+        plain, varied = load(written), load("", variables)
+        for section in ("gateway", "eviction", "neurons", "neuron", "restart", "default_models"):
+            assert getattr(varied, section, None) == getattr(plain, section, None)
+
+
+def _variables(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = f"{prefix}__{key.upper()}"
+        if isinstance(value, dict):
+            yield from _variables(name, value)
+        else:
+            yield name, value if isinstance(value, str) else json.dumps(value)
 
 
 def test_text_that_looks_like_a_number_stays_text(folder: ConfigFolder) -> None:
@@ -74,6 +124,7 @@ def test_catalogue_named_by_a_variable_is_read(
         ("CORTEX__NEURONS", "[", "while parsing a flow node"),
         ("CORTEX__NEURONS__NAME", "a", "there is no section 'neurons'"),
         ("CORTEX__GATEWAY", "{}", "should be a mapping of keys"),
+        ("CORTEX__GATEWAY__API_KEYS__REQUIRED", "1", "should be true or false, not 1"),
     ],
 )
 def test_problem_names_the_variable(

@@ -135,6 +135,19 @@ def test_what_is_no_origin_is_refused(folder: ConfigFolder, written: str) -> Non
     assert "cors_origins" in problem
 
 
+@pytest.mark.parametrize("everywhere", ["0.0.0.0:31314", "[::]:31314"])
+def test_a_listener_on_all_addresses_takes_the_others_too(
+    folder: ConfigFolder, everywhere: str
+) -> None:
+    (problem,) = folder.gateway_problems(f"gateway: {{listen: '{everywhere}'}}")
+    assert problem == (
+        "cortex.yaml:1: gateway: listen and metrics_listen are the same address"
+        f" ({everywhere}, 127.0.0.1:31314)"
+    )
+    elsewhere = "gateway: {listen: 127.0.0.2:31314}"
+    assert folder.gateway_problems(elsewhere) == []
+
+
 def test_two_listeners_cannot_share_an_address(folder: ConfigFolder) -> None:
     (problem,) = folder.gateway_problems("gateway: {listen: 127.0.0.1:31314}")
     assert problem == (
@@ -186,3 +199,14 @@ def test_runtime_dir_is_the_sessions_or_one_of_our_own(
     assert folder.gateway().gateway.runtime_dir == Path("/run/user/7/cortex")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert folder.gateway().gateway.runtime_dir.name.startswith("cortex-")
+
+
+def test_what_contradicts_itself_is_told_beside_what_is_wrong_by_itself(
+    folder: ConfigFolder,
+) -> None:
+    text = "gateway: {threads: 0, listen: 127.0.0.1:31314, api_keys: {required: true}}"
+    assert folder.gateway_problems(text) == [
+        "cortex.yaml:1: gateway.threads: should be greater than or equal to 1, not 0",
+        "cortex.yaml:1: gateway: listen and metrics_listen are the same address (127.0.0.1:31314)",
+        "cortex.yaml:1: gateway.api_keys: required needs a file of keys",
+    ]

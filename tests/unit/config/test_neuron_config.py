@@ -29,6 +29,12 @@ def test_default_models_must_be_in_the_catalogue(folder: ConfigFolder) -> None:
     ]
 
 
+@pytest.mark.parametrize("link", ["tcp://127.0.0.1:13131", "tcp://0.0.0.0:13131"])
+def test_the_link_cannot_have_the_address_of_the_front_end(folder: ConfigFolder, link: str) -> None:
+    (problem,) = folder.neuron_problems(f"neuron: {{link: '{link}'}}")
+    assert problem.startswith("neuron.yaml:1: neuron: listen and link are the same address")
+
+
 def test_any_free_port_may_be_asked_for_on_the_link(folder: ConfigFolder) -> None:
     assert folder.neuron('neuron: {link: "tcp://127.0.0.1:*"}').neuron.link.endswith(":*")
 
@@ -38,6 +44,14 @@ def test_any_free_port_may_be_asked_for_on_the_link(folder: ConfigFolder) -> Non
     [
         ("{name: a b}", "neuron.name: 'a b' is not a name"),
         ("{name: ''}", "neuron.name: '' is not a name"),
+        (
+            "{cors_origins: [chat]}",
+            "neuron.cors_origins[0]: should be an origin, such as https://chat.example, not 'chat'",
+        ),
+        (
+            "{telemetry: {otlp_endpoint: collector}}",
+            "neuron.telemetry.otlp_endpoint: should be a URL, such as http://127.0.0.1:4318, not",
+        ),
         ("{link: inproc://x}", "neuron.link: should start with tcp:// or ipc://, not"),
         ("{link: 'ipc://relative'}", "neuron.link: 'ipc://relative' needs an absolute path"),
         ("{link: 7}", "neuron.link: should be text, such as tcp://"),
@@ -67,6 +81,10 @@ def test_bad_values_are_refused(folder: ConfigFolder, text: str, complaint: str)
         ("models: [{id: a}]", "models[0].source: is missing"),
         ("models: [{source: 'file:///a'}]", "models[0].id: is missing"),
         ("models: [{id: '../a', source: 'file:///a'}]", "models[0].id: '../a' is not a name"),
+        (
+            "models: [{id: a, source: 'file:///a', min_compute_capability: x}]",
+            "models[0].min_compute_capability: should be a version, such as '8.0', not 'x'",
+        ),
         (
             "models: [{id: a, source: 'http://x'}]",
             "models[0].source: 'http://x' is no model source;",
@@ -118,3 +136,29 @@ def test_unknown_names_resolve_to_themselves(folder: ConfigFolder) -> None:
     catalogue = folder.neuron().catalogue
     assert catalogue.resolve("absent") == "absent"
     assert catalogue.find("absent") is None
+
+
+def test_what_contradicts_itself_is_told_beside_what_is_wrong_by_itself(
+    folder: ConfigFolder,
+) -> None:
+    text = """
+        neuron:
+          threads: 0
+          link: tcp://127.0.0.1:13131
+          key_file: a.key_secret
+          api_keys: {required: true}
+    """
+    assert folder.neuron_problems(text) == [
+        "neuron.yaml:1: neuron: listen and link are the same address (127.0.0.1:13131)",
+        "neuron.yaml:1: neuron: key_file and gateway_keys are set together or not at all",
+        "neuron.yaml:2: neuron.threads: should be greater than or equal to 1, not 0",
+        "neuron.yaml:5: neuron.api_keys: required needs a file of keys",
+    ]
+
+
+def test_a_first_wait_that_is_longer_than_the_longest_is_refused(folder: ConfigFolder) -> None:
+    text = "restart: {group: {backoff_s: 40}, engine: {backoff_s: 2, max_backoff_s: 1}}"
+    assert folder.neuron_problems(text) == [
+        "neuron.yaml:1: restart.engine.backoff_s: is more than max_backoff_s (1)",
+        "neuron.yaml:1: restart.group.backoff_s: is more than max_backoff_s (30.0)",
+    ]

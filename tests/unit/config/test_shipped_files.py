@@ -13,6 +13,7 @@ from cortex_actors.config.catalogue import CatalogueEntry
 from cortex_actors.config.gateway_config import GatewayFile
 from cortex_actors.config.loader import load_gateway_config, load_neuron_config
 from cortex_actors.config.neuron_config import NeuronFile
+from cortex_actors.serving.daemon_runner import THREAD_STOP_S, TREE_STOP_S
 
 CONF = Path(__file__).parents[3] / "conf"
 EXAMPLES = {"neurons", "default_models"}
@@ -38,6 +39,22 @@ def test_shipped_files_load_together() -> None:
     assert neuron.default_models == ("smollm2-135m",)
 
 
+@pytest.mark.parametrize("name", ["cortexd", "neurond"])
+def test_units_let_a_daemon_write_where_it_must(name: str) -> None:
+    """All else is read-only there, temporary files (gunicorn's, torch's) included."""
+    unit = _unit(name)
+    assert (unit["ProtectSystem"], unit["PrivateTmp"]) == ("strict", "true")
+    assert unit["Environment"][0] == f"XDG_RUNTIME_DIR=/run/{unit['RuntimeDirectory']}"
+    if name == "neurond":
+        cache = f"/var/cache/{unit['CacheDirectory']}"
+        assert unit["Environment"][1:] == [f"NEURON__CACHE_DIR={cache}", f"HF_HOME={cache}/hub"]
+
+
+@pytest.mark.parametrize("name", ["cortexd", "neurond"])
+def test_units_wait_for_an_ordered_stop(name: str) -> None:
+    assert int(_unit(name)["TimeoutStopSec"]) > TREE_STOP_S + 2 * THREAD_STOP_S
+
+
 def test_parity_check_notices_what_is_missing_extra_or_different() -> None:
     shipped = yaml.safe_load((CONF / "cortex.yaml").read_text())
     shipped["gateway"]["workers"] = 3
@@ -48,6 +65,13 @@ def test_parity_check_notices_what_is_missing_extra_or_different() -> None:
         "gateway.extra",
         "eviction.strategy",
     ]
+
+
+def _unit(name: str) -> dict[str, Any]:
+    lines = (CONF / "systemd" / f"{name}.service").read_text().splitlines()
+    pairs = [line.split("=", 1) for line in lines if "=" in line and not line.startswith("#")]
+    values: dict[str, Any] = dict(pairs)
+    return {**values, "Environment": [value for key, value in pairs if key == "Environment"]}
 
 
 def _differences(schema: type[BaseModel], shipped: dict[str, Any], at: str) -> list[str]:

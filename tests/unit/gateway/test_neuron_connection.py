@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import socket
 from typing import cast
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 
 from cortex_actors.gateway.messages import (
     ActorsAsked,
+    LinkLost,
     LinkUp,
     LoadEnded,
     LoadOn,
@@ -284,3 +287,21 @@ def test_the_actors_of_a_neuron_that_does_not_answer_are_not_known(
     eventually(lambda: bool(asked.answers))
     assert asked.failure().code == FailureCode.MODEL_UNAVAILABLE
     assert asked.failure().message == "neuron 'n1' does not answer"
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [("connect_failed", ""), ("handshake_refused", "; do the keys of both sides fit?")],
+)
+def test_why_a_neuron_cannot_be_reached_is_told_with_its_address(
+    start: Start, reactor: Reactor, caplog: pytest.LogCaptureFixture, reason: str, hint: str
+) -> None:
+    caplog.set_level(logging.WARNING, "cortex")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        connection = Scene(start, reactor, endpoint).connection
+        connection.notify(LinkLost(reason, "error 400"))
+
+        assert connection.exit.wait(SOON_S)
+    told = [each for each in caplog.messages if each.startswith("not connected")]
+    assert told == [f"not connected neuron=n1 endpoint={endpoint} reason={reason} error 400{hint}"]

@@ -64,3 +64,25 @@ def test_one_line_per_request_when_the_body_is_closed(caplog: pytest.LogCaptureF
     assert closed == [True]
     assert counted == [("other", "201")]
     assert headers == [("x-request-id", "id-1"), ("request-id", "id-1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        *((path, []) for path in ("/health", "/ready", "/metrics", "/admin/status")),
+        # What ``cortexd top`` asks for each second, of a gateway and of a neuron.
+        *((path, []) for path in ("/debug/actors", "/discovery")),
+        ("/v1/models", [logging.INFO]),
+    ],
+)
+def test_what_is_polled_is_told_only_to_those_who_debug(
+    caplog: pytest.LogCaptureFixture, path: str, told: list[int]
+) -> None:
+    def app(_: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    caplog.set_level(logging.INFO, "cortex.http")
+    body = RequestLog(app, lambda *_: None)({**ENVIRON, "PATH_INFO": path}, lambda *_: None)
+    body.close()  # type: ignore[attr-defined]
+    assert [record.levelno for record in caplog.records] == told

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cortex_actors.kit.reasons import ExitKind, ExitReason
-from cortex_actors.neuron.messages import EngineEnded, EpochBroken, EpochEnded, ModelChanged
+from cortex_actors.neuron.messages import (
+    EngineEnded,
+    EngineRefused,
+    EpochBroken,
+    EpochEnded,
+    ModelChanged,
+)
 from tests.unit.kit.conftest import Start
 from tests.unit.neuron.test_model import RESTARTS, Scene
 from tests.unit.serving.doubles import SOON_S
@@ -70,3 +76,38 @@ def test_an_engine_that_once_served_is_left_to_its_supervisor(scene: Scene) -> N
     scene.be_ready()
 
     assert scene.tell(EngineEnded("init_failed", hopeless=True)).state.state == "recovering"
+
+
+def test_an_engine_that_cannot_serve_the_files_fails_the_model_at_once(scene: Scene) -> None:
+    scene.model.notify(EngineRefused(Failure(FailureCode.SOURCE_CORRUPT, "no tokenizer.json")))
+
+    assert scene.model.exit.wait(SOON_S)
+    last = scene.models.heard(ModelChanged)[-1]
+    assert last.failure == Failure(
+        FailureCode.SOURCE_CORRUPT, "model 'm' failed: no tokenizer.json"
+    )
+    assert scene.processes.stops >= 1
+
+
+def test_files_that_are_gone_while_a_model_recovers_are_asked_for_again(scene: Scene) -> None:
+    scene.be_ready()
+    refused = EngineRefused(Failure(FailureCode.SOURCE_CORRUPT, "no tokenizer.json"))
+    gone = EpochEnded(1, "shutdown")
+    scene.tell(EngineEnded("killed"), gone, refused, EngineEnded("init_failed(exit 78)"), gone)
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    error = scene.models.heard(ModelChanged)[-1].state.error
+    assert error.endswith(
+        "ended 2 times and are not started again; the last time: no tokenizer.json"
+    )
+
+
+def test_an_engine_that_never_comes_up_is_counted(scene: Scene) -> None:
+    scene.tell(*[EngineEnded("killed(SIGKILL)")] * 6)
+    assert scene.processes.tree is not None
+    scene.processes.tree.stop(ExitReason.crash("gave up"))
+
+    assert scene.model.exit.wait(SOON_S)
+    assert "ended 6 times and" in scene.models.heard(ModelChanged)[-1].state.error

@@ -16,7 +16,6 @@ from cortex_actors.config.catalogue import Catalogue
 from cortex_actors.config.neuron_config import NeuronConfig, NeuronSettings
 from cortex_actors.config.restart_settings import EngineRestart, GroupRestart, RestartSettings
 from cortex_actors.kit import process_actor
-from cortex_actors.kit.reasons import ExitKind, ExitReason
 from cortex_actors.kit.ref import ActorRef
 from cortex_actors.kit.registry import Registry
 from cortex_actors.neuron.child_links import ChildLinks
@@ -40,7 +39,6 @@ from tests.eventually import eventually
 from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
 from tests.unit.serving.doubles import Audience, FakeLink, Recorder
-from transports.failures import FailureCode
 from transports.link import Completed
 from transports.schemas import link as link_bodies
 from transports.schemas.body import Body
@@ -54,7 +52,6 @@ from transports.schemas.daemon import (
     MemberDown,
 )
 from transports.schemas.fleet import ModelSpec
-from transports.schemas.link import Failure
 
 pytestmark = pytest.mark.process
 ENGINE, RANKS = "model/m/engine", ["model/m/rank0", "model/m/rank1"]
@@ -227,14 +224,6 @@ def test_an_engine_that_could_not_begin_is_told_apart_from_one_that_died(scene: 
 
     assert not scene.model.next(EngineEnded).hopeless
     assert scene.model.next(EngineEnded).hopeless
-
-
-def test_what_an_engine_says_before_it_leaves_is_why_it_ended(scene: Scene) -> None:
-    scene.connect()
-    scene.say(Failure(FailureCode.LOAD_FAILED, "no tokenizer"))
-    scene.engine.stop(ExitReason(ExitKind.INIT_FAILED, "exit 78"))
-
-    assert scene.model.next(EngineEnded) == EngineEnded("no tokenizer", hopeless=True)
 
 
 def test_an_engine_whose_link_is_lost_is_replaced(scene: Scene) -> None:

@@ -179,8 +179,22 @@ def test_a_failed_load_fails_all_who_wait_and_is_remembered_for_a_while(scene: S
     assert scene.shown == {"small": "failed"}
 
     scene.clock.advance(RETRY_FAILED_AFTER_S - 0.1)
-    assert scene.load().failure() == BROKEN
+    scene.models.notify(EnsureLoaded("small", scene.router.ref))
+    assert scene.router.next(LoadFinished) == LoadFinished("small", BROKEN)
     assert len(scene.placed) == 1
+
+
+def test_a_failed_model_is_tried_again_at_once_if_a_gateway_or_an_operator_says_so(
+    scene: Scene,
+) -> None:
+    """A gateway knows by itself when not to, and an operator may have mended the files."""
+    scene.load()
+    scene.become("failed", BROKEN)
+    scene.end()
+
+    again = scene.load()
+    scene.become("ready")
+    assert again.answer() == ModelLoaded("small", 0.0)
 
 
 def test_a_failed_model_gives_its_devices_back_and_can_be_tried_again(scene: Scene) -> None:
@@ -358,8 +372,6 @@ def test_a_cancelled_load_that_fails_can_be_tried_again(scene: Scene) -> None:
     scene.become("failed", BROKEN)
     scene.end()
     assert cancelled.failure().code == FailureCode.CANCELLED
-    assert scene.load().failure() == BROKEN
-    scene.clock.advance(RETRY_FAILED_AFTER_S)
     scene.load()
 
     assert len(scene.placed) == 2

@@ -19,7 +19,9 @@ from cortex_actors.neuron.child_links import ChildLinks
 from cortex_actors.neuron.engine_process import EngineProcess, EngineSettings
 from cortex_actors.neuron.group_roster import GroupRoster
 from cortex_actors.neuron.messages import (
+    ChildDown,
     ChildNote,
+    EngineRefused,
     KillAsked,
     MemberEnded,
     PreparationEnded,
@@ -37,7 +39,7 @@ from tests.eventually import eventually
 from tests.unit.kit.actors import Do
 from tests.unit.kit.conftest import Start
 from tests.unit.neuron.stub_processes import REAP_S, StubLauncher
-from tests.unit.serving.doubles import Audience, Recorder
+from tests.unit.serving.doubles import Audience, Recorder, settle
 from transports.failures import FailureCode
 from transports.schemas.daemon import Prepared, PrepareProgress
 from transports.schemas.link import Failure, Hello
@@ -350,6 +352,26 @@ def test_a_converter_that_dies_is_a_failed_load(conversion: Conversion) -> None:
     assert failure is not None
     assert failure.code == FailureCode.LOAD_FAILED
     assert "SIGKILL" in failure.message
+
+
+def test_an_engine_that_refuses_its_model_is_heard_and_then_left_to_end(
+    start: Start, launcher: StubLauncher, tmp_path: Path
+) -> None:
+    model = Audience(start(Recorder, name="model"))
+    source = launcher.source()
+    links = ChildLinks(source.mint.boot, DropTotals())
+    settings = EngineSettings(
+        "m", tmp_path, "tcp://*:*", "ipc:///none", "auto", "none", 1, 1, 1, 0, 60.0, None, None
+    )
+    ref = start(EngineProcess, settings, model.ref, links, source, name="engine")
+    assert ref.ready.wait(REAP_S)
+    failure = Failure(FailureCode.SOURCE_CORRUPT, "tokenizer.json is no tokenizer")
+    ref.notify(ChildNote(failure))
+    ref.notify(ChildDown("done", ""))
+
+    assert model.next(EngineRefused).failure == failure
+    settle(ref)
+    assert process_state(launcher.handles[-1].pid)
 
 
 def test_a_process_that_could_not_be_started_is_not_expected(start: Start, tmp_path: Path) -> None:

@@ -26,6 +26,17 @@ def model_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_place_that_may_not_be_looked_at_is_named(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbid)
+    with pytest.raises(SourceNotFound, match="cannot be read: Permission denied"):
+        ModelSource.parse(f"file://{model_dir}").locate()
+
+
 @pytest.mark.parametrize(
     "text",
     [

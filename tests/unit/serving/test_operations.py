@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cortex_actors.serving.messages import OperatorAsked
 from cortex_actors.serving.operations import Commands, Operations
@@ -34,6 +34,7 @@ class Scene:
     def __init__(self, start: Start) -> None:
         metrics = CollectorRegistry()
         Gauge("cortex_answer", "The answer.", registry=metrics).set(42)
+        Counter("cortex_questions", "The questions.", registry=metrics).inc()
         self.commands: list[tuple[str, str, IncomingRequest]] = []
         self.operations = start(
             Operations,
@@ -67,6 +68,8 @@ def test_questions_are_answered_from_what_is_known(scene: Scene) -> None:
     metrics = scene.ask(QueryMetrics()).answer()
     assert isinstance(metrics, MetricsText)
     assert "cortex_answer 42.0" in metrics.text
+    assert "cortex_questions_total 1.0" in metrics.text
+    assert "_created" not in metrics.text
     assert metrics.content_type.startswith("text/plain")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -93,6 +94,18 @@ def test_allow_list_is_the_directorys_public_keys_by_name(tmp_path: Path) -> Non
         load_allow_list(tmp_path)
     with pytest.raises(KeyFileError, match="no directory"):
         load_allow_list(tmp_path / "none")
+
+
+def test_a_list_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    monkeypatch.setattr(os, "listdir", forbid)
+    with pytest.raises(KeyFileError, match=r"cannot list .*: Permission denied"):
+        load_allow_list(tmp_path)
 
 
 def request(domain: bytes, mechanism: bytes, *credentials: bytes) -> list[bytes]:
