@@ -38,6 +38,8 @@ def output_mask(grammars: Grammars, tokenizer: Tokenizer, question: Generate) ->
     if calls is None:
         return answer
     try:
-        return grammars.compile(calls)
+        mask = grammars.compile(calls)
     except GrammarError as error:
         raise ConstraintRefused("tools", str(error)) from error
+    mask.param = "tools"
+    return mask

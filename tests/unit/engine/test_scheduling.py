@@ -307,6 +307,8 @@ class Counting:
         self.accepted.append(token)
         return len(self.accepted) < 4
 
+    failure: Failure | None = None
+
 
 def test_masked_sequences_have_a_row_each_in_order() -> None:
     scheduler = ready()
@@ -349,3 +351,26 @@ def test_a_token_that_the_mask_forbids_ends_the_sequence_with_an_error() -> None
     assert isinstance(event, Ended)
     assert isinstance(event.end, Failure)
     assert event.end.code == FailureCode.INTERNAL
+
+
+def test_a_mask_that_cannot_go_on_ends_the_sequence_with_its_own_words() -> None:
+    scheduler = ready()
+    mask = Counting()
+    mask.failure = Failure(FailureCode.INVALID_REQUEST, "too much", param="constraint")
+    submit(scheduler, 1, mask=mask)
+    run(scheduler, 3)
+    step(scheduler)
+
+    (event,) = draw(scheduler)
+    assert isinstance(event, Ended)
+    assert event.end == mask.failure
+
+
+def test_the_end_of_a_constrained_output_is_not_ignored() -> None:
+    scheduler = ready()
+    submit(scheduler, 1, mask=Counting(), ignore_eos=True)
+    submit(scheduler, 2, ignore_eos=True)
+    step(scheduler)
+
+    ended = [event for event in draw(scheduler, token=2) if isinstance(event, Ended)]
+    assert [(event.sequence.id, event.end) for event in ended] == [(1, FinishReason.STOP)]
