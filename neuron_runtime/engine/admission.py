@@ -156,9 +156,8 @@ def _check(question: Generate) -> None:
     _check_range("presence_penalty", asked.presence_penalty, -2, 2)
     _check_range("repetition_penalty", asked.repetition_penalty, 0, math.inf)
     _check_range("logprobs", asked.logprobs, 0, MAX_LOGPROBS)
-    for name in ("top_p", "repetition_penalty"):
-        if getattr(asked, name) == 0:
-            raise _invalid(name, "must be greater than 0")
+    if asked.repetition_penalty == 0:
+        raise _invalid("repetition_penalty", "must be greater than 0")
     for name in ("temperature", "repetition_penalty"):
         if getattr(asked, name) == math.inf:
             raise _invalid(name, "must be finite")
