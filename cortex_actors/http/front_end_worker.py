@@ -117,7 +117,7 @@ class FrontEndWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typ
         level = logging.ERROR if ours else logging.INFO
         _LOG.log(level, "%s", log_line("request", fields), exc_info=exc if ours else None)
         self.app.count_response(NO_ROUTE, str(error.status))
-        path = getattr(req or getattr(exc, "req", None), "path", None) or ""
+        path = getattr(req or getattr(exc, "read_so_far", None), "path", None) or ""
         reason = HTTPStatus(error.status).phrase
         with contextlib.suppress(OSError):
             client.sendall(whole_response(error, reason, path, request_id))
@@ -159,7 +159,8 @@ class _Request(Request):  # type: ignore[misc]  # gunicorn is not typed
         try:
             super().__init__(*arguments)
         except ParseException as ex:
-            ex.req = self
+            # Not ``req``: an error of the request line keeps that line there.
+            ex.read_so_far = self
             raise
 
     def _peer_is_trusted_proxy(self) -> bool:

@@ -21,8 +21,8 @@ def read_json(req: falcon.Request, limit: int) -> dict[str, Any]:
     """Return the request's JSON object.
 
     Raises:
-        ApiError: 415 for another media type, 413 over ``limit`` bytes, 408 when the client stops
-            sending, 400 when it is not a JSON object or comes in broken chunks.
+        ApiError: 415 for another media type or a content coding, 413 over ``limit`` bytes, 408 when
+            the client stops sending, 400 when it is not a JSON object or comes in broken chunks.
         ClientGoneError: The client left.
     """
     media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
@@ -32,6 +32,10 @@ def read_json(req: falcon.Request, limit: int) -> dict[str, Any]:
             "unsupported_media_type",
             f"the body must be application/json, not {media_type}",
         )
+    coding = (req.get_header("content-encoding") or "identity").strip().lower()
+    if coding != "identity":
+        message = f"the body must be sent as it is, not with the content coding {coding}"
+        raise ApiError(415, "unsupported_media_type", message)
     return _parse(_read(req, limit))
 
 

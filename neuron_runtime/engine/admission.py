@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import final
 
+from neuron_runtime.engine.constraint_work import characters_of
 from neuron_runtime.engine.grammar import Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.model_facts import ModelFacts
@@ -78,8 +79,7 @@ class Admission:
             )
         _check(question)
         _check_biases(question.sampling.logit_bias, self._vocabulary)
-        constraint = 0 if question.constraint is None else len(question.constraint.value)
-        return self.prompts.check(question) + constraint
+        return self.prompts.check(question) + characters_of(question)
 
     def make(self, question: Generate) -> Prepared:
         """Make the prompt and, where the output is constrained, its mask. Any thread.
@@ -156,9 +156,8 @@ def _check(question: Generate) -> None:
     _check_range("presence_penalty", asked.presence_penalty, -2, 2)
     _check_range("repetition_penalty", asked.repetition_penalty, 0, math.inf)
     _check_range("logprobs", asked.logprobs, 0, MAX_LOGPROBS)
-    for name in ("top_p", "repetition_penalty"):
-        if getattr(asked, name) == 0:
-            raise _invalid(name, "must be greater than 0")
+    if asked.repetition_penalty == 0:
+        raise _invalid("repetition_penalty", "must be greater than 0")
     for name in ("temperature", "repetition_penalty"):
         if getattr(asked, name) == math.inf:
             raise _invalid(name, "must be finite")

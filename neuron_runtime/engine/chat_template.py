@@ -98,12 +98,22 @@ class ChatTemplate:
         }
         try:
             # A call's arguments may hold them, as JSON that has become a string of Python's.
-            prompt = without_lone_surrogates(self._template.render(given))
+            prompt = without_lone_surrogates(self._rendered(given))
         except Exception as error:
             # A template is foreign code and may raise anything.
             msg = f"the model's chat template cannot render these messages: {error}"
             raise ChatTemplateError(msg) from error
         return _cut_after(prompt, text) if continue_final else prompt
+
+    def _rendered(self, given: dict[str, Any]) -> str:
+        """Render the tools as they were sent, or, if that fails, with what they leave out."""
+        try:
+            return self._template.render(given)
+        except Exception:
+            complete = [_complete_tool(tool) for tool in given["tools"] or ()]
+            if not complete or complete == given["tools"]:
+                raise
+            return self._template.render({**given, "tools": complete})
 
     def _prepared(self, message: Mapping[str, Any]) -> dict[str, Any]:
         prepared = _prepared(message)
@@ -149,6 +159,23 @@ def _prepared_call(call: Any) -> Any:
     if not isinstance(arguments, dict):
         return call
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _complete_tool(tool: Any) -> Any:
+    """Return the tool with the properties that some templates go through, if only none.
+
+    OpenAI's functions without parameters need not say so.
+    """
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping):
+        return tool
+    parameters = function.get("parameters")
+    if parameters is None:
+        parameters = {"type": "object"}
+    if not isinstance(parameters, Mapping) or parameters.get("properties") is not None:
+        return tool
+    complete = {**parameters, "properties": {}}
+    return {**tool, "function": {**function, "parameters": complete}}
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

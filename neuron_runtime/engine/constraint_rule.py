@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from llguidance import regex_to_lark
 
+from neuron_runtime.engine.constraint_work import check_divisors
 from neuron_runtime.engine.grammar import GrammarError
 from neuron_runtime.engine.parsers.call_grammar import json_body
 from transports.schemas.generate import Constraint
@@ -38,6 +39,7 @@ def _schema(schema: Any) -> str:
     if not isinstance(schema, dict):
         msg = "a JSON schema must be an object"
         raise GrammarError(msg)
+    check_divisors(schema)
     # The compiler's own options are not the client's: one of them has it ignore keywords.
     return json_body({key: value for key, value in schema.items() if key != "x-guidance"})
 

@@ -32,7 +32,7 @@ from transports.link import IncomingRequest, Link
 from transports.loop import Loop
 from transports.schemas.body import Body
 from transports.schemas.daemon import EngineLoad
-from transports.schemas.generate import Embed, EmbedDone, Generate
+from transports.schemas.generate import CountTokens, Embed, EmbedDone, Generate
 from transports.schemas.group import EmbedStep, EmbedStepDone, ShardLoaded
 from transports.schemas.link import Failure
 
@@ -101,7 +101,7 @@ class EmbeddingEngine:
             if refusal is None or self._makes_way(question.principal):
                 self._intake.take(request, question)
                 return
-        elif isinstance(question, Generate):
+        elif isinstance(question, Generate | CountTokens):
             refusal = ModelKind.EMBEDDING.refusal(question.model)
         else:
             message = f"an engine does not answer {type(question).__name__}"

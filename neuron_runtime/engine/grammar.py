@@ -74,6 +74,7 @@ class Grammars:
             matcher.compute_bitmask()
             if matcher.is_error():
                 raise GrammarError(_said(matcher.get_error()))
+            _check_beginning(matcher)
         self._keep(grammar, matcher)
         return GrammarMask(matcher.deep_copy(), tokenizer.vocab_size, self._end_ids)
 
@@ -83,6 +84,17 @@ class Grammars:
             self._kept.move_to_end(grammar)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
+
+
+def _check_beginning(matcher: LLMatcher) -> None:
+    """Refuse what forces more than the matcher can hold, such as objects within one another.
+
+    The first token would show it, and that is too late: the request has begun by then.
+    """
+    forced = matcher.compute_ff_tokens()
+    if forced and not matcher.deep_copy().consume_token(forced[0]):
+        msg = "what it demands from the beginning is too long, or never ends"
+        raise GrammarError(msg)
 
 
 def _said(error: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuron_runtime.engine.constraint_rule import constraint_rule
+from neuron_runtime.engine.constraint_work import check_divisors
 from neuron_runtime.engine.grammar import GrammarError, Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from neuron_runtime.engine.request_output import call_grammar_of
@@ -38,6 +39,9 @@ def output_mask(grammars: Grammars, tokenizer: Tokenizer, question: Generate) ->
     if calls is None:
         return answer
     try:
-        return grammars.compile(calls)
+        check_divisors(question.tools)
+        mask = grammars.compile(calls)
     except GrammarError as error:
         raise ConstraintRefused("tools", str(error)) from error
+    mask.param = "tools"
+    return mask

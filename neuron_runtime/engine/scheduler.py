@@ -348,11 +348,13 @@ class Scheduler:
         if sequence.first_token is None:
             sequence.first_token = now
         sequence.output.append(token)
-        if token in self._eos and not sequence.ignore_eos:
+        # After its end a constrained output could only go on with end tokens.
+        if token in self._eos and (sequence.mask is not None or not sequence.ignore_eos):
             return self.end(sequence.id, FinishReason.STOP)
         if sequence.mask is not None and not sequence.mask.accept(token):
             message = f"the model's workers drew token {token}, which the constraint forbids"
-            return self.end(sequence.id, Failure(FailureCode.INTERNAL, message))
+            failure = sequence.mask.failure or Failure(FailureCode.INTERNAL, message)
+            return self.end(sequence.id, failure)
         event = Drawn(sequence, len(sequence.output) - 1, token, drawn.logprob, drawn.top)
         if self.is_full(sequence):
             return (event, *self.end(sequence.id, FinishReason.LENGTH))

@@ -37,6 +37,11 @@ class TokenMask(Protocol):
         """
         ...
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why a token was not accepted that ``mask`` allows; None if it does not."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

@@ -187,7 +187,7 @@ def test_several_choices_with_log_probabilities(
     plain = client.completions.create(model=MODEL, prompt="Once", n=2, logprobs=1)
     assert [choice.text for choice in plain.choices] == ["Hi", "Ho"]
     assert plain.choices[0].logprobs is not None
-    assert plain.choices[0].logprobs.top_logprobs == [{"Ho": -2.5}]
+    assert plain.choices[0].logprobs.top_logprobs == [{"Ho": -2.5, "Hi": -0.1}]
     asked = [question_of(fleet) for _ in range(2)]
     assert [(question.n, question.prompt) for question in asked] == [(2, None), (2, "Once")]
 

@@ -85,6 +85,11 @@ def test_a_request_that_cannot_be_read_is_refused_in_the_envelope(
     assert "Traceback" not in hasty.log()
 
 
+def test_a_broken_request_line_is_quoted(hasty: ServerProcess) -> None:
+    _, body = ask(hasty, b"hello\r\n\r\n")
+    assert body["error"]["message"].endswith("Invalid HTTP request line: 'hello'")
+
+
 def test_a_broken_body_for_anthropics_api_gets_its_envelope(hasty: ServerProcess) -> None:
     response, body = ask(hasty, MESSAGES + b"zz\r\n\r\n")
     assert (response.status, body["error"]["type"]) == (400, "invalid_request_error")

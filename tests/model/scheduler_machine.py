@@ -43,6 +43,10 @@ class AllAllowed:
     def mask(self) -> bytes | None:
         return None if len(self.accepted) < 2 else b"\xff" * 4
 
+    @property
+    def failure(self) -> None:
+        return None
+
     def accept(self, token: int) -> bool:
         self.accepted.append(token)
         return True

@@ -12,7 +12,13 @@ from cortex_actors.dialects.openai.chat_encoder import ChatEncoder
 from cortex_actors.dialects.openai.chat_message import ChatMessage
 from cortex_actors.dialects.openai.constrained_request import ConstrainedRequest
 from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, Tokens
-from cortex_actors.dialects.openai.tool_fields import CHOICES, OfferedTool, chosen, distinct
+from cortex_actors.dialects.openai.tool_fields import (
+    CHOICES,
+    OfferedTool,
+    chosen,
+    distinct,
+    several_calls,
+)
 from transports.schemas.generate import Generate
 
 #: What the server itself gives to a template.
@@ -80,7 +86,7 @@ class ChatRequest(ConstrainedRequest):
             # As they were sent: a template may show them, and the order of keys is part of that.
             tools=tuple(self._body.get("tools") or ()),
             tool_choice=self.tool_choice or "auto",
-            parallel_tool_calls=self.parallel_tool_calls is not False,
+            parallel_tool_calls=several_calls(self.parallel_tool_calls, self.tool_choice),
             constraint=self.constraint,
             template=self._template(),
         )

@@ -12,7 +12,7 @@ from typing import Any, final
 from cortex_actors.dialects.events import GenerationEvent, Started
 from cortex_actors.dialects.openai.stream_form import OpenAIStream
 from cortex_actors.dialects.openai.usage import finish_reason_of, finite, usage_of
-from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob
+from transports.schemas.generate import GenerateDone, TextDelta, TokenLogprob, TopLogprob
 
 _UTF8 = getincrementaldecoder("utf-8")
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
@@ -32,7 +32,7 @@ class _Choice:
             return None
         added: dict[str, list[Any]] = {name: [] for name in _LISTS}
         for token in delta.logprobs:
-            added["tokens"].append(token.text)
+            added["tokens"].append(_name(token))
             added["token_logprobs"].append(finite(token.logprob))
             added["top_logprobs"].append(_top(token))
             added["text_offset"].append(self.offset)
@@ -124,4 +124,17 @@ def _choice(
 
 
 def _top(token: TokenLogprob) -> dict[str, float]:
-    return {each.text: finite(each.logprob) for each in token.top}
+    """Return the likeliest tokens, and the one that was drawn; of equal names the likeliest."""
+    found: dict[str, float] = {}
+    tokens: tuple[TokenLogprob | TopLogprob, ...] = (*token.top, token)
+    for each in tokens:
+        found.setdefault(_name(each), finite(each.logprob))
+    return found
+
+
+def _name(token: TokenLogprob | TopLogprob) -> str:
+    """Return a token's text; what is no whole text as OpenAI writes it, or all would be one."""
+    try:
+        return token.token_bytes.decode() or token.text
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.token_bytes)

@@ -41,26 +41,29 @@ class NamedSchema(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """OpenAI's ``response_format``."""
+    """OpenAI's ``response_format``; llama.cpp and others have the schema itself in it."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: str
     json_schema: NamedSchema | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
 
     @model_validator(mode="after")
     def _known(self) -> ResponseFormat:
         if self.type not in {"text", "json_object", "json_schema"}:
             raise unsupported(f"a format of type {self.type!r}", ".type")
-        if self.type == "json_schema" and self.json_schema is None:
+        if self.type == "json_schema" and self.json_schema is None and self.schema_ is None:
             raise bad("is required", ".json_schema")
         return self
 
     def constraint(self) -> Constraint | None:
         """Return what it means; None for text."""
+        if self.type == "text":
+            return None
         if self.type == "json_schema" and self.json_schema is not None:
             return _of_schema(self.json_schema.schema_)
-        return Constraint("json_object") if self.type == "json_object" else None
+        return _of_schema(self.schema_) if self.schema_ else Constraint("json_object")
 
 
 class StructuredOutputs(BaseModel):

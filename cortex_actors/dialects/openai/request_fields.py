@@ -40,6 +40,13 @@ _NOT_HONOURED: dict[str, tuple[Any, ...]] = {
     "allowed_token_ids": ([],),
     "bad_words": ([],),
     "guided_grammar": (),
+    "grammar": ("",),
+    "json_schema": (),
+    "include_stop_str_in_output": (False,),
+    "skip_special_tokens": (True,),
+    "truncate_prompt_tokens": (),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
 }
 
 
@@ -62,7 +69,7 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class RequestFields(CheckedRequest):
@@ -76,8 +83,8 @@ class RequestFields(CheckedRequest):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=_MAX_INT)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=_MAX_INT)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
@@ -135,7 +142,7 @@ class RequestFields(CheckedRequest):
     @property
     def include_usage(self) -> bool:
         """Whether the stream ends with a usage chunk."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
     def choices(self) -> int:
@@ -148,7 +155,8 @@ class RequestFields(CheckedRequest):
             max_tokens=max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
-            top_k=self.top_k,
+            # All tokens are -1 to vLLM and 0 to everybody else.
+            top_k=None if self.top_k is None else max(self.top_k, 0),
             seed=None if self.seed is None else self.seed % _SEED_RANGE,
             stop=tuple(self.stop),
             min_p=self.min_p,

@@ -99,3 +99,8 @@ def chosen(choice: Any) -> str | None:
     if not isinstance(name, str) or name in CHOICES:
         raise bad("must name one of the tools", ".function.name")
     return name
+
+
+def several_calls(parallel: bool | None, choice: str | None) -> bool:
+    """Say whether an output may hold more than one call: who names a function gets one of it."""
+    return parallel is not False and (choice is None or choice in CHOICES)

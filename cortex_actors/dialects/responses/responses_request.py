@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.checked_request import bad, unsupported
 from cortex_actors.dialects.openai.request_fields import MAX_LOGPROBS, RequestFields, Tokens
+from cortex_actors.dialects.openai.tool_fields import several_calls
 from cortex_actors.dialects.responses.input_items import Turns, as_items
 from cortex_actors.dialects.responses.offered_tools import OfferedTools, offered
 from cortex_actors.dialects.responses.response_object import Echo
@@ -167,7 +168,7 @@ class ResponsesRequest(RequestFields):
             sampling=self._sampling(self.max_output_tokens, self._logprobs),
             tools=tools,
             tool_choice=self._choice.word,
-            parallel_tool_calls=self.parallel_tool_calls is not False,
+            parallel_tool_calls=several_calls(self.parallel_tool_calls, self._choice.word),
             constraint=None if form is None else form.constraint(),
             template=self._template(),
         )

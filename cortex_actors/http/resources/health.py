@@ -1,4 +1,4 @@
-"""GET /health and /ready."""
+"""GET and HEAD /health and /ready: monitors often ask with HEAD."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Health:
         """Answer at once."""
         answer_json(resp, health(self._backend.service))
 
+    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the same without its body."""
+        self.on_get(req, resp)
+
 
 @final
 class Ready:
@@ -41,6 +45,10 @@ class Ready:
         if reason:
             resp.status = falcon.HTTP_503
             resp.set_header("retry-after", "1")
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the same without its body."""
+        self.on_get(req, resp)
 
     def _reason(self) -> str:
         if not self._backend.connected:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from cortex_actors.dialects.api_error import ApiError
 from cortex_actors.dialects.openai.chat_request import ChatRequest
 from transports.codec import encode_body
-from transports.schemas.generate import Constraint
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -115,8 +114,15 @@ def test_a_conversation_with_tools_passes_as_it_is() -> None:
 
 @pytest.mark.parametrize("word", ["auto", "none", "required"])
 def test_a_choice_of_tools_may_be_a_word(word: str) -> None:
-    chat = ChatRequest.parse(request(tools=[TOOL], tool_choice=word))
-    assert chat.to_generate("r").tool_choice == word
+    question = ChatRequest.parse(request(tools=[TOOL], tool_choice=word)).to_generate("r")
+    assert question.tool_choice == word
+    assert question.parallel_tool_calls
+
+
+def test_who_names_a_tool_gets_one_call_of_it() -> None:
+    question = ChatRequest.parse(request(tools=[TOOL], tool_choice=choice("f"))).to_generate("r")
+    assert question.tool_choice == "f"
+    assert not question.parallel_tool_calls
 
 
 def test_every_way_to_sample_reaches_the_engine() -> None:
@@ -151,41 +157,6 @@ def test_log_probabilities_come_only_when_asked_for(
     assert ChatRequest.parse(request(**fields)).to_generate("r").sampling.logprobs == wanted
 
 
-SCHEMA = {"type": "object", "properties": {"z": {}, "a": {}}}
-SCHEMA_TEXT = '{"type":"object","properties":{"z":{},"a":{}}}'
-
-
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ({}, None),
-        ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, Constraint("json_object")),
-        (
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "x", "strict": True, "schema": SCHEMA},
-                }
-            },
-            Constraint("json_schema", SCHEMA_TEXT),
-        ),
-        ({"guided_json": SCHEMA}, Constraint("json_schema", SCHEMA_TEXT)),
-        ({"guided_json": SCHEMA_TEXT}, Constraint("json_schema", SCHEMA_TEXT)),
-        ({"guided_regex": "[a-z]+"}, Constraint("regex", "[a-z]+")),
-        ({"guided_choice": ["yes", "nö"]}, Constraint("choice", '["yes","nö"]')),
-        ({"structured_outputs": {"json": SCHEMA}}, Constraint("json_schema", SCHEMA_TEXT)),
-        ({"structured_outputs": {"json_object": True}}, Constraint("json_object")),
-        ({"structured_outputs": {"choice": ["a"]}}, Constraint("choice", '["a"]')),
-    ],
-    ids=str,
-)
-def test_each_way_to_constrain_means_one_constraint(
-    fields: dict[str, Any], wanted: Constraint | None
-) -> None:
-    assert ChatRequest.parse(request(**fields)).to_generate("r").constraint == wanted
-
-
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
@@ -204,8 +175,21 @@ def test_variables_for_the_template(fields: dict[str, Any], wanted: dict[str, An
     assert ChatRequest.parse(request(**fields)).to_generate("r").template == wanted
 
 
+def test_each_servers_word_for_no_limit_is_taken() -> None:
+    question = ChatRequest.parse(request(top_k=-1, top_p=0)).to_generate("r")
+    assert (question.sampling.top_k, question.sampling.top_p) == (0, 0)
+
+
 @pytest.mark.parametrize(
-    "fields", [{"functions": []}, {"function_call": "none"}, {"modalities": ["text"]}, {"n": None}]
+    "fields",
+    [
+        {"functions": []},
+        {"function_call": "none"},
+        {"modalities": ["text"]},
+        {"n": None},
+        {"grammar": "", "include_stop_str_in_output": False, "skip_special_tokens": True},
+        {"stream_options": {"include_usage": None}},
+    ],
 )
 def test_what_asks_for_nothing_special_is_accepted(fields: dict[str, Any]) -> None:
     assert ChatRequest.parse(request(**fields)).choices == 1
@@ -247,8 +231,9 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"max_completion_tokens": -1}, "max_completion_tokens"),
     ({"temperature": 2.1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
-    ({"top_p": 0}, "top_p"),
-    ({"top_k": -1}, "top_k"),
+    ({"top_p": -0.1}, "top_p"),
+    ({"top_p": 1.1}, "top_p"),
+    ({"top_k": -2}, "top_k"),
     ({"seed": 2**70}, "seed"),
     ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
     ({"stop": [""]}, "stop[0]"),
@@ -340,6 +325,13 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"guided_grammar": "x"}, "guided_grammar"),
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"best_of": 2}, "best_of"),
+    ({"grammar": "root ::= x"}, "grammar"),
+    ({"json_schema": {"type": "object"}}, "json_schema"),
+    ({"include_stop_str_in_output": True}, "include_stop_str_in_output"),
+    ({"skip_special_tokens": False}, "skip_special_tokens"),
+    ({"truncate_prompt_tokens": 100}, "truncate_prompt_tokens"),
+    ({"return_token_ids": True}, "return_token_ids"),
+    ({"return_tokens_as_token_ids": True}, "return_tokens_as_token_ids"),
     ({"min_tokens": 3}, "min_tokens"),
     ({"continue_final_message": True}, "continue_final_message"),
     ({"add_generation_prompt": False}, "add_generation_prompt"),

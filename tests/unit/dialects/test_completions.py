@@ -98,7 +98,7 @@ def test_log_probabilities_have_openais_older_shape() -> None:
     assert whole["choices"][0]["logprobs"] == {
         "tokens": ["ab", "c"],
         "token_logprobs": [-0.5, -9999.0],
-        "top_logprobs": [{"x": -1.0}, {}],
+        "top_logprobs": [{"x": -1.0, "ab": -0.5}, {"c": -9999.0}],
         "text_offset": [0, 2],
     }
     assert whole["choices"][1] == {
@@ -122,6 +122,25 @@ def test_offsets_are_places_in_the_text_where_several_tokens_are_one_character()
     text, offsets = (whole["choices"][0][key] for key in ("text", "logprobs"))
     assert offsets["text_offset"] == [0, 1, 1, 2, 4, 5]
     assert text[offsets["text_offset"][-1]] == "d"
+
+
+def test_tokens_that_are_parts_of_characters_are_told_apart() -> None:
+    halves = (TopLogprob("\ufffd", -0.1, b"\xf0\x9f"), TopLogprob("\ufffd", -2.0, b"\xe2\x80"))
+    twice = (TopLogprob("a", -0.2, b"a"), TopLogprob("a", -9.0, b"a"))
+    gathering = encoder()
+    first = TokenLogprob("\ufffd", -0.1, b"\xf0\x9f", halves)
+    second = TokenLogprob("a", -9.0, b"a", twice)
+    gathering.gather(TextDelta("\ufffda", 0, logprobs=(first, second)))
+
+    whole = gathering.gather(GenerateDone("stop", 1, 2))
+
+    assert whole is not None
+    shown = whole["choices"][0]["logprobs"]
+    assert shown["tokens"] == [r"bytes:\xf0\x9f", "a"]
+    assert shown["top_logprobs"] == [
+        {r"bytes:\xf0\x9f": -0.1, r"bytes:\xe2\x80": -2.0},
+        {"a": -0.2},
+    ]
 
 
 def post(backend: ScriptedBackend, **fields: Any) -> testing.Result:

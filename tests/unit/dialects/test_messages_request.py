@@ -118,6 +118,7 @@ def test_sampling() -> None:
     assert asked(**fields).sampling == SamplingOptions(
         max_tokens=9, temperature=0.5, top_p=0.9, top_k=40, stop=("END",)
     )
+    assert asked(top_p=0).sampling.top_p == 0
 
 
 @pytest.mark.parametrize(

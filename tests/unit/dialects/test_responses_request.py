@@ -166,7 +166,9 @@ def test_only_tools_that_can_be_called_are_listed() -> None:
     ],
 )
 def test_tool_choices(choice: Any, word: str) -> None:
-    assert asked(tools=[FUNCTION, PATCH], tool_choice=choice).tool_choice == word
+    question = asked(tools=[FUNCTION, PATCH], tool_choice=choice)
+    assert question.tool_choice == word
+    assert question.parallel_tool_calls is not isinstance(choice, dict)
 
 
 def test_allowed_tools_are_all_that_is_offered() -> None:

@@ -52,8 +52,9 @@ def test_a_request_becomes_a_sequence(tmp_path: Path) -> None:
             {"temperature": 0.5, "top_p": 0.9, "top_k": 20},
             Sampling(0.0, 1.0, 0, 0),
         ),
+        ({"top_p": 0.0}, {}, Sampling(1.0, 0.0, 0, 4711)),
     ],
-    ids=["neutral", "the model's", "the request's"],
+    ids=["neutral", "the model's", "the request's", "the likeliest only"],
 )
 def test_the_request_decides_then_the_model_then_nothing(
     tmp_path: Path, asked: dict[str, Any], model: dict[str, Any], used: Sampling
@@ -70,7 +71,7 @@ def test_the_request_decides_then_the_model_then_nothing(
         {"temperature": -0.1},
         {"temperature": float("nan")},
         {"temperature": float("inf")},
-        {"top_p": 0.0},
+        {"top_p": -0.1},
         {"top_p": 1.1},
         {"top_k": -1},
         {"seed": -1},

@@ -184,6 +184,40 @@ def test_tools_that_the_template_does_not_know_are_refused() -> None:
     assert caught.value.param == "tools"
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "smollm2"])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"parameters": None}, {"parameters": {}}, {"parameters": {"type": "object"}}]
+)
+def test_a_tool_need_not_say_that_it_has_no_parameters(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    tool = {"type": "function", "function": {"name": "now", "description": "It", **parameters}}
+    template = ChatTemplate(realistic(name), {"bos_token": "<s>", "eos_token": "</s>"})
+    assert "now" in template.render(HELLO, tools=[tool])
+
+
+def test_a_tool_is_shown_as_it_was_sent_where_that_can_be() -> None:
+    bare = {"type": "function", "function": {"name": "f"}}
+    shown = ChatTemplate("{{ tools | tojson }}", {}).render(HELLO, tools=[bare])
+    assert json.loads(shown) == [bare]
+
+
+def test_only_the_properties_are_added_to_a_tool() -> None:
+    source = "{% for t in tools %}{{ t.function.parameters.properties | items | list }}{% endfor %}"
+    bare = {"type": "function", "function": {"name": "f"}}
+    own = {"function": {"parameters": {"$ref": "#/a", "required": []}, "name": "g"}, "x": 1}
+
+    shown = ChatTemplate(source + "{{ tools | tojson }}", {}).render(
+        HELLO, tools=[bare, own, *TOOLS]
+    )
+
+    tools = json.loads(shown[shown.rindex("[{") :])
+    assert tools[0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert tools[1]["function"]["parameters"] == {"$ref": "#/a", "required": [], "properties": {}}
+    assert tools[2:] == list(TOOLS)
+    assert "parameters" not in bare["function"]
+
+
 @pytest.mark.parametrize("arguments", ["no JSON", "[1]", "3", "[" * 100_000])
 def test_arguments_that_are_no_object_are_left_to_the_template(arguments: str) -> None:
     call = {"function": {"name": "f", "arguments": arguments}}

@@ -195,3 +195,15 @@ def test_tools_that_cannot_be_enforced_are_refused_by_name(tmp_path: Path) -> No
     assert (failure.code, failure.param) == (FailureCode.INVALID_REQUEST, "tools")
     other = bench.ask(client, tools=(TOOL,), tool_choice="other").failure
     assert (other.code, other.param) == (FailureCode.INVALID_REQUEST, "tool_choice")
+
+
+def test_calls_that_cannot_be_followed_to_their_end_are_the_tools_fault(tmp_path: Path) -> None:
+    endless = {"type": "object", "properties": {"c": {"$ref": "#"}}, "required": ["c"]}
+    function = {"name": "f", "parameters": endless}
+    bench = EngineBench(make_model_dir(tmp_path, words=FAKE_WORDS, template=HERMES))
+    bench.start_group()
+    client, _ = bench.client()
+
+    tool = {"type": "function", "function": function}
+    failure = bench.ask(client, sampling=SOME, tools=(tool,), tool_choice="required").failure
+    assert (failure.code, failure.param) == (FailureCode.INVALID_REQUEST, "tools")

@@ -24,7 +24,7 @@ from tests.unit.engine.engine_bench import EngineBench
 from tests.unit.engine.tiny_model import make_model_dir
 from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad
-from transports.schemas.generate import Embed, Generate
+from transports.schemas.generate import CountTokens, Embed, Generate
 from transports.schemas.group import EmbedStepDone, StepDone
 from transports.schemas.link import Drain
 
@@ -149,6 +149,12 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(bench: EmbeddingBench
         ),
         (
             Generate("r", MODEL, [{"role": "user", "content": "hi"}]),
+            FailureCode.INVALID_REQUEST,
+            "model",
+            "makes embeddings and generates no text",
+        ),
+        (
+            CountTokens("r", MODEL, Generate("r", MODEL, [{"role": "user", "content": "hi"}])),
             FailureCode.INVALID_REQUEST,
             "model",
             "makes embeddings and generates no text",

@@ -19,6 +19,7 @@ from neuron_runtime.engine.constraint_rule import constraint_rule
 from neuron_runtime.engine.grammar import GrammarError, Grammars
 from neuron_runtime.engine.grammar_mask import GrammarMask
 from tests.unit.engine.tiny_model import END, START, UNKNOWN, make_tokenizer
+from transports.failures import FailureCode
 from transports.schemas.generate import Constraint
 
 CORE = make_tokenizer(words=43)
@@ -230,6 +231,43 @@ def test_a_grammar_that_becomes_too_costly_never_passes_for_complete(
     (token,) = allowed(mask)
     assert token not in {0, END}
     assert not mask.accept(token)
+    assert mask.failure is not None
+    assert mask.failure.code == FailureCode.INVALID_REQUEST
+
+
+def test_a_forbidden_token_is_not_the_requests_fault() -> None:
+    mask = compiled("choice", '["ab"]')
+    mask.mask()
+    assert not mask.accept(CORE.encode("b").ids[0])
+    assert mask.failure is None
+
+
+NESTED = {
+    "$defs": {
+        "n": {"type": "object", "properties": {"c": {"$ref": "#/$defs/n"}}, "required": ["c"]}
+    },
+    "$ref": "#/$defs/n",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("json_schema", json.dumps(NESTED)), ("regex", "(a{1000}){1000}")]
+)
+def test_what_never_ends_is_refused_before_its_first_token(kind: str, value: str) -> None:
+    with pytest.raises(GrammarError, match="too long, or never ends"):
+        compiled(kind, value)
+
+
+def test_what_never_ends_later_on_is_the_constraints_failure() -> None:
+    wrapped = {"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/n"}], "$defs": NESTED["$defs"]}
+    mask = schema(wrapped).copy()
+    brace, quote = CORE.encode('{"').ids
+    assert brace in allowed(mask)
+    assert mask.accept(brace)
+    assert quote in allowed(mask)
+    assert not mask.accept(quote)
+    assert mask.failure is not None
+    assert mask.failure.param == "constraint"
 
 
 def test_a_model_that_never_ends_cannot_be_constrained() -> None:

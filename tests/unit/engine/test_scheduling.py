@@ -307,6 +307,8 @@ class Counting:
         self.accepted.append(token)
         return len(self.accepted) < 4
 
+    failure: Failure | None = None
+
 
 def test_masked_sequences_have_a_row_each_in_order() -> None:
     scheduler = ready()
@@ -351,43 +353,24 @@ def test_a_token_that_the_mask_forbids_ends_the_sequence_with_an_error() -> None
     assert event.end.code == FailureCode.INTERNAL
 
 
-# -- streams beside prompts ---------------------------------------------------------------------
+def test_a_mask_that_cannot_go_on_ends_the_sequence_with_its_own_words() -> None:
+    scheduler = ready()
+    mask = Counting()
+    mask.failure = Failure(FailureCode.INVALID_REQUEST, "too much", param="constraint")
+    submit(scheduler, 1, mask=mask)
+    run(scheduler, 3)
+    step(scheduler)
+
+    (event,) = draw(scheduler)
+    assert isinstance(event, Ended)
+    assert event.end == mask.failure
 
 
-def test_a_stream_whose_last_token_showed_nothing_is_not_held_up_by_prompts() -> None:
-    text = {50: b"a", 60: b"\xe2", 61: b"\x82", 62: b"\xac", 63: b"\xf0", 64: b""}
-    scheduler = Scheduler(SMALL, shown=text.__getitem__)
-    scheduler.configure(1000, [2], 256)
-    scheduler.group_ready()
-    submit(scheduler, 1)
-    run(scheduler, 2)
-    submit(scheduler, 2, prompt=900)
-    fed = []
-    for token in (60, 61, 62, 63, 63, 63, 63, 63, 50, 64, 50):
-        fed.append(ids(step(scheduler)))
-        draw(scheduler, token)
+def test_the_end_of_a_constrained_output_is_not_ignored() -> None:
+    scheduler = ready()
+    submit(scheduler, 1, mask=Counting(), ignore_eos=True)
+    submit(scheduler, 2, ignore_eos=True)
+    step(scheduler)
 
-    both, alone = [1, 2], [1]
-    assert fed == [both, alone, alone, both, *[alone] * 3, both, alone, both, alone]
-    assert ids(step(scheduler)) == both
-
-
-def test_it_is_spared_all_that_its_character_lacks_in_rounds_of_one_step() -> None:
-    text = {50: b"a", 60: b"\xe2", 61: b"\x82", 62: b"\xac"}
-    scheduler = Scheduler(SMALL, shown=text.__getitem__)
-    scheduler.configure(1000, [2], 256, alone=True)
-    scheduler.group_ready()
-    submit(scheduler, 1)
-    run(scheduler)
-    submit(scheduler, 2, prompt=900)
-    assert ids(step(scheduler)) == [1, 2]
-    draw(scheduler, 60)
-
-    spared = step(scheduler)
-    assert (ids(spared), spared.rounds) == ([1], 2)
-    before = scheduler.rounds_to_end
-    submit(scheduler, 3)
-    assert (before, scheduler.rounds_to_end) == (None, spared.step)
-    scheduler.step_done([SampledToken(1, 61)], 0.0, more=True)
-    draw(scheduler, 62)
-    assert ids(step(scheduler)) == [1, 2]
+    ended = [event for event in draw(scheduler, token=2) if isinstance(event, Ended)]
+    assert [(event.sequence.id, event.end) for event in ended] == [(1, FinishReason.STOP)]

@@ -116,6 +116,8 @@ def test_a_bad_field_is_named_and_nothing_is_asked() -> None:
         (b"{}", {}, 400, "missing_required_parameter"),
         (b"x" * 9000, {}, 413, "body_too_large"),
         (b"model=tiny", {"content-type": "text/plain"}, 415, "unsupported_media_type"),
+        (b"\x1f\x8b", {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        (b"{}", {"content-encoding": "Identity"}, 400, "missing_required_parameter"),
     ],
 )
 def test_a_bad_body_gets_the_envelope(

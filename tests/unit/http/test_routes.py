@@ -313,3 +313,13 @@ def test_the_root_says_what_this_is_and_leads_on(gateway: testing.TestClient) ->
     assert [gateway.simulate_get(link).status_code for link in root["links"].values()] == [200] * 4
     head = gateway.simulate_head("/")
     assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_monitor_may_ask_without_the_body(
+    backend: ScriptedBackend, gateway: testing.TestClient, path: str, ready: bool
+) -> None:
+    backend.service = service_state(ready=ready, reason="" if ready else "no neuron is up")
+    head, get = gateway.simulate_head(path), gateway.simulate_get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
