@@ -15,18 +15,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from neuron_runtime.model_errors import SourceCorrupt
-from neuron_runtime.torch_backend.attention_probe import refuse_unattended, refuse_unless_all
+from neuron_runtime.torch_backend.attention_probe import (
+    refuse_unattended,
+    refuse_unless_all,
+    refuse_with_weights,
+)
 from neuron_runtime.torch_backend.collectives import Collectives
 from neuron_runtime.torch_backend.graphs.choice import decode_recorder, experts_by_shape
 from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, fits_half
-from neuron_runtime.torch_backend.model_skeleton import make_skeleton
+from neuron_runtime.torch_backend.model_skeleton import make_skeleton, quantized_by
 from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
 from neuron_runtime.torch_backend.native.decoder import NativeDecoder, runs_natively
 from neuron_runtime.torch_backend.native.library import BLOCKS, Threads, kernels
@@ -40,6 +43,7 @@ from neuron_runtime.torch_backend.parallel_plan import (
     ParallelPlan,
     PlacementError,
 )
+from neuron_runtime.torch_backend.renamed_weights import RenamedWeights, stored_names
 from neuron_runtime.torch_backend.runner import Runner
 from neuron_runtime.torch_backend.shard_reader import ShardReader
 from neuron_runtime.torch_backend.transformers_runner import TransformersRunner
@@ -82,8 +86,8 @@ def build_model(
     model_dir = Path(shard.model_dir)
     model = make_skeleton(model_dir, dtype, attention.name)
     # PERF: what is known to attend needs no pass over its layers (some 10 ms each).
-    by_shape = runs_natively(model) or refuse_unattended(model)
-    by_shape = by_shape or experts_by_shape(model.config, dtype)
+    known = _stated_shapes(model) if runs_natively(model) else refuse_unattended(model)
+    by_shape = known is not None or experts_by_shape(model.config, dtype)
     recorder = decode_recorder(device, collectives, by_shape=by_shape)
     text = model.config.get_text_config()
     plan = ParallelPlan(
@@ -102,7 +106,7 @@ def build_model(
         if natively is None:
             _settle(model, form)
         cache = PagedCache.sized(
-            _shapes(text, collectives.world_size),
+            _shapes(model, known, device, collectives.world_size),
             shard.block_tokens,
             cache_dtype,
             device,
@@ -142,38 +146,60 @@ def _check(runner: TransformersRunner, model: PreTrainedModel, collectives: Coll
         refuse_unless_all(model, layers)
 
 
-def _shapes(text: Any, ranks: int) -> tuple[CacheShape, ...]:
+def _shapes(
+    model: PreTrainedModel,
+    known: tuple[CacheShape, ...] | None,
+    device: torch.device,
+    ranks: int,
+) -> tuple[CacheShape, ...]:
+    """Return what each layer of one of ``ranks`` keeps of a token; ``known`` is that of a whole."""
+    if known is None:
+        alone = ranks == 1
+        known = refuse_with_weights(model, device) if alone else _stated_shapes(model)
+    if ranks > 1 and len(set(known)) > 1:
+        raise PlacementError(
+            f"the layers of {type(model).__name__} have heads of several kinds, which is not"
+            " supported on several devices; use one device"
+        )
+    return tuple(CacheShape(max(1, each.kv_heads // ranks), each.dim) for each in known)
+
+
+def _stated_shapes(model: PreTrainedModel) -> tuple[CacheShape, ...]:
+    text = model.config.get_text_config()
     heads = text.num_attention_heads
     kv_heads = getattr(text, "num_key_value_heads", None) or heads
     dim = getattr(text, "head_dim", None) or text.hidden_size // heads
-    return (CacheShape(max(1, kv_heads // ranks), dim),) * int(text.num_hidden_layers)
+    return (CacheShape(kv_heads, dim),) * int(text.num_hidden_layers)
 
 
 @contextmanager
 def _weights(model: PreTrainedModel, model_dir: Path, plan: ParallelPlan) -> Iterator[Weights]:
-    tied: dict[str, str] = dict(model.all_tied_weights_keys)
     with ShardReader(model_dir) as reader:
-        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        missing = [
-            name for name in names if name not in reader and tied.get(name, name) not in reader
-        ]
-        if not missing or not _joined_by_transformers(model):
-            yield reader
+        found = None if quantized_by(model.config) else _as_stored(model, reader)
+        if found is not None:
+            yield found
             return
     if plan.world_size > 1:
         raise PlacementError(
-            f"the files of {type(model).__name__} store {missing[0]} in parts, which is not"
+            f"the files of {type(model).__name__} store weights in parts, which is not"
             " supported on several devices; use one device"
         )
-    _log.info("weights joined by transformers model=%s missing=%d", model_dir, len(missing))
-    dtype = model.config.dtype
-    loaded = type(model).from_pretrained(model_dir, dtype=dtype, local_files_only=True)
-    yield LoadedWeights(loaded)
+    _log.info("weights joined by transformers model=%s", model_dir)
+    yield LoadedWeights.by_transformers(type(model), model_dir, model.config.dtype)
 
 
-def _joined_by_transformers(model: PreTrainedModel) -> bool:
-    """Say whether the model has experts, whose weights its files may hold one by one."""
-    return any("experts" in name for name, _ in model.named_parameters())
+def _as_stored(model: PreTrainedModel, reader: ShardReader) -> Weights | None:
+    """Return the tensors as stored, or None if only transformers can make them of these."""
+    if not _missing(model, reader):
+        return reader
+    names = stored_names(model, reader.names())
+    return None if names is None else RenamedWeights(reader, names)
+
+
+def _missing(model: PreTrainedModel, weights: Weights) -> bool:
+    tied: dict[str, str] = dict(model.all_tied_weights_keys)
+    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    return any(name not in weights and tied.get(name, name) not in weights for name in names)
 
 
 class _Filling:
@@ -244,10 +270,15 @@ def _settle(model: PreTrainedModel, form: WeightForm) -> None:
 
 def _compute_buffers(model: PreTrainedModel, device: torch.device) -> None:
     """Compute what is in no file (rotary frequencies) the way transformers itself does it."""
+    owners: dict[nn.Module, PreTrainedModel] = {}
+    for module in model.modules():
+        # A model within a model comes later, and knows best about its own modules.
+        if isinstance(module, PreTrainedModel):
+            owners |= dict.fromkeys(module.modules(), module)
     for module in model.modules():
         absent = [k for k, b in module._buffers.items() if b is not None and b.is_meta]
         for key in absent:
             module._buffers[key] = torch.empty_like(module._buffers[key], device=device)
         if absent:
             with torch.no_grad():
-                model._init_weights(module)
+                owners[module]._init_weights(module)

@@ -18,6 +18,7 @@ from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.attention_probe import refuse_unattended
 from neuron_runtime.torch_backend.backend import TorchBackend
 from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
+from neuron_runtime.torch_backend.paged_cache import CacheShape
 from tests.torch.test_backend import SMALL_PROMPT, generate, shard
 
 pytestmark = pytest.mark.torch
@@ -100,3 +101,56 @@ def test_what_shapes_do_not_tell_is_told_by_the_first_pass(
     with pytest.raises(BackendError, match="MixtralForCausalLM cannot be run: 1 of its 3"):
         other.load(shard(tmp_path))
     other.close()
+
+
+BEYOND: dict[str, tuple[dict[str, Any], str]] = {
+    # Keys twice, with other values.
+    "DiffLlamaConfig": ({}, "layer 0 attends more than once"),
+    # Scores that depend on the values.
+    "DogeConfig": ({}, "attention masks of their own"),
+    # A window that only its masks know.
+    "PhimoeConfig": ({"sliding_window": 24}, "what its layers see is in masks"),
+    "Gemma3TextConfig": ({"use_bidirectional_attention": True}, "see what follows"),
+    "BertConfig": ({}, "see what follows"),
+    "MiMoV2FlashConfig": ({"v_head_dim": 8}, r"keys \(1, 2, 1, 16\) and values \(1, 2, 1, 8\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BEYOND)
+def test_layers_that_ask_for_more_than_is_known_are_refused_before_any_weight(
+    kind: str, backend: TorchBackend, tmp_path: Path
+) -> None:
+    """Else the answers would be another model's."""
+    more, why = BEYOND[kind]
+    with pytest.raises(BackendError, match=f"cannot be run: .*{why}"):
+        backend.load(shard(config(tmp_path, kind, **more)))
+
+
+def test_a_window_that_no_context_exceeds_is_none(tmp_path: Path) -> None:
+    at = config(tmp_path, "PhimoeConfig", sliding_window=512, max_position_embeddings=512)
+    refuse_unattended(make_skeleton(at, torch.float32, "eager"))
+
+
+def test_layers_of_several_kinds_are_told_apart(tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    at = config(tmp_path, "Gemma4TextConfig", layer_types=kinds, global_head_dim=32)
+    shapes = refuse_unattended(make_skeleton(at, torch.float32, "eager"))
+    assert shapes == (CacheShape(2, 16), CacheShape(2, 16), CacheShape(2, 32))
+
+
+def test_what_cannot_even_be_made_of_its_config_is_named(
+    backend: TorchBackend, tmp_path: Path
+) -> None:
+    """Not as a mistake of ours, with nothing said about it."""
+    transformers.Emu3Config().save_pretrained(tmp_path)
+    with pytest.raises(BackendError, match=r"Emu3ForCausalLM cannot be made: .*pad_token_id"):
+        backend.load(shard(tmp_path))
+
+
+def test_what_raises_in_its_first_pass_is_named(backend: TorchBackend, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+    own = transformers.XmodConfig(vocab_size=99, intermediate_size=16, is_decoder=True, **sizes)
+    transformers.XmodForCausalLM(own).save_pretrained(tmp_path)
+    with pytest.raises(BackendError, match=r"XmodForCausalLM cannot be run: .*language"):
+        backend.load(shard(tmp_path))
