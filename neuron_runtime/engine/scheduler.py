@@ -12,12 +12,13 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 - blocks can be used again only once the step that filled them has closed well.
 
 A step feeds every sequence that decodes and, as far as its budget of tokens goes, prompts, strictly
-one after another. When the group is lost, those that ran go back to the head of the queue, in
-order, and are fed prompt and output again on the next epoch.
+one after another. When the group is lost, those that ran are fed prompt and output again on the
+next epoch, ahead of what waited.
 
-When all ranks report the same error for a step with several sequences, each of them is fed from
-the start again, alone, until it has drawn a token: the one that fails alone is the culprit, the
-others go on undisturbed. Without memory for a step, the ranks are given smaller ones first.
+When a step with several sequences was the end of the group, or all ranks report the same error for
+it, each of them is fed from the start again, alone, until it has drawn a token: the one that fails
+alone is the culprit, the others go on undisturbed. Without memory for a step, the ranks are given
+smaller ones first.
 """
 
 from __future__ import annotations
@@ -216,7 +217,11 @@ class Scheduler:
         self._ready = True
 
     def group_lost(self) -> Events:
-        """The epoch is gone. What ran will be replayed, except what has now seen two deaths."""
+        """The epoch is gone. What ran will be replayed, except what has now seen two deaths.
+
+        Those that may have been its end are replayed one by one, so that the next death is the
+        culprit's alone.
+        """
         if not self._ready:
             return ()
         known = [each for each in self._seats.running.values() if each.begun]
@@ -224,6 +229,9 @@ class Scheduler:
         self._ready = False
         self._open = None
         poisonous = self._poison.group_died(_key(each) for each in charged)
+        for each in charged:
+            if each.alone or len(charged) > 1:
+                self._seats.suspect(each)
         self._seats.put_back_all(self._pool(0))
         failure = Failure(
             FailureCode.POISONED_REQUEST,

@@ -80,6 +80,13 @@ class KeepsTheTurnOfTheDead(EmbeddingQueue):  # type: ignore[misc]
         return ends
 
 
+class EndsWhatHasNoMemory(EmbeddingQueue):  # type: ignore[misc]
+    """Tries nothing smaller."""
+
+    def step_failed(self, code: str, message: str) -> JobEnds:
+        return super().step_failed("step_failed", message)
+
+
 NAIVE: list[type[EmbeddingQueue]] = [
     ForgetsTheStepOfADeadGroup,
     NeverCallsAnythingPoisonous,
@@ -89,4 +96,5 @@ NAIVE: list[type[EmbeddingQueue]] = [
     MixesRowsUp,
     IgnoresTheBudget,
     KeepsTheTurnOfTheDead,
+    EndsWhatHasNoMemory,
 ]

@@ -23,6 +23,7 @@ LIMITS = Limits(
     max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2, rounds=3
 )
 GONE = Failure("cancelled", "gone")
+CROWDS = st.sampled_from(["", "a", "b"])
 PATIENCE = 3
 """For so many steps in which no prompt is computed, a principal may have to wait for a seat."""
 
@@ -173,12 +174,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.fill_and_come("b", 1)
         self.fill_and_come(crowd, 1)
 
-    @rule(crowd=st.sampled_from(["", "a", "b"]), newcomers=st.integers(1, 2))
-    def fill_and_come(self, crowd: str, newcomers: int) -> None:
-        """One key takes every place that is left, then another wants some."""
+    @rule(crowd=CROWDS, newcomers=st.integers(1, 2), length=st.sampled_from([1, 1, CONTEXT]))
+    def fill_and_come(self, crowd: str, newcomers: int, length: int = 1) -> None:
+        """One key takes every place that is left, then another wants some, perhaps in vain."""
         for _ in range(self._places()):
             self.submit([1], None, SAMPLINGS[0], None, crowd, endless=True, count=1)
-        self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=newcomers)
+        self.submit([2] * length, None, SAMPLINGS[0], None, "b", endless=True, count=newcomers)
 
     @precondition(lambda self: self.ranks is not None)
     @rule()
@@ -264,6 +265,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for event in events:
             assert self.deaths.get(event.sequence.id, 0) >= 2, "an innocent was called poisonous"
         self.take(events)
+        if len(present) > 1:
+            self.suspects |= present & set(self.living())
         poisonous = {each for each in present if self.deaths[each] >= 2}
         assert not poisonous & set(self.living()), "a poisonous request goes on"
 
