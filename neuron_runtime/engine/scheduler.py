@@ -190,14 +190,15 @@ class Scheduler:
         blocks: int = 0,
         *,
         alone: bool = False,
+        short_context: int = 0,
     ) -> Events:
         """Learn, or learn anew, what the ranks can do; ends those waiting that cannot fit.
 
         ``blocks`` is how many blocks of keys and values each of them has; 0 if they manage these
         in their own way. One that is ``alone`` has all tokens that it draws, so its steps may be of
-        several rounds.
+        several rounds. ``short_context`` is as they say it.
         """
-        self._blocks = blocks
+        self._blocks, self._seats.short_context = blocks, short_context
         self._composer.most_rounds = self.limits.rounds if alone else 1
         held = blocks * self.limits.block_tokens
         known = [length for length in (context_length, held) if length]
@@ -363,6 +364,7 @@ class Scheduler:
         event = Drawn(sequence, len(sequence.output) - 1, token, drawn.logprob, drawn.top)
         if self.is_full(sequence):
             return (event, *self.end(sequence.id, FinishReason.LENGTH))
+        self._seats.lengthened(sequence)
         return (event,)
 
     def _too_long(self, sequence: Sequence) -> Failure | None:

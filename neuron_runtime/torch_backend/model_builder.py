@@ -29,6 +29,7 @@ from neuron_runtime.torch_backend.attention_probe import (
 from neuron_runtime.torch_backend.collectives import Collectives
 from neuron_runtime.torch_backend.graphs.choice import decode_recorder, experts_by_shape
 from neuron_runtime.torch_backend.local_linear import LocalLinear, WeightForm, fits_half
+from neuron_runtime.torch_backend.long_rope import LongRope, short_context
 from neuron_runtime.torch_backend.model_skeleton import make_skeleton, quantized_by
 from neuron_runtime.torch_backend.model_weights import LoadedWeights, Weights
 from neuron_runtime.torch_backend.native.decoder import NativeDecoder, runs_natively
@@ -56,13 +57,15 @@ _log = logging.getLogger("cortex.torch")
 class BuiltModel:
     """A model, or a rank's part of one, ready to run over its cache.
 
-    ``context_length`` tokens a sequence may have; 0 is no limit.
+    ``context_length`` tokens a sequence may have; 0 is no limit. ``short_context`` as in
+    ``ShardLoaded``.
     """
 
     runner: Runner
     cache: PagedCache
     context_length: int
     vocabulary: int
+    short_context: int = 0
 
 
 def build_model(
@@ -88,6 +91,7 @@ def build_model(
     # PERF: what is known to attend needs no pass over its layers (some 10 ms each).
     known = _stated_shapes(model) if runs_natively(model) else refuse_unattended(model)
     by_shape = known is not None or experts_by_shape(model.config, dtype)
+    short = short_context(model)
     recorder = decode_recorder(device, collectives, by_shape=by_shape)
     text = model.config.get_text_config()
     plan = ParallelPlan(
@@ -101,6 +105,7 @@ def build_model(
     with _weights(model, model_dir, plan) as weights:
         _Filling(model, weights, plan, form).fill()
         _compute_buffers(model, device)
+        rope = LongRope(model, short, device) if short else None
         natively = _natively(model, form, collectives)
         cache_dtype = torch.float16 if natively is not None and shard.quant != "none" else dtype
         if natively is None:
@@ -118,11 +123,10 @@ def build_model(
             runner: Runner = NativeDecoder(library, model, natively, cache, workers)
         else:
             attention.use(cache)
-            runner = TransformersRunner(model, attention, device, workers, threads, recorder)
+            runner = TransformersRunner(model, attention, device, workers, threads, recorder, rope)
             _check(runner, model, collectives)
-    return BuiltModel(
-        runner, cache, int(getattr(text, "max_position_embeddings", None) or 0), text.vocab_size
-    )
+    context_length = int(getattr(text, "max_position_embeddings", None) or 0)
+    return BuiltModel(runner, cache, context_length, text.vocab_size, short)
 
 
 def _natively(model: PreTrainedModel, form: WeightForm, collectives: Collectives) -> Format | None:

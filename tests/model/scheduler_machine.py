@@ -17,7 +17,7 @@ from transports.schemas.group import Step
 from transports.schemas.link import Failure
 
 EOS = 3
-CONTEXT = 24
+CONTEXT, SHORT = 24, 9
 BLOCKS = 13
 LIMITS = Limits(
     max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2, rounds=3
@@ -60,7 +60,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scheduler = self.scheduler_type(LIMITS)
-        self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True)
+        self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True, short_context=SHORT)
         self.ranks: BlockRanks | None = None
         self.now = 0.0
         self.minted = 0
@@ -249,7 +249,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ranks is None)
     @rule()
     def start_group(self) -> None:
-        self.ranks = BlockRanks(BLOCKS, LIMITS.block_tokens)
+        self.ranks = BlockRanks(BLOCKS, LIMITS.block_tokens, SHORT)
         self.scheduler.group_ready()
 
     @precondition(lambda self: self.ranks is not None)
