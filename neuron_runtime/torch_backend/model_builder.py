@@ -13,11 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from transformers.core_model_loading import build_glob_alternation
 from transformers.modeling_utils import PreTrainedModel
 
 from neuron_runtime.model_errors import SourceCorrupt
@@ -103,13 +104,14 @@ def build_model(
     with torch.device("meta"):
         localize(model, model.get_output_embeddings(), plan, collectives)
     with _weights(model, model_dir, plan) as weights:
-        _Filling(model, weights, plan, form).fill()
+        precision = _Precision(model, form.dtype)
+        _Filling(model, weights, plan, form, precision).fill()
         _compute_buffers(model, device)
         rope = LongRope(model, short, device) if short else None
         natively = _natively(model, form, collectives)
         cache_dtype = torch.float16 if natively is not None and shard.quant != "none" else dtype
         if natively is None:
-            _settle(model, form)
+            _settle(model, form, precision)
         cache = PagedCache.sized(
             _shapes(model, known, device, collectives.world_size),
             shard.block_tokens,
@@ -206,14 +208,36 @@ def _missing(model: PreTrainedModel, weights: Weights) -> bool:
     return any(name not in weights and tied.get(name, name) not in weights for name in names)
 
 
+class _Precision:
+    """In which dtype a model holds its tensors: ``dtype``, but for those that would suffer by it.
+
+    Experts are chosen by sums whose differences are finer than sixteen bits, for one.
+    """
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        exact = model._get_dtype_plan(dtype)
+        self._exact = build_glob_alternation(list(exact))[0] if exact else None
+        self._dtype = dtype
+
+    def of(self, name: str) -> torch.dtype:
+        """Return that of the tensor ``name``."""
+        exact = self._exact is not None and self._exact.search(name)
+        return torch.float32 if exact else self._dtype
+
+
 class _Filling:
     """Puts real tensors in the place of meta ones; linear layers get theirs as it was read."""
 
     def __init__(
-        self, model: PreTrainedModel, weights: Weights, plan: ParallelPlan, form: WeightForm
+        self,
+        model: PreTrainedModel,
+        weights: Weights,
+        plan: ParallelPlan,
+        form: WeightForm,
+        precision: _Precision,
     ) -> None:
         self._model, self._weights, self._plan = model, weights, plan
-        self._device, self._dtype = form.device, form.dtype
+        self._device, self._precision = form.device, precision
         self._tied: dict[str, str] = dict(model.all_tied_weights_keys)
 
     def fill(self) -> None:
@@ -222,7 +246,7 @@ class _Filling:
             self._put(name, nn.Parameter(self._read(name, parameter), requires_grad=False))
         for name, _ in list(self._model.named_buffers()):
             if name in self._weights:
-                self._put(name, self._on_device(self._weights.read(name)))
+                self._put(name, self._on_device(name, self._weights.read(name)))
 
     def _read(self, name: str, parameter: torch.Tensor) -> torch.Tensor:
         """Return a parameter's part: as it is stored if a linear layer still has to form it."""
@@ -237,7 +261,7 @@ class _Filling:
         module, _, leaf = name.rpartition(".")
         if leaf == "weight" and isinstance(self._model.get_submodule(module), LocalLinear):
             return tensor
-        return self._on_device(tensor)
+        return self._on_device(name, tensor)
 
     def _cut(self, name: str, stored: str, local: torch.Size) -> Cut | None:
         """Return which part of the stored tensor this parameter is; None is all of it."""
@@ -260,16 +284,17 @@ class _Filling:
         tensor._is_hf_initialized = True  # type: ignore[attr-defined]
         table[leaf] = tensor
 
-    def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
+    def _on_device(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        dtype = self._precision.of(name) if tensor.is_floating_point() else tensor.dtype
         return tensor.to(device=self._device, dtype=dtype)
 
 
-def _settle(model: PreTrainedModel, form: WeightForm) -> None:
-    head = model.get_output_embeddings()
-    for module in model.modules():
+def _settle(model: PreTrainedModel, form: WeightForm, precision: _Precision) -> None:
+    head, exact = model.get_output_embeddings(), replace(form, dtype=torch.float32, quant="none")
+    for name, module in model.named_modules():
         if isinstance(module, LocalLinear):
-            module.settle(form, output=module is head)
+            kept = precision.of(f"{name}.weight") is not form.dtype
+            module.settle(exact if kept else form, output=module is head)
 
 
 def _compute_buffers(model: PreTrainedModel, device: torch.device) -> None:

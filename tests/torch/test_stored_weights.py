@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 pytest.importorskip("torch")
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.backend import TorchBackend
+from neuron_runtime.torch_backend.transformers_runner import TransformersRunner
 from tests.torch.feeder import Feeder
 from tests.torch.test_parity import NEW_TOKENS, expected, prompts, shard
 
@@ -195,3 +197,34 @@ def test_other_quantized_weights_are_refused_before_they_are_read(
     amend(tmp_path, quantization_config={"quant_method": method, "bits": 4})
     with pytest.raises(BackendError, match=f"Qwen3ForCausalLM cannot be run: .*{method}"):
         backend.load(shard(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "dtype"),
+    [
+        ("Glm4Moe", {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1}, "bfloat16"),
+        (
+            "Ernie4_5_Moe",
+            {"moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 0},
+            "bfloat16",
+        ),
+        ("GptOss", {"num_local_experts": 4, "num_experts_per_tok": 2}, "float16"),
+    ],
+)
+def test_what_sixteen_bits_would_spoil_is_kept_exact(
+    kind: str, more: dict[str, Any], dtype: str, backend: TorchBackend, tmp_path: Path
+) -> None:
+    """A bias that decides between experts, of which differences count that are finer."""
+    sizes = {"moe_intermediate_size": 32, "first_k_dense_replace": 0} | more
+    config = getattr(transformers, f"{kind}Config")(**SMALL, **sizes)
+    save(f"{kind}ForCausalLM", config, tmp_path)
+    wanted = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=getattr(torch, dtype)
+    ).state_dict()
+    backend.load(msgspec.structs.replace(shard(tmp_path), dtype=dtype))
+    assert backend._model is not None
+    held = cast("TransformersRunner", backend._model.runner)._module.state_dict()
+    assert {name: each.dtype for name, each in held.items()} == {
+        name: each.dtype for name, each in wanted.items()
+    }
+    assert torch.float32 in {each.dtype for each in held.values()}
