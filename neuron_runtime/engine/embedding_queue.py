@@ -150,7 +150,7 @@ class EmbeddingQueue:
         """The epoch is gone. What was in its step is repeated, unless it has seen two deaths."""
         charged = self._reopen()
         for job in charged:
-            job.alone = len(charged) > 1
+            job.alone = job.alone or len(charged) > 1
         self._ready = False
         poisonous = self._poison.group_died(str(job.id) for job in charged)
         failure = Failure(
