@@ -92,6 +92,8 @@ def build_model(
     # PERF: what is known to attend needs no pass over its layers (some 10 ms each).
     known = _stated_shapes(model) if runs_natively(model) else refuse_unattended(model)
     by_shape = known is not None or experts_by_shape(model.config, dtype)
+    if collectives.world_size > 1:
+        known = _alike(model, known)
     short = short_context(model)
     recorder = decode_recorder(device, collectives, by_shape=by_shape)
     text = model.config.get_text_config()
@@ -159,15 +161,24 @@ def _shapes(
     ranks: int,
 ) -> tuple[CacheShape, ...]:
     """Return what each layer of one of ``ranks`` keeps of a token; ``known`` is that of a whole."""
-    if known is None:
-        alone = ranks == 1
-        known = refuse_with_weights(model, device) if alone else _stated_shapes(model)
-    if ranks > 1 and len(set(known)) > 1:
-        raise PlacementError(
-            f"the layers of {type(model).__name__} have heads of several kinds, which is not"
-            " supported on several devices; use one device"
-        )
+    known = known or refuse_with_weights(model, device)
     return tuple(CacheShape(max(1, each.kv_heads // ranks), each.dim) for each in known)
+
+
+def _alike(model: PreTrainedModel, known: tuple[CacheShape, ...] | None) -> tuple[CacheShape, ...]:
+    """Return what each layer keeps of a token: the same, or the model cannot be divided."""
+    several = PlacementError(
+        f"the layers of {type(model).__name__} have heads of several kinds, which is not"
+        " supported on several devices; use one device"
+    )
+    try:
+        known = known or _stated_shapes(model)
+    except RuntimeError as error:
+        # A config that states something else of each layer does not like to be asked of all.
+        raise several from error
+    if len(set(known)) > 1:
+        raise several
+    return known
 
 
 def _stated_shapes(model: PreTrainedModel) -> tuple[CacheShape, ...]:

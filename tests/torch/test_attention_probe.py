@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,8 +17,11 @@ from transformers.models.mixtral import modeling_mixtral
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.attention_probe import refuse_unattended
 from neuron_runtime.torch_backend.backend import TorchBackend
+from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.model_builder import build_model
 from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
 from neuron_runtime.torch_backend.paged_cache import CacheShape
+from neuron_runtime.torch_backend.parallel_plan import PlacementError
 from tests.torch.test_backend import SMALL_PROMPT, generate, shard
 
 pytestmark = pytest.mark.torch
@@ -154,3 +157,21 @@ def test_what_raises_in_its_first_pass_is_named(backend: TorchBackend, tmp_path:
     transformers.XmodForCausalLM(own).save_pretrained(tmp_path)
     with pytest.raises(BackendError, match=r"XmodForCausalLM cannot be run: .*language"):
         backend.load(shard(tmp_path))
+
+
+class TwoRanks:
+    """Collectives of a group that is refused before it does anything together."""
+
+    rank, world_size, recordable = 0, 2, False
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_layers_of_several_kinds_are_not_divided_among_ranks(experts: bool, tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    more: dict[str, Any] = {"layer_types": kinds, "global_head_dim": 32}
+    if experts:
+        more |= {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2}
+        more |= {"moe_intermediate_size": 32}
+    at, cpu = config(tmp_path, "Gemma4TextConfig", **more), torch.device("cpu")
+    with pytest.raises(PlacementError, match="Gemma4ForCausalLM have heads of several kinds"):
+        build_model(shard(at), cast("Collectives", TwoRanks()), cpu, torch.float32, 1)
