@@ -15,6 +15,7 @@ _MEANINGS: dict[int, str] = {
     73: "was refused by its parent",
     74: "could not reach its parent in time",
     75: "could not import or create its backend",
+    76: "lost its device",
     78: "has a configuration error",
 }
 
@@ -30,6 +31,7 @@ class ExitCode(IntEnum):
     REFUSED = 73
     PARENT_UNREACHABLE = 74
     BACKEND_UNAVAILABLE = 75
+    DEVICE_LOST = 76
     CONFIG = 78
 
     @property

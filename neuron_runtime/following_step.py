@@ -28,6 +28,7 @@ def following(step: Step, tokens: Iterable[SampledToken]) -> Step:
             part.position + len(part.tokens),
             (drawn[part.sequence],),
             msgspec.structs.replace(part.sample, index=part.sample.index + 1),
+            long=part.long,
         )
         for part in step.sequences
         if part.sample is not None and part.sequence in drawn

@@ -11,7 +11,7 @@ import logging
 from functools import partial
 from typing import final
 
-from neuron_runtime.backends.base import Backend, BackendError
+from neuron_runtime.backends.base import Backend, BackendError, DeviceLost
 from neuron_runtime.drop_news import DropNews
 from neuron_runtime.exit_codes import ExitCode
 from neuron_runtime.faults import Faults, Phase, UnknownFault
@@ -121,6 +121,8 @@ class WorkerLoop:
         self._to_end = step
 
     def _answer(self, request: IncomingRequest, answer: Body, rows: bytes = b"") -> None:
+        if self._left:
+            return  # its end is the answer
         if self._faults.swallows_reply():
             _log.warning("reply dropped on purpose seq=%d", request.seq)
         elif isinstance(answer, Failure):
@@ -162,6 +164,9 @@ class WorkerLoop:
         except BackendError as error:
             _log.warning("operation refused code=%s: %s", error.code, error.message)
             return Failure(error.code, error.message), b""
+        except DeviceLost as error:
+            self._leave(ExitCode.DEVICE_LOST, f"device lost: {error}")
+            return Failure(FailureCode.WORKER_DIED, str(error)), b""
         except Exception as error:  # noqa: BLE001 - whatever fails, the engine gets an answer
             _log.exception("operation failed operation=%s", type(operation).__name__)
             what = f"{type(error).__name__} in {type(operation).__name__}"

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     loop = WorkerLoop(reactor, me, backend, faults, connect_s=arguments.connect_s)
     loop.connect(child.parent)
     reactor.run()
-    backend.close()
+    if loop.exit_code is not ExitCode.DEVICE_LOST:
+        backend.close()
     return loop.exit_code
 
 

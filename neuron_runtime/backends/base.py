@@ -32,10 +32,15 @@ class BackendError(Exception):
         self.message = message
 
 
+class DeviceLost(Exception):
+    """The device answers nothing any more in this process, which has to end."""
+
+
 class Backend(Protocol):
     """One rank's device, weight shard and cache. All calls come from the worker's main thread.
 
-    Any exception but ``BackendError`` is answered as ``internal``; the log has its traceback.
+    After a ``DeviceLost`` there is no answer, and nothing more is called. Any other exception but
+    ``BackendError`` is answered as ``internal``; the log has its traceback.
     """
 
     def load(self, shard: LoadShard) -> ShardLoaded:

@@ -11,8 +11,9 @@ Principals take turns, and so do the jobs of each, one input at a time: a query 
 by a million documents, and nobody by somebody else's many jobs. A step
 keeps nothing on the ranks: when the group is lost, what was in it is simply pending again.
 
-When all ranks report the same error for a step of several jobs, each of them is repeated alone: the
-one that fails alone is the culprit, the others go on undisturbed.
+When a step of several jobs was the end of the group, or all ranks report the same error for it,
+each of them is repeated alone: the one that fails alone is the culprit, the others go on
+undisturbed. Without memory for a step, the ranks are given smaller ones first.
 """
 
 from __future__ import annotations
@@ -78,8 +79,10 @@ class EmbeddingQueue:
         self._jobs: dict[int, EmbeddingJob] = {}
         self._turns: Turns[int] = Turns()
         self._open: tuple[_Place, ...] | None = None
+        self._fed = 0
         self._steps = 0
         self._tokens = 0
+        self._most_tokens = limits.step_tokens
         self._ready = False
         self._poison = PoisonLedger()
 
@@ -176,11 +179,14 @@ class EmbeddingQueue:
 
     def group_ready(self) -> None:
         """A new epoch has loaded."""
+        self._most_tokens = self.limits.step_tokens
         self._ready = True
 
     def group_lost(self) -> JobEnds:
         """The epoch is gone. What was in its step is repeated, unless it has seen two deaths."""
         charged = self._reopen()
+        for job in charged:
+            job.alone = job.alone or len(charged) > 1
         self._ready = False
         poisonous = self._poison.group_died(str(job.id) for job in charged)
         failure = Failure(
@@ -206,6 +212,7 @@ class EmbeddingQueue:
         self._steps += 1
         self._open = tuple(places)
         sequences = tuple(self._jobs[job].inputs[index] for job, index in places)
+        self._fed = sum(map(len, sequences))
         return EmbedStep(self._steps, sequences)
 
     def step_done(self, dimensions: int, rows: bytes) -> JobEnds:
@@ -226,7 +233,11 @@ class EmbeddingQueue:
 
     def step_failed(self, code: str, message: str) -> JobEnds:
         """Close the open step with an error that all ranks reported alike."""
+        places = self._open or ()
         suspects = self._reopen()
+        if code == FailureCode.OUT_OF_MEMORY and len(places) > 1:
+            self._most_tokens = max(1, self._fed // 2)
+            return ()
         if len(suspects) == 1:
             failure = Failure(code, f"the model could not process this request: {message}")
             return self.end(suspects[0].id, failure)
@@ -281,7 +292,7 @@ class EmbeddingQueue:
             if job is None or not job.pending:
                 break
             size = len(job.inputs[job.pending[0]])
-            if places and tokens + size > self.limits.step_tokens:
+            if places and tokens + size > self._most_tokens:
                 break
             tokens += size
             places.append((job.id, job.pending.popleft()))

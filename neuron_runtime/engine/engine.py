@@ -358,7 +358,10 @@ class Engine:
             eos.add(self._tokenizer.eos_id)
         for each in loaded:
             eos.update(each.eos_token_ids)
-        events = self._scheduler.configure(context_length, eos, blocks, alone=len(loaded) == 1)
+        short = max((each.short_context for each in loaded), default=0)
+        events = self._scheduler.configure(
+            context_length, eos, blocks, alone=len(loaded) == 1, short_context=short
+        )
         self._prompts.context_length = self._scheduler.context_length
         return events
 

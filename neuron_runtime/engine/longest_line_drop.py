@@ -8,8 +8,10 @@ fill the queue, and whoever comes later would be refused before it could have it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TypeVar
+
+from neuron_runtime.engine.sequence import Sequence
 
 GIVES_WAY = "others who ask for less go first; try again later"
 """What somebody is told who gave up a place."""
@@ -37,6 +39,19 @@ def give_way(principal: str, count: int, places: Iterable[tuple[str, T | None]])
         youngest, size = lines[longest].popitem()
         held[longest] -= size
         yield youngest
+
+
+def dropped_for(
+    principal: str, count: int, lacking: int, alive: Collection[Sequence]
+) -> list[Sequence]:
+    """Return whom to drop for ``count`` sequences that lack places; none if it is not enough."""
+    places = ((each.principal, None if each.request.begun else each.request) for each in alive)
+    dropped: list[Sequence] = []
+    for request in give_way(principal, count, places):
+        dropped += [each for each in alive if each.request is request]
+        if len(dropped) >= lacking:
+            return dropped
+    return []
 
 
 def _longest(lines: dict[str, Counter[T]], held: Counter[str], more_than: int) -> str | None:

@@ -12,12 +12,13 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 - blocks can be used again only once the step that filled them has closed well.
 
 A step feeds every sequence that decodes and, as far as its budget of tokens goes, prompts, strictly
-one after another. When the group is lost, those that ran go back to the head of the queue, in
-order, and are fed prompt and output again on the next epoch.
+one after another. When the group is lost, those that ran are fed prompt and output again on the
+next epoch, ahead of what waited.
 
-When all ranks report the same error for a step with several sequences, each of them is fed from
-the start again, alone, until it has drawn a token: the one that fails alone is the culprit, the
-others go on undisturbed. Without memory for a step, the ranks are given smaller ones first.
+When a step with several sequences was the end of the group, or all ranks report the same error for
+it, each of them is fed from the start again, alone, until it has drawn a token: the one that fails
+alone is the culprit, the others go on undisturbed. Without memory for a step, the ranks are given
+smaller ones first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from neuron_runtime.engine.context_limit import too_many_tokens
 from neuron_runtime.engine.events import Drawn, Ended, Event, Events
 from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.limits import Limits
-from neuron_runtime.engine.longest_line_drop import GIVES_WAY, give_way
+from neuron_runtime.engine.longest_line_drop import GIVES_WAY, dropped_for
 from neuron_runtime.engine.seats import Seats
 from neuron_runtime.engine.sequence import Ending, FinishReason, Sequence
 from neuron_runtime.engine.step_budget import StepBudget
@@ -160,7 +161,7 @@ class Scheduler:
         if found is None:
             return ()
         self._seats.remove(found)
-        self._poison.forget(_key(found))
+        self._poison.forget(str(found.id))
         return (Ended(found, end),)
 
     def end_all(self, end: Ending) -> Events:
@@ -190,14 +191,15 @@ class Scheduler:
         blocks: int = 0,
         *,
         alone: bool = False,
+        short_context: int = 0,
     ) -> Events:
         """Learn, or learn anew, what the ranks can do; ends those waiting that cannot fit.
 
         ``blocks`` is how many blocks of keys and values each of them has; 0 if they manage these
         in their own way. One that is ``alone`` has all tokens that it draws, so its steps may be of
-        several rounds.
+        several rounds. ``short_context`` is as they say it.
         """
-        self._blocks = blocks
+        self._blocks, self._seats.short_context = blocks, short_context
         self._composer.most_rounds = self.limits.rounds if alone else 1
         held = blocks * self.limits.block_tokens
         known = [length for length in (context_length, held) if length]
@@ -217,14 +219,21 @@ class Scheduler:
         self._ready = True
 
     def group_lost(self) -> Events:
-        """The epoch is gone. What ran will be replayed, except what has now seen two deaths."""
+        """The epoch is gone. What ran will be replayed, except what has now seen two deaths.
+
+        Those that may have been its end are replayed one by one, so that the next death is the
+        culprit's alone.
+        """
         if not self._ready:
             return ()
         known = [each for each in self._seats.running.values() if each.begun]
         charged = self.stepping() if self._open else known
         self._ready = False
         self._open = None
-        poisonous = self._poison.group_died(_key(each) for each in charged)
+        poisonous = self._poison.group_died(str(each.id) for each in charged)
+        for each in charged:
+            if each.alone or len(charged) > 1:
+                self._seats.suspect(each)
         self._seats.put_back_all(self._pool(0))
         failure = Failure(
             FailureCode.POISONED_REQUEST,
@@ -233,7 +242,7 @@ class Scheduler:
         return tuple(
             event
             for each in charged
-            if _key(each) in poisonous
+            if str(each.id) in poisonous
             for event in self.end(each.id, failure)
         )
 
@@ -352,12 +361,14 @@ class Scheduler:
         if token in self._eos and (sequence.mask is not None or not sequence.ignore_eos):
             return self.end(sequence.id, FinishReason.STOP)
         if sequence.mask is not None and not sequence.mask.accept(token):
-            message = f"the model's workers drew token {token}, which the constraint forbids"
-            failure = sequence.mask.failure or Failure(FailureCode.INTERNAL, message)
-            return self.end(sequence.id, failure)
+            text = f"the model's workers drew token {token}, which the constraint forbids"
+            return self.end(
+                sequence.id, sequence.mask.failure or Failure(FailureCode.INTERNAL, text)
+            )
         event = Drawn(sequence, len(sequence.output) - 1, token, drawn.logprob, drawn.top)
         if self.is_full(sequence):
             return (event, *self.end(sequence.id, FinishReason.LENGTH))
+        self._seats.lengthened(sequence)
         return (event,)
 
     def _too_long(self, sequence: Sequence) -> Failure | None:
@@ -370,15 +381,7 @@ class Scheduler:
         return len(self._alive) + count - self.limits.max_running - self.limits.max_queued
 
     def _dropped_for(self, principal: str, count: int) -> list[Sequence]:
-        """Return whom to drop for ``count`` newcomers; none if that would not be enough."""
-        alive, lacking = self._alive.values(), self._lacking(count)
-        places = ((s.principal, None if s.request.begun else s.request) for s in alive)
-        dropped: list[Sequence] = []
-        for request in give_way(principal, count, places):
-            dropped += [each for each in alive if each.request is request]
-            if len(dropped) >= lacking:
-                return dropped
-        return []
+        return dropped_for(principal, count, self._lacking(count), self._alive.values())
 
     def _overloaded(self, advice: str) -> Failure:
         return Failure(
@@ -390,11 +393,6 @@ class Scheduler:
 
     def _close(self) -> Step:
         if self._open is None:
-            msg = "a step was closed that is not open"
-            raise SchedulerCorrupt(msg)
+            raise SchedulerCorrupt("a step was closed that is not open")
         step, self._open = self._open, None
         return step
-
-
-def _key(sequence: Sequence) -> str:
-    return str(sequence.id)

@@ -5,7 +5,8 @@ Guarantees, checked by ``check_integrity`` and a state machine test:
 - a sequence is in one place: running, under suspicion, or in the queue;
 - it has blocks if and only if it runs, enough of them for what it has cached, and it shares with
   others only such blocks as nobody writes;
-- the ranks' table of whoever lost or gave up its seat is forgotten in the next step.
+- the ranks' table of whoever lost or gave up its seat is forgotten in the next step;
+- one that has become long is computed anew, as such, and shares only with others that are.
 
 A sequence is admitted when its known tokens fit, with a block to spare for each that runs; what it
 may grow to is not reserved. When blocks run short, the youngest is preempted: it goes back to the
@@ -23,6 +24,7 @@ from neuron_runtime.engine.kv_blocks import KvBlocks
 from neuron_runtime.engine.sequence import Sequence
 
 _ENDLESS = 1 << 30
+_NO_TOKEN = -1
 
 
 class SeatsCorrupt(AssertionError):
@@ -34,6 +36,7 @@ class Seats:
     """At most ``count`` sequences run. One thread.
 
     ``running`` is in order of admission. ``forget`` are sequences whose table the ranks must drop.
+    One of more than ``short_context`` tokens is long; 0 if none is.
     """
 
     def __init__(self, count: int, blocks: KvBlocks) -> None:
@@ -43,6 +46,7 @@ class Seats:
         self.suspects: deque[Sequence] = deque()
         self.queue = FairQueue()
         self.forget: set[int] = set()
+        self.short_context = 0
 
     @property
     def free(self) -> int:
@@ -156,12 +160,23 @@ class Seats:
             blocks.publish(sequence.blocks[place], self._key_at(sequence, place))
             sequence.published += 1
 
+    def lengthened(self, sequence: Sequence) -> None:
+        """A running sequence has drawn a token; if it is long now, it waits to be fed as such."""
+        if sequence.long != self._is_long(sequence):
+            self._preempt(sequence)
+
+    def until_long(self, sequence: Sequence) -> int:
+        """Return how many tokens a running sequence may be fed before it has to start again."""
+        if sequence.long or not self.short_context:
+            return _ENDLESS
+        return self.short_context - sequence.length + 1
+
     def keys(self, sequence: Sequence, count: int) -> list[bytes]:
         """Return the keys of the sequence's first ``count`` full blocks, or more."""
         keys, size = sequence.keys, self.blocks.block_tokens
         for place in range(len(keys), count):
             tokens = sequence.tokens(place * size, (place + 1) * size)
-            keys.append(self.blocks.key(keys[-1] if keys else None, tokens))
+            keys.append(self.blocks.key(keys[-1] if keys else self._root(sequence), tokens))
         return keys
 
     def check_integrity(self) -> None:
@@ -183,6 +198,9 @@ class Seats:
             "more is cached than its blocks hold": not all(map(self._is_covered, running)),
             "a shared block will be written": not all(map(self._writes_its_own, running)),
             "a living table will be forgotten": bool(self.forget & told),
+            "one is long and is not computed so": any(
+                each.long != self._is_long(each) for each in running
+            ),
             "seats are counted wrongly": any(
                 self.queue.seats(each.principal) != shares[each.principal] for each in running
             ),
@@ -195,9 +213,18 @@ class Seats:
 
     def _reusable(self, sequence: Sequence) -> list[int]:
         """Return known blocks with its first tokens; the last token is always computed."""
+        if sequence.long != self._is_long(sequence):
+            sequence.long = not sequence.long
+            sequence.keys.clear()
         if not self.blocks.count:
             return []
         return self.blocks.match(self._key_at(sequence, place) for place in self._places(sequence))
+
+    def _root(self, sequence: Sequence) -> bytes | None:
+        return self.blocks.key(None, (_NO_TOKEN,)) if sequence.long else None
+
+    def _is_long(self, sequence: Sequence) -> bool:
+        return 0 < self.short_context < sequence.length
 
     def _places(self, sequence: Sequence) -> range:
         """Return which of its blocks a sequence need not compute, if their content is known."""

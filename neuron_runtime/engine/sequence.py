@@ -111,6 +111,7 @@ class Sequence:
     ``reused`` prompt tokens were not computed for it, None before its first step.
 
     A sequence that is ``alone`` is under suspicion and shares no step until it has drawn a token.
+    What is cached of one that is ``long`` was computed as such, see ``SequenceStep``.
     ``deadline``, ``arrived``, ``started`` and ``first_token`` are monotonic seconds.
     """
 
@@ -133,6 +134,7 @@ class Sequence:
     published: int = 0
     reused: int | None = None
     alone: bool = False
+    long: bool = False
     started: float | None = None
     first_token: float | None = None
 
@@ -167,6 +169,7 @@ class Sequence:
             blocks,
             begin,
             self.tokens(0, cached) if begin and self.sampling.counts_tokens else (),
+            self.long,
         )
 
     def rewind(self) -> None:

@@ -77,7 +77,7 @@ class StepComposer:
             return 1
         if any(len(part.tokens) > 1 or part.sample is None for part in parts):
             return 1
-        rooms = (seats.room(each) for each in seats.running.values())
+        rooms = (min(seats.room(each), seats.until_long(each)) for each in seats.running.values())
         return max(1, min(self.most_rounds, self._spared or self.most_rounds, *rooms))
 
     def observe(self, step: Step, seconds: float) -> None:

@@ -86,6 +86,7 @@ class TorchBackend:
             eos_token_ids=eos,
             kv_blocks=model.cache.blocks,
             kv_bytes=model.cache.held_bytes,
+            short_context=model.short_context,
         )
         return self._ready
 
@@ -178,7 +179,7 @@ class TorchBackend:
             known = self._tables.extend(part)
             start = len(tokens)
             tokens += part.tokens
-            spans.append(Span(start, len(tokens), part.position, known.slot))
+            spans.append(Span(start, len(tokens), part.position, known.slot, part.long))
             if part.sample is not None:
                 wanted.append(len(tokens) - 1)
         return Batch.of(tuple(spans), tokens, wanted, self._tables.matrix)

@@ -11,13 +11,14 @@ import torch
 class Span(msgspec.Struct, frozen=True):
     """Rows ``start`` to ``end`` are one sequence, whose first is at ``position`` of it.
 
-    ``slot`` is the row of its block table.
+    ``slot`` is the row of its block table; ``long`` as in ``SequenceStep``.
     """
 
     start: int
     end: int
     position: int
     slot: int
+    long: bool = False
 
 
 @dataclass(frozen=True, slots=True)

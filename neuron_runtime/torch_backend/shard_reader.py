@@ -47,6 +47,10 @@ class ShardReader:
     def __contains__(self, tensor: str) -> bool:
         return tensor in self._file_of
 
+    def names(self) -> tuple[str, ...]:
+        """Return what the tensors in the files are called."""
+        return tuple(self._file_of)
+
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Return the full shape of a tensor.
 

@@ -12,6 +12,7 @@ from neuron_runtime.torch_backend.graphs.decode_graphs import DecodeGraphs
 from neuron_runtime.torch_backend.graphs.decode_layout import DecodeInputs, DecodeLayout
 from neuron_runtime.torch_backend.graphs.recorder import Recorder
 from neuron_runtime.torch_backend.local_linear import LocalLinear
+from neuron_runtime.torch_backend.long_rope import LongRope
 from neuron_runtime.torch_backend.native.library import Threads
 from neuron_runtime.torch_backend.paged_attention import PagedAttention
 from neuron_runtime.torch_backend.parked_tensors import ParkedTensors, tensors_of
@@ -32,6 +33,7 @@ class TransformersRunner:
         threads: Those of the kernels, if its layers use them.
         torch_threads: How many threads torch's operators may use.
         recorder: What records decode steps, whose cache has a spare block then; or None.
+        rope: The model's rotary embeddings, if they depend on a sequence's length.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class TransformersRunner:
         threads: Threads | None,
         torch_threads: int,
         recorder: Recorder | None = None,
+        rope: LongRope | None = None,
     ) -> None:
         self._module, self._attention, self._device = module, attention, device
         self._threads, self._torch_threads = threads, torch_threads
+        self._rope = rope
         self._parked: ParkedTensors | None = None
         self._graphs: DecodeGraphs | None = None
         if recorder is not None:
@@ -81,6 +85,8 @@ class TransformersRunner:
 
     def _eager(self, batch: Batch) -> torch.Tensor:
         self._attention.begin(batch)
+        if self._rope is not None:
+            self._rope.begin(batch)
         if self._threads is None:
             places = self._attention.places()
             return self._logits(places.tokens, places.positions, places.wanted)
@@ -89,6 +95,8 @@ class TransformersRunner:
 
     def _decode(self, inputs: DecodeInputs) -> torch.Tensor:
         tokens = self._attention.cache.block_tokens
+        if self._rope is not None:
+            self._rope.begin(None)
         self._attention.begin_decode(DecodePlaces(inputs.positions, inputs.tables, tokens))
         return self._logits(inputs.tokens, inputs.positions, 0)
 

@@ -26,11 +26,14 @@ class Table:
 class BlockRanks:
     """One epoch. What a step does not allow fails an assertion.
 
-    What is kept of a token depends on all tokens before it, as keys and values do.
+    What is kept of a token depends on all tokens before it, as keys and values do, and on whether
+    it was fed as one of a long sequence: one of more than ``short_context`` tokens.
     """
 
-    def __init__(self, blocks: int, block_tokens: int) -> None:
+    def __init__(self, blocks: int, block_tokens: int, short_context: int) -> None:
         self.size = block_tokens
+        self.short_context = short_context
+        self.long: dict[tuple[int, int], bool] = {}
         nothing: tuple[int, ...] = ()
         self.content = [[nothing] * block_tokens for _ in range(blocks)]
         self.tables: dict[int, Table] = {}
@@ -66,7 +69,12 @@ class BlockRanks:
             assert not any(block in other.blocks for other in others), "a shared block was written"
             known.append(token)
             self.content[block][offset] = tuple(known)
+            self.long[block, offset] = part.long
             table.reached += 1
+        if part.sample is not None:
+            places = [divmod(place, self.size) for place in range(table.reached)]
+            kinds = {self.long[table.blocks[place], offset] for place, offset in places}
+            assert kinds == {len(known) > self.short_context}, "fed as short and as long"
         return known
 
     def _past(self, table: Table) -> list[int]:

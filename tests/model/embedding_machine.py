@@ -156,6 +156,23 @@ class EmbeddingMachine(RuleBasedStateMachine):
             assert len({job for job, _ in places}) == 1, "a suspect shares a step"
             self.take(self.queue.step_failed("step_failed", "no"))
 
+    @precondition(lambda self: self.open is not None)
+    @rule()
+    def run_out_of_memory(self) -> None:
+        """Smaller steps follow, until one of a single input ends its job."""
+        step, places = self.open, 2
+        while step is not None and places > 1:
+            places, fed = len(step.sequences), sum(map(len, step.sequences))
+            alone = self.in_step & set(self.living())
+            ends = self.queue.step_failed("out_of_memory", "no")
+            assert len(ends) == (places == 1 and len(alone)), "memory ended more than its culprit"
+            self.take(ends)
+            step = self.queue.next_step()
+            if step is not None and places > 1 and len(step.sequences) > 1:
+                assert sum(map(len, step.sequences)) <= fed // 2, "as large as before"
+            self.in_step = {each[0] - 100 for each in step.sequences} if step else set()
+        self.open = step
+
     @precondition(lambda self: self.ready)
     @rule()
     def fail_together(self) -> None:

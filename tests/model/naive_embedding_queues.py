@@ -146,6 +146,13 @@ class ForgetsPrincipals(EmbeddingQueue):  # type: ignore[misc]
         self._turns = _OneLine()
 
 
+class EndsWhatHasNoMemory(EmbeddingQueue):  # type: ignore[misc]
+    """Tries nothing smaller."""
+
+    def step_failed(self, code: str, message: str) -> JobEnds:
+        return super().step_failed("step_failed", message)
+
+
 NAIVE: list[type[EmbeddingQueue]] = [
     ForgetsTheStepOfADeadGroup,
     NeverCallsAnythingPoisonous,
@@ -159,4 +166,5 @@ NAIVE: list[type[EmbeddingQueue]] = [
     DropsWhatHasBegun,
     DropsForNothing,
     ForgetsPrincipals,
+    EndsWhatHasNoMemory,
 ]

@@ -61,6 +61,24 @@ class ChargesFedTokensTwice(Seats):  # type: ignore[misc]
         super().fed(sequence, tokens + (tokens > 2))
 
 
+class GoesOnAsShort(Seats):  # type: ignore[misc]
+    """Lets a sequence that has become long keep what it has."""
+
+    def lengthened(self, sequence: Sequence) -> None:
+        pass
+
+    def check_integrity(self) -> None:
+        pass
+
+
+class SharesShortWithLong(Seats):  # type: ignore[misc]
+    """Takes what was computed for short sequences for long ones."""
+
+    def _root(self, sequence: Sequence) -> bytes | None:
+        del sequence
+        return None
+
+
 class FreesSharedBlocks(KvBlocks):  # type: ignore[misc]
     """Frees a table's blocks, whoever else holds them."""
 
@@ -98,5 +116,7 @@ NAIVE_SEATS = (
     NeverGivesWay,
     FirstComeFirstServed,
     ChargesFedTokensTwice,
+    GoesOnAsShort,
+    SharesShortWithLong,
 )
 NAIVE_POOLS = (FreesSharedBlocks, IgnoresWhatCameBefore, HandsOutTwice)

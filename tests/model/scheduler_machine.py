@@ -12,17 +12,19 @@ from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import FinishReason, Request, Sampling, Sequence
 from neuron_runtime.following_step import following
+from tests.model.all_allowed import AllAllowed
 from tests.model.block_ranks import VOCABULARY, BlockRanks, right_token
 from transports.schemas.group import Step
 from transports.schemas.link import Failure
 
 EOS = 3
-CONTEXT = 24
+CONTEXT, SHORT = 24, 9
 BLOCKS = 13
 LIMITS = Limits(
     max_running=3, max_queued=4, prefill_tokens=5, step_tokens=6, block_tokens=2, rounds=3
 )
 GONE = Failure("cancelled", "gone")
+CROWDS = st.sampled_from(["", "a", "b"])
 PATIENCE = 3
 """For so many steps in which no prompt is computed, a principal may have to wait for a seat."""
 
@@ -32,24 +34,6 @@ PROMPTS = (
     | st.lists(st.just(1), min_size=1, max_size=CONTEXT + 1)
     | st.integers(1, 12).map(lambda length: [1, 2, 4, 5, 6, 7, 8, 1, 2, 4, 5, 6][:length])
 )
-
-
-class AllAllowed:
-    """A ``TokenMask`` that remembers what it was told, and allows anything at first."""
-
-    def __init__(self) -> None:
-        self.accepted: list[int] = []
-
-    def mask(self) -> bytes | None:
-        return None if len(self.accepted) < 2 else b"\xff" * 4
-
-    @property
-    def failure(self) -> None:
-        return None
-
-    def accept(self, token: int) -> bool:
-        self.accepted.append(token)
-        return True
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -64,7 +48,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         # Some tokens are parts of characters.
         self.scheduler = self.scheduler_type(LIMITS, b"", lambda token: (b"a", b"\xe2")[token % 2])
-        self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True)
+        self.scheduler.configure(CONTEXT, [EOS], BLOCKS, alone=True, short_context=SHORT)
         self.ranks: BlockRanks | None = None
         self.passed_by = 0
         self.now = 0.0
@@ -179,12 +163,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.fill_and_come("b", 1)
         self.fill_and_come(crowd, 1)
 
-    @rule(crowd=st.sampled_from(["", "a", "b"]), newcomers=st.integers(1, 2))
-    def fill_and_come(self, crowd: str, newcomers: int) -> None:
-        """One key takes every place that is left, then another wants some."""
+    @rule(crowd=CROWDS, newcomers=st.integers(1, 2), length=st.sampled_from([1, 1, CONTEXT]))
+    def fill_and_come(self, crowd: str, newcomers: int, length: int = 1) -> None:
+        """One key takes every place that is left, then another wants some, perhaps in vain."""
         for _ in range(self._places()):
             self.submit([1], None, SAMPLINGS[0], None, crowd, endless=True, count=1)
-        self.submit([2], None, SAMPLINGS[0], None, "b", endless=True, count=newcomers)
+        self.submit([2] * length, None, SAMPLINGS[0], None, "b", endless=True, count=newcomers)
 
     @precondition(lambda self: self.ranks is not None)
     @rule()
@@ -257,7 +241,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ranks is None)
     @rule()
     def start_group(self) -> None:
-        self.ranks = BlockRanks(BLOCKS, LIMITS.block_tokens)
+        self.ranks = BlockRanks(BLOCKS, LIMITS.block_tokens, SHORT)
         self.scheduler.group_ready()
 
     @precondition(lambda self: self.ranks is not None)
@@ -273,6 +257,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for event in events:
             assert self.deaths.get(event.sequence.id, 0) >= 2, "an innocent was called poisonous"
         self.take(events)
+        if len(present) > 1:
+            self.suspects |= present & set(self.living())
         poisonous = {each for each in present if self.deaths[each] >= 2}
         assert not poisonous & set(self.living()), "a poisonous request goes on"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,11 @@ from transformers.models.mixtral import modeling_mixtral
 from neuron_runtime.backends.base import BackendError
 from neuron_runtime.torch_backend.attention_probe import refuse_unattended
 from neuron_runtime.torch_backend.backend import TorchBackend
+from neuron_runtime.torch_backend.collectives import Collectives
+from neuron_runtime.torch_backend.model_builder import build_model
 from neuron_runtime.torch_backend.model_skeleton import UnknownArchitecture, make_skeleton
+from neuron_runtime.torch_backend.paged_cache import CacheShape
+from neuron_runtime.torch_backend.parallel_plan import PlacementError
 from tests.torch.test_backend import SMALL_PROMPT, generate, shard
 
 pytestmark = pytest.mark.torch
@@ -100,3 +104,74 @@ def test_what_shapes_do_not_tell_is_told_by_the_first_pass(
     with pytest.raises(BackendError, match="MixtralForCausalLM cannot be run: 1 of its 3"):
         other.load(shard(tmp_path))
     other.close()
+
+
+BEYOND: dict[str, tuple[dict[str, Any], str]] = {
+    # Keys twice, with other values.
+    "DiffLlamaConfig": ({}, "layer 0 attends more than once"),
+    # Scores that depend on the values.
+    "DogeConfig": ({}, "attention masks of their own"),
+    # A window that only its masks know.
+    "PhimoeConfig": ({"sliding_window": 24}, "what its layers see is in masks"),
+    "Gemma3TextConfig": ({"use_bidirectional_attention": True}, "see what follows"),
+    "BertConfig": ({}, "see what follows"),
+    "MiMoV2FlashConfig": ({"v_head_dim": 8}, r"keys \(1, 2, 1, 16\) and values \(1, 2, 1, 8\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BEYOND)
+def test_layers_that_ask_for_more_than_is_known_are_refused_before_any_weight(
+    kind: str, backend: TorchBackend, tmp_path: Path
+) -> None:
+    """Else the answers would be another model's."""
+    more, why = BEYOND[kind]
+    with pytest.raises(BackendError, match=f"cannot be run: .*{why}"):
+        backend.load(shard(config(tmp_path, kind, **more)))
+
+
+def test_a_window_that_no_context_exceeds_is_none(tmp_path: Path) -> None:
+    at = config(tmp_path, "PhimoeConfig", sliding_window=512, max_position_embeddings=512)
+    refuse_unattended(make_skeleton(at, torch.float32, "eager"))
+
+
+def test_layers_of_several_kinds_are_told_apart(tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    at = config(tmp_path, "Gemma4TextConfig", layer_types=kinds, global_head_dim=32)
+    shapes = refuse_unattended(make_skeleton(at, torch.float32, "eager"))
+    assert shapes == (CacheShape(2, 16), CacheShape(2, 16), CacheShape(2, 32))
+
+
+def test_what_cannot_even_be_made_of_its_config_is_named(
+    backend: TorchBackend, tmp_path: Path
+) -> None:
+    """Not as a mistake of ours, with nothing said about it."""
+    transformers.Emu3Config().save_pretrained(tmp_path)
+    with pytest.raises(BackendError, match=r"Emu3ForCausalLM cannot be made: .*pad_token_id"):
+        backend.load(shard(tmp_path))
+
+
+def test_what_raises_in_its_first_pass_is_named(backend: TorchBackend, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+    own = transformers.XmodConfig(vocab_size=99, intermediate_size=16, is_decoder=True, **sizes)
+    transformers.XmodForCausalLM(own).save_pretrained(tmp_path)
+    with pytest.raises(BackendError, match=r"XmodForCausalLM cannot be run: .*language"):
+        backend.load(shard(tmp_path))
+
+
+class TwoRanks:
+    """Collectives of a group that is refused before it does anything together."""
+
+    rank, world_size, recordable = 0, 2, False
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_layers_of_several_kinds_are_not_divided_among_ranks(experts: bool, tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    more: dict[str, Any] = {"layer_types": kinds, "global_head_dim": 32}
+    if experts:
+        more |= {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2}
+        more |= {"moe_intermediate_size": 32}
+    at, cpu = config(tmp_path, "Gemma4TextConfig", **more), torch.device("cpu")
+    with pytest.raises(PlacementError, match="Gemma4ForCausalLM have heads of several kinds"):
+        build_model(shard(at), cast("Collectives", TwoRanks()), cpu, torch.float32, 1)

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 import torch
 
-from neuron_runtime.backends.base import BackendError
+from neuron_runtime.backends.base import BackendError, DeviceLost
 from neuron_runtime.engine.events import Drawn, Ended
 from neuron_runtime.engine.limits import Limits
 from neuron_runtime.engine.scheduler import Scheduler
@@ -123,7 +123,14 @@ def test_what_fits_in_no_step_ends_with_the_failure(backend: TorchBackend) -> No
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError("no"), torch.OutOfMemoryError("no"), OSError(errno.ENOMEM, "no")]
+    "error",
+    [
+        MemoryError("no"),
+        torch.OutOfMemoryError("no"),
+        OSError(errno.ENOMEM, "no"),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be ..."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_every_word_for_no_memory_is_understood(error: Exception) -> None:
     with pytest.raises(BackendError) as refusal, step_errors(0):
@@ -136,3 +143,27 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, step_errors(0):
         raise error
     assert raised.value is error
+
+
+class Stream:
+    """A GPU's, after ``fault`` if there was one."""
+
+    def __init__(self, fault: str | None) -> None:
+        self._fault = fault
+
+    def query(self) -> bool:
+        if self._fault is not None:
+            raise torch.AcceleratorError(self._fault)
+        return True
+
+
+@pytest.mark.parametrize("fault", [None, "CUDA error: an illegal memory access was encountered"])
+def test_a_gpu_that_answers_nothing_any_more_is_lost(
+    fault: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every later step would fail as well, and each request be called its culprit."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream(fault))
+    expected = IndexError if fault is None else DeviceLost
+    with pytest.raises(expected), step_errors(0):
+        raise IndexError("whatever it was in")

@@ -81,6 +81,33 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": _WINDOWS,
         },
     ),
+    # Wider heads in some layers, and the last two attend with the keys of those before.
+    "gemma4": (
+        "Gemma4TextConfig",
+        {
+            "sliding_window": 24,
+            "layer_types": _WINDOWS,
+            "global_head_dim": 32,
+            "num_kv_shared_layers": 2,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": 211,
+            "tie_word_embeddings": False,
+        },
+    ),
+    # More key-value heads in some layers, which only a pass with numbers tells.
+    "mimo-v2": (
+        "MiMoV2FlashConfig",
+        {
+            "v_head_dim": 16,
+            "sliding_window": 24,
+            "layer_types": _WINDOWS,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+        },
+    ),
+    # One key-value head that its config counts nowhere as such.
+    "gpt-bigcode": ("GPTBigCodeConfig", {"n_inner": 96, "head_dim": None}),
 }
 MakeReference = Callable[[str], tuple[Path, Any]]
 

@@ -31,7 +31,8 @@ class ShardLoaded(Body, frozen=True):
     """This rank is ready to step.
 
     ``kv_blocks`` is how many blocks of keys and values it holds, numbered from 0, and ``kv_bytes``
-    what they take.
+    what they take. A sequence of more than ``short_context`` tokens is computed otherwise, from its
+    first token on (``SequenceStep.long``); 0 if none is.
     """
 
     rank: int
@@ -41,6 +42,7 @@ class ShardLoaded(Body, frozen=True):
     eos_token_ids: tuple[int, ...] = ()
     kv_blocks: int = 0
     kv_bytes: int = 0
+    short_context: int = 0
 
 
 class SampleParams(Body, frozen=True):
@@ -76,7 +78,8 @@ class SequenceStep(Body, frozen=True):
     ``blocks`` are appended to the sequence's table of KV blocks first: block ``position //
     block_tokens`` of the table holds the keys and values of ``position``. ``begin`` opens a new
     table; its ``position`` may be past 0 where blocks already hold a prefix, and ``history`` is
-    then the tokens before it, sent only if the sampling counts them.
+    then the tokens before it, sent only if the sampling counts them. Once a sequence is ``long``,
+    none of its blocks holds what was computed before it was.
     """
 
     sequence: int
@@ -86,6 +89,7 @@ class SequenceStep(Body, frozen=True):
     blocks: tuple[int, ...] = ()
     begin: bool = False
     history: tuple[int, ...] = ()
+    long: bool = False
 
 
 class Step(Body, frozen=True):

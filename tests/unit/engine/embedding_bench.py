@@ -69,6 +69,7 @@ class EmbeddingRanks:
         self.steps: list[EmbedStep] = []
         self.deadlines: list[float] = []
         self.refuse: Callable[[EmbedStep], bool] = lambda _: False
+        self.refusal = "step_failed"
         self._network = network
         self._backend = FakeBackend(on_collective=lambda: None)
         self._backend.load(LoadShard("dir", 0, 1, "cpu", "auto", "", 1))
@@ -104,7 +105,7 @@ class EmbeddingRanks:
 
     def _outcome(self, step: EmbedStep) -> Outcome:
         if self.refuse(step):
-            return RequestFailure("step_failed", "refused on purpose")
+            return RequestFailure(self.refusal, "refused on purpose")
         done, rows = self._backend.embed(step)
         return Ok((done,), (rows,))
 

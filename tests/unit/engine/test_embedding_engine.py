@@ -10,7 +10,6 @@ import pytest
 
 from neuron_runtime.backends.fake import VECTOR_LENGTH
 from neuron_runtime.engine.embedding_queue import EmbeddingLimits
-from neuron_runtime.outcome import Ok
 from tests.unit.engine.embedding_bench import (
     CONTEXT,
     MODEL,
@@ -25,7 +24,6 @@ from tests.unit.engine.tiny_model import make_model_dir
 from transports.failures import FailureCode
 from transports.schemas.daemon import EngineLoad
 from transports.schemas.generate import CountTokens, Embed, Generate
-from transports.schemas.group import EmbedStepDone, StepDone
 from transports.schemas.link import Drain
 
 
@@ -298,73 +296,6 @@ def test_a_deadline_ends_a_request_in_the_queue_and_in_a_step(
 
 
 # -- failures -----------------------------------------------------------------------------------
-
-
-def test_what_was_in_a_dying_groups_step_is_repeated_on_the_next(bench: EmbeddingBench) -> None:
-    bench.start_group()
-    bench.ranks.hold = True
-    link = bench.client()
-    answer = bench.ask(link, (1,), (2,))
-    bench.lose_group()
-    assert not answer.ends
-    bench.ranks.hold = False
-    bench.start_group()
-
-    assert answer.rows == right_rows((1,), (2,))
-    assert [step.sequences for step in bench.ranks.steps] == [((1,), (2,))] * 2
-
-
-def test_a_request_in_two_deaths_is_poisonous_and_the_others_go_on(bench: EmbeddingBench) -> None:
-    bench.start_group()
-    bench.ranks.hold = True
-    link = bench.client()
-    culprit = bench.ask(link, (1,))
-    bench.lose_group()
-    bench.start_group()
-    innocent = bench.ask(link, (2,))
-    bench.lose_group()
-
-    assert culprit.failure.code == FailureCode.POISONED_REQUEST
-    bench.ranks.hold = False
-    bench.start_group()
-    assert innocent.rows == right_rows((2,))
-
-
-def test_an_error_of_a_shared_step_ends_only_its_culprit(bench: EmbeddingBench) -> None:
-    bench.start_group()
-    bench.ranks.hold = True
-    link = bench.client()
-    bench.ask(link, (0,))
-    good, bad = bench.ask(link, (1,), (2,)), bench.ask(link, (13,))
-    bench.ranks.refuse = lambda step: (13,) in step.sequences
-    bench.ranks.hold = False
-    bench.step()
-
-    assert good.rows == right_rows((1,), (2,))
-    assert bad.failure.code == FailureCode.STEP_FAILED
-    assert "could not process this request: refused on purpose" in bad.failure.message
-
-
-@pytest.mark.parametrize(
-    "outcome",
-    [
-        Ok((StepDone(1, 0),)),
-        Ok((EmbedStepDone(1, 0, 8),)),
-        Ok((EmbedStepDone(1, 0, 8),), (b"short",)),
-        Ok((EmbedStepDone(1, 0, 0),), (b"",)),
-        Ok((EmbedStepDone(2, 0, 8),), (bytes(32),)),
-    ],
-)
-def test_an_answer_that_is_no_answer_is_an_error(bench: EmbeddingBench, outcome: Ok) -> None:
-    bench.start_group()
-    bench.ranks.hold = True
-    answer = bench.ask(bench.client(), (1,))
-    bench.ranks.answer_with(outcome)
-    bench.settle()
-    assert answer.failure.code == FailureCode.INTERNAL
-
-
-# -- shutdown -----------------------------------------------------------------------------------
 
 
 def test_a_drained_engine_finishes_what_it_has_and_takes_nothing_new(

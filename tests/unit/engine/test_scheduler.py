@@ -254,14 +254,16 @@ def test_what_ran_is_replayed_in_order_ahead_of_what_waited() -> None:
     assert scheduler.group_lost() == ()
     scheduler.check_integrity()
     scheduler.group_ready()
-    replay = step(scheduler)
-
-    assert ids(replay) == [1, 2]
-    for part in replay.sequences:
+    for number in (1, 2):
+        replay = step(scheduler)
+        assert ids(replay) == [number]
+        (part,) = replay.sequences
         assert (part.position, part.tokens) == (0, (10, 11, 12, 50))
         assert part.sample is not None
         assert part.sample.index == 1
-    assert replay.forget == ()
+        assert replay.forget == ()
+        draw(scheduler, 51)
+    assert ids(step(scheduler)) == [1, 2]
 
 
 def test_a_request_seen_in_two_group_deaths_is_refused_and_others_go_on() -> None:
@@ -277,6 +279,28 @@ def test_a_request_seen_in_two_group_deaths_is_refused_and_others_go_on() -> Non
     scheduler.check_integrity()
     scheduler.group_ready()
     assert ids(step(scheduler)) == [2]
+
+
+def test_a_request_that_kills_groups_takes_none_of_its_neighbours_along() -> None:
+    scheduler = ready()
+    for number in (1, 2, 3):
+        submit(scheduler, number)
+    assert ids(step(scheduler)) == [1, 2, 3]
+    assert scheduler.group_lost() == ()
+    scheduler.group_ready()
+
+    assert ids(step(scheduler)) == [1]
+    draw(scheduler)
+    assert ids(step(scheduler)) == [2]
+    assert ends(scheduler.group_lost()) == [(2, FailureCode.POISONED_REQUEST)]
+    scheduler.check_integrity()
+    scheduler.group_ready()
+
+    assert ids(step(scheduler)) == [3]
+    draw(scheduler)
+    assert sorted(ids(step(scheduler))) == [1, 3]
+    draw(scheduler, EOS)
+    assert scheduler.idle
 
 
 def test_a_death_is_not_charged_to_those_who_were_in_no_step() -> None:
