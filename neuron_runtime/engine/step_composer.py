@@ -13,6 +13,9 @@ from transports.schemas.group import SequenceStep, Step
 
 Shown = Callable[[int], bytes]
 
+_AFTER_SPECIAL = 2
+"""Tokens without text often come in pairs."""
+
 
 @final
 class StepComposer:
@@ -33,6 +36,7 @@ class StepComposer:
     def parts(self, now: float) -> list[SequenceStep]:
         """Return the parts of the next step; ``now`` is when those that are new to it start."""
         self.masks.clear()
+        self._spared = 0
         seats = self._seats
         trial = seats.trial()
         if trial is not None:
@@ -88,12 +92,12 @@ class StepComposer:
         self._budget.observe(seconds, sizes.count(1), sum(size for size in sizes if size > 1))
 
     def _unseen(self, sequence: Sequence) -> int:
-        """Return how many more tokens may show nothing, if the last one of an output did not."""
+        """Return for how many tokens to wait if the last one of an output has shown nothing."""
         if not sequence.output:
             return 0
         last = self._shown(sequence.output[-1])
         if last.isascii():
-            return 0 if last else 1
+            return 0 if last else _AFTER_SPECIAL
         before = map(self._shown, sequence.output[-LONGEST_CHARACTER:-1])
         return missing_bytes(b"".join((*before, last)))
 
