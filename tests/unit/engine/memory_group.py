@@ -65,6 +65,7 @@ class MemoryGroup:
             self.state = GroupState.READY
             on_closed(Ok(tuple(self._backend.load(shard) for shard in self.shards)))
 
+        self.tell_loaded = loaded
         self._network.call_soon(loaded)
 
     def execute(

@@ -167,7 +167,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
 
     assert refusal is not None
     assert refusal.code == FailureCode.OVERLOADED
-    assert refusal.retry_after_s
+    assert refusal.retry_after_s == 2.0
 
 
 def test_draining_refuses_what_is_new_and_finishes_what_is_not() -> None:

@@ -57,6 +57,17 @@ def ids(opened: Step) -> list[int]:
     return [part.sequence for part in opened.sequences]
 
 
+def test_how_long_steps_take_paces_the_prompts_beside_those_that_decode() -> None:
+    scheduler = ready()
+    submit(scheduler, 1, prompt=6)
+    for seconds in (0.6, 0.1):
+        scheduler.next_step(0.0)
+        scheduler.step_done([SampledToken(1, 50)], seconds)
+    submit(scheduler, 2, prompt=60)
+
+    assert [len(part.tokens) for part in step(scheduler).sequences] == [1, SMALL.block_tokens]
+
+
 # -- blocks -------------------------------------------------------------------------------------
 
 

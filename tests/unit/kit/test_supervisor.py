@@ -168,6 +168,7 @@ def test_giving_up_on_one_child_leaves_the_others_alone(start: Start, shared: Di
     assert child(supervisor, "b").ask(Echo(1), SOON_S) == 1
     rows = {row.name: row for row in registry.table().rows}
     assert (rows["a"].state, rows["a"].detail) == ("failed", str(crash))
+    assert rows["b"].state == "running"
     assert supervisor.ask(StartChild(spec("a", shared)), SOON_S).alive
 
 
