@@ -42,10 +42,12 @@ def test_the_daemon_learns_where_the_engine_listens(bench: EngineBench) -> None:
 
 
 def test_a_group_is_loaded_and_reported(bench: EngineBench) -> None:
+    bench.network.advance(5.0)
     group = bench.start_group(world=2)
 
     assert [(shard.rank, shard.world_size) for shard in group.shards] == [(0, 2), (1, 2)]
-    assert [ready.epoch for ready in bench.daemon.told(GroupReady)] == [1]
+    (ready,) = bench.daemon.told(GroupReady)
+    assert (ready.epoch, ready.load_s) == (1, 0.0)
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 7])

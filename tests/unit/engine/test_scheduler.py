@@ -161,6 +161,7 @@ def test_a_context_learnt_later_ends_what_cannot_fit() -> None:
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     scheduler = Scheduler(Limits(max_running=1, max_queued=1))
     submit(scheduler, 1)
+    assert scheduler.refusal() is None
     submit(scheduler, 2)
 
     refusal = scheduler.submit(Sequence(3, (1,)))

@@ -20,7 +20,7 @@ from cortex_actors.gateway.placement_effects import (
     Unloaded,
     UnloadReason,
 )
-from cortex_actors.gateway.placement_machine import VERIFY_S, PlacementMachine
+from cortex_actors.gateway.placement_machine import VERIFY_S, Phase, PlacementMachine
 from tests.unit.serving.doubles import model_state, neuron_state
 from transports.failures import FailureCode
 from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
@@ -62,6 +62,7 @@ def test_after_a_failure_the_next_who_ask_are_told_at_once_until_it_is_time_to_t
     machine.want("m", 1, 0.0)
     assert failure_of(machine.load_ended("m", 1, BROKEN, 0.0)) == BROKEN
     machine.reported(neuron_state("n1"), 1, 1.0)
+    assert machine.failures.given_up() == {}
 
     refusal = failure_of(machine.want("m", 2, 1.0))
     assert refusal is not None
@@ -127,6 +128,20 @@ def test_a_load_that_another_neuron_can_do_goes_there() -> None:
     lost = machine.lost("n2", 2, 2.0)
     assert failure_of(lost) is not None
     assert machine.jobs() == {}
+
+
+def test_a_neuron_that_was_tried_and_goes_is_not_tried_again_for_that() -> None:
+    machine = placement(entry("m", vram_mb=900), entry("old", vram_mb=900))
+    machine.reported(neuron_state("n2"), 2, 0.0)
+    machine.reported(neuron_state("n3", ready("old", neuron="n3"), free_mb=(100,)), 3, 0.0)
+    machine.fleet.in_use("old", "n3", 1, 0.0)
+    machine.want("m", 1, 0.0)
+    full = Failure(FailureCode.INSUFFICIENT_DEVICES, "no room")
+    machine.load_ended("m", 1, full, 1.0)
+    assert machine.load_ended("m", 2, full, 1.0) == []
+
+    assert machine.lost("n2", 2, 2.0) == []
+    assert machine.jobs() == {"m": (Phase.QUEUED, "n2")}
 
 
 def test_a_load_that_never_ends_is_undone() -> None:
@@ -249,7 +264,9 @@ def test_a_busy_model_is_waited_for() -> None:
 
 def test_what_nobody_waits_for_is_cancelled_unless_the_catalogue_keeps_it() -> None:
     machine = placement(entry(), entry("kept", keep_load=True))
+    assert machine.unwanted("m", 1, 0.0) == []
     machine.want("m", 1, 0.0)
+    assert machine.unwanted("m", 3, 0.5) == []
     machine.want("m", 2, 0.0)
     assert machine.unwanted("m", 1, 1.0) == []
     assert machine.unwanted("m", 2, 1.0) == [CancelLoad("n1", 1, "m")]
@@ -331,6 +348,16 @@ def test_a_lying_neuron_changes_nothing_for_others() -> None:
     assert machine.load_ended("m", 9, lost, 1.0) == [StartLoad("n1", 1, entry().spec())]
 
 
+def test_news_are_news_until_somebody_has_passed_them_on() -> None:
+    machine = placement()
+    for state in (neuron_state("n1", ready()), neuron_state("n1", ready())):
+        machine.reported(state, 1, 1.0)
+        assert machine.news
+    machine.news = False
+    machine.reported(neuron_state("n1", ready()), 1, 2.0)
+    assert not machine.news
+
+
 # -- the warm tier --------------------------------------------------------------------------------
 
 
@@ -363,4 +390,6 @@ def test_what_an_operator_unloads_is_ended_where_it_sleeps() -> None:
     machine.reported(warm_neuron("n1", warm=True), 1, 0.0)
 
     assert machine.unload("m", "w") == [StartUnload("n1", 1, "m", UnloadReason.OPERATOR)]
-    assert Unloaded("w", "m", None) in machine.unload_ended("m", 1, None, 1.0)
+    assert machine.unload("m", "v") == []
+    ended = machine.unload_ended("m", 1, Failure(FailureCode.MODEL_NOT_FOUND, "gone"), 1.0)
+    assert {Unloaded("w", "m", None), Unloaded("v", "m", None)} <= set(ended)

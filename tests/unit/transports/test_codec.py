@@ -216,6 +216,9 @@ def test_limits_hold_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ProtocolError, match="malformed"):
         codec.decode_header([header, bytes(65)])
     assert codec.decode_header([header, payload, bytes(8), bytes(4)]).kind is Kind.NOTE
+    monkeypatch.setattr(codec, "BODY_BYTES", len(payload))
+    assert codec.encode_body(ClearCache()) == payload
+    assert codec.decode_header([header, payload]).kind is Kind.NOTE
 
 
 def test_a_body_encoded_once_is_the_same_on_the_wire() -> None:

@@ -62,6 +62,10 @@ def test_batch_of_chunks_is_judged_piece_by_piece() -> None:
     ]
 
 
+def test_what_answers_a_question_before_the_first_is_of_the_future() -> None:
+    assert judge_corr(1, Expectation(3, 7, (), ())) is DropReason.FUTURE_CORR
+
+
 def test_source_is_not_judged_before_the_handshake_has_told_it() -> None:
     assert judge(header(Kind.WELCOME, src=99), expectation(src=None)) is None
 

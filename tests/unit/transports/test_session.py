@@ -259,7 +259,7 @@ def test_ping_is_answered_and_cancel_and_drain_are_passed_on(dialing: Dialing) -
     assert dialing.hear(Kind.CANCEL, Cancel("why"), corr=4) == [Revoked(4, "why")]
     assert dialing.hear(Kind.DRAIN, Drain(1.0)) == [Noted(Drain(1.0), ())]
     (frames,) = [dialing.session.note(Drain, codec.encode_body(Drain(1.0)), (), 0)]
-    assert unpack(frames[0]).kind is Kind.DRAIN
+    assert unpack(frames[0]) == Header(VERSION, Kind.DRAIN, 0, 3, 7, 4, 0, 0, 0)
 
 
 @pytest.mark.parametrize("raw", [(), (b"1",), (b"1", b"2")])
