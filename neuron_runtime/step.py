@@ -74,8 +74,8 @@ StepEffect = SendCancel | Kill | Closed
 
 class _Phase(Enum):
     OPEN = "open"
-    CANCELLING = "cancelling"
-    KILLING = "killing"
+    ENDING = "ending"
+    """It gets no more time: its members are cancelled, then killed, or one has died."""
     CLOSED = "closed"
 
 
@@ -187,7 +187,7 @@ class StepCollector:
             return ()
         effects = [*self._resolve(seat, _death(seat, detail))]
         if not self.closed:
-            self._phase = _Phase.KILLING
+            self._phase = _Phase.ENDING
             self.wake_at = None
         for other in self._unresolved_seats():
             effects += self._kill(other, ExitKind.FENCED, f"after rank {seat.member.rank} died")
@@ -203,10 +203,9 @@ class StepCollector:
             return ()
         seats = self._unresolved_seats()
         if self._phase is _Phase.OPEN:
-            self._phase = _Phase.CANCELLING
+            self._phase = _Phase.ENDING
             self.wake_at = now + self._limits.cancel_grace_s
             return tuple(SendCancel(seat.member) for seat in seats)
-        self._phase = _Phase.KILLING
         self.wake_at = None
         failed = any(isinstance(seat.end, RankFailure) for seat in self._seats.values())
         for seat in seats:
@@ -249,7 +248,8 @@ class StepCollector:
         return (Closed(conclude(ends, leader.raw)),)
 
 
-_NOBODY = Expectation(0, 0, frozenset(), frozenset())
+#: No source has a slot below 0, so whatever is judged by this is of an unknown one.
+_NOBODY = Expectation(-1, 0, frozenset(), frozenset())
 
 
 def _death(seat: _Seat, detail: str) -> RankFailure:

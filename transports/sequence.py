@@ -13,11 +13,10 @@ class Arrivals:
     is refused when it comes.
     """
 
-    __slots__ = ("last", "lost")
+    __slots__ = ("last",)
 
     def __init__(self) -> None:
         self.last = 0
-        self.lost = 0
 
     def admit(self, seq: int) -> int | None:
         """Return how many messages are missing before ``seq``, or None if it is not a new one."""
@@ -25,6 +24,4 @@ class Arrivals:
         if gap < 0:
             return None
         self.last = seq
-        if gap:
-            self.lost += gap
         return gap

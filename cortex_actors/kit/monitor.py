@@ -62,9 +62,8 @@ class Monitor:
 
     def take(self) -> bool:
         """Whether the Down is still wanted."""
-        wanted, self._wanted = self._wanted, False
         self._dependents.discard(self)
-        return wanted
+        return self._wanted
 
     def _ended(self, exited: Future[ExitReason]) -> None:
         self._send(exited.result())

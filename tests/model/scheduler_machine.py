@@ -332,6 +332,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                     assert index == self.shown.get(number, 0), "an index is missing or repeated"
                     self.shown[number] = index + 1
                     self.suspects.discard(number)
+                    if sequence.length == SHORT + 1:
+                        self.seated.discard(number)  # it waits to be computed anew
                     known = [*sequence.prompt, *sequence.output[:index]]
                     assert token == right_token(known, sequence.sampling.at(index))
                     assert token != EOS or sequence.ignore_eos

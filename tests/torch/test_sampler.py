@@ -138,6 +138,44 @@ def test_the_same_seed_and_index_give_the_same_token_and_others_others() -> None
     assert len({tuple(row) for row in rows}) == 4
 
 
+def splitmix64(seed: int, steps: int) -> int:
+    """Steele, Lea and Flood's generator, as published."""
+    word = 2**64 - 1
+    state = (seed + steps * 0x9E3779B97F4A7C15) & word
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & word
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & word
+    return state ^ (state >> 31)
+
+
+@pytest.mark.parametrize(("seed", "index"), [(0, 0), (0, 1), (7, 300), (2**63 - 1, 5)])
+def test_a_seed_means_the_same_numbers_in_every_version(seed: int, index: int) -> None:
+    assert splitmix64(0, 1) == 0xE220A8397B1DCDAF
+    number = splitmix64(splitmix64(seed, 1) + index, 1) >> 11
+    assert DrawRequest(1, SampleParams(seed=seed, index=index)).uniform() == number / 2**53
+
+
+def test_scores_are_divided_by_the_temperature_unless_it_is_next_to_none() -> None:
+    assert DrawRequest(1, SampleParams(0.01)).temperature == 0.01
+    assert seen(on_host, temperature=1e-30) == seen(on_device, temperature=1e-30) == {1}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"temperature": 0.1},
+        {"logit_bias": ((1, 2.0),)},
+        {"repetition_penalty": 1.1},
+        {"repetition_penalty": 2.0},
+        {"frequency_penalty": 0.5},
+        {"presence_penalty": 0.5},
+    ],
+)
+def test_only_the_best_of_the_models_own_scores_is_plain(more: dict[str, Any]) -> None:
+    assert DrawRequest(1, SampleParams()).is_plain
+    assert not DrawRequest(1, SampleParams(), mask=mask_of(5, {1})).is_plain
+    assert not DrawRequest(1, SampleParams(**more)).is_plain
+
+
 def test_uniform_numbers_are_spread_over_the_interval() -> None:
     numbers = [
         DrawRequest(1, SampleParams(seed=seed, index=index)).uniform()

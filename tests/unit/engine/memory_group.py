@@ -54,7 +54,7 @@ class MemoryGroup:
         self._on_broken = on_broken
         self._backend = FakeBackend(on_collective=lambda: None)
         self._open: tuple[Body, OnClosed] | None = None
-        self._on_progress: OnProgress | None = None
+        self.on_progress: OnProgress | None = None
         self.rests: list[Body] = []
         self.told: list[Body] = []
 
@@ -65,6 +65,7 @@ class MemoryGroup:
             self.state = GroupState.READY
             on_closed(Ok(tuple(self._backend.load(shard) for shard in self.shards)))
 
+        self.tell_loaded = loaded
         self._network.call_soon(loaded)
 
     def execute(
@@ -84,7 +85,7 @@ class MemoryGroup:
         else:
             self.rests.append(operation)
         self._open = (operation, on_closed)
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         if not self.hold:
             self._network.call_soon(self.answer)
 
@@ -109,11 +110,11 @@ class MemoryGroup:
 
     def _go_on(self, step: Step, outcome: Ok) -> None:
         assert self._open is not None
-        assert self._on_progress is not None
+        assert self.on_progress is not None
         (done,) = outcome.results
         assert isinstance(done, StepDone)
         self._open = (following(step, done.tokens), self._open[1])
-        self._on_progress(done)
+        self.on_progress(done)
         if not self.hold:
             self._network.call_soon(self.answer)
 

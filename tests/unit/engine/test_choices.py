@@ -54,6 +54,7 @@ def test_choices_share_the_blocks_of_their_prompt(bench: EngineBench) -> None:
     assert len({part.blocks[whole] for part in begun}) == 3
     assert answer.done.prompt_tokens == len(prompt)
     assert answer.done.cached_tokens == 0
+    assert [delta.prompt_tokens for delta in answer.deltas if delta.prompt_tokens] == [len(prompt)]
     assert bench.ask(client, LONG).done.cached_tokens == 16 * whole
 
 

@@ -42,10 +42,12 @@ def test_the_daemon_learns_where_the_engine_listens(bench: EngineBench) -> None:
 
 
 def test_a_group_is_loaded_and_reported(bench: EngineBench) -> None:
+    bench.network.advance(5.0)
     group = bench.start_group(world=2)
 
     assert [(shard.rank, shard.world_size) for shard in group.shards] == [(0, 2), (1, 2)]
-    assert [ready.epoch for ready in bench.daemon.told(GroupReady)] == [1]
+    (ready,) = bench.daemon.told(GroupReady)
+    assert (ready.epoch, ready.load_s) == (1, 0.0)
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 7])
@@ -91,6 +93,24 @@ def test_an_outcome_of_an_old_epoch_changes_nothing(bench: EngineBench) -> None:
     assert old.closed
     assert answer.text == bench.right_text(8)
     assert bench.daemon.told(GroupBroken) == []
+
+
+def test_a_load_of_an_old_epoch_that_ends_late_readies_nobody(bench: EngineBench) -> None:
+    old = bench.start_group()
+    bench.start_group()
+    old.tell_loaded()
+    bench.settle()
+
+    assert [ready.epoch for ready in bench.daemon.told(GroupReady)] == [1, 2]
+
+
+def test_a_group_that_is_told_broken_twice_breaks_once(bench: EngineBench) -> None:
+    group = bench.start_group()
+    group.die()
+    group.die()
+    bench.settle()
+
+    assert [broken.epoch for broken in bench.daemon.told(GroupBroken)] == [1]
 
 
 def test_a_group_that_breaks_after_its_answer_gets_no_step(bench: EngineBench) -> None:

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders
 
 from neuron_runtime.engine.admission import Admission
+from neuron_runtime.engine.choices import Choices
 from neuron_runtime.engine.model_facts import ModelFacts
 from neuron_runtime.engine.output_text import OutputText
 from neuron_runtime.engine.refused import Refused
 from neuron_runtime.engine.request_output import call_grammar_of, output_text_of
+from neuron_runtime.engine.sequence import FinishReason
+from neuron_runtime.engine.sequence import Sequence as Generated
 from neuron_runtime.engine.tokenizer import Tokenizer
 from tests.unit.engine.admitting import admit
 from tests.unit.engine.realistic_templates import template
@@ -168,6 +171,26 @@ def test_one_call_at_a_time_stops_where_the_second_begins() -> None:
     assert output.stopped
     assert list(joined(deltas)[2]) == [0]
     assert joined(deltas)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "told"),
+    [
+        (CALL, FinishReason.STOP, "tool_calls"),
+        (CALL, FinishReason.LENGTH, "length"),
+        ("none", FinishReason.STOP, "stop"),
+    ],
+)
+def test_an_output_that_ends_well_with_calls_ends_for_them(
+    text: str, end: FinishReason, told: str
+) -> None:
+    output = output_text_of(QWEN, question(tools=(TOOL,)), ())
+    choices = Choices([(Generated(1, (1, 2, 3)), output)])
+    for token in QWEN.encode(text):
+        choices.push(1, token, None)
+    choices.finish(1, end)
+
+    assert choices.done(0.0).finish_reason == told
 
 
 def test_what_may_be_a_stop_string_in_a_second_call_is_not_the_first_ones() -> None:

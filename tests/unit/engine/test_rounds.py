@@ -7,7 +7,7 @@ from neuron_runtime.engine.scheduler import Scheduler
 from neuron_runtime.engine.sequence import Sequence
 from tests.unit.engine.engine_bench import Answer, EngineBench
 from transports.schemas.generate import SamplingOptions
-from transports.schemas.group import EndRounds, SampledToken
+from transports.schemas.group import EndRounds, SampledToken, StepDone
 
 ENDLESS = SamplingOptions(temperature=0.0, max_tokens=1000)
 
@@ -38,6 +38,22 @@ def test_text_comes_with_each_round_and_one_step_is_sent_for_all(bench: EngineBe
     assert len(bench.group.steps) == sent + 1
     assert answer.text == bench.right_text(len(answer.deltas), "a")
     assert not bench.group.told
+
+
+def test_a_round_that_nobody_asked_for_gives_no_text(bench: EngineBench) -> None:
+    bench.hold = True
+    group = bench.start_group()
+    client, _ = bench.client()
+    answer = bench.ask(client, "a", SamplingOptions(temperature=0.0, max_tokens=1))
+    (step,) = group.steps
+    assert step.rounds == 1
+    assert group.on_progress is not None
+    group.on_progress(StepDone(step.step, 0, (SampledToken(step.sequences[0].sequence, 9),)))
+    assert answer.deltas == []
+    bench.step()
+    group.on_progress(StepDone(step.step, 0))
+
+    assert answer.text == bench.right_text(1, "a")
 
 
 def test_a_newcomer_ends_the_rounds_once_and_joins(bench: EngineBench) -> None:

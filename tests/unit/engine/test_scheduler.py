@@ -161,13 +161,14 @@ def test_a_context_learnt_later_ends_what_cannot_fit() -> None:
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     scheduler = Scheduler(Limits(max_running=1, max_queued=1))
     submit(scheduler, 1)
+    assert scheduler.refusal() is None
     submit(scheduler, 2)
 
     refusal = scheduler.submit(Sequence(3, (1,)))
 
     assert refusal is not None
     assert refusal.code == FailureCode.OVERLOADED
-    assert refusal.retry_after_s
+    assert refusal.retry_after_s == 2.0
 
 
 def test_draining_refuses_what_is_new_and_finishes_what_is_not() -> None:

@@ -57,6 +57,17 @@ def ids(opened: Step) -> list[int]:
     return [part.sequence for part in opened.sequences]
 
 
+def test_how_long_steps_take_paces_the_prompts_beside_those_that_decode() -> None:
+    scheduler = ready()
+    submit(scheduler, 1, prompt=6)
+    for seconds in (0.6, 0.0, 0.1):
+        scheduler.next_step(0.0)
+        scheduler.step_done([SampledToken(1, 50)], seconds)
+    submit(scheduler, 2, prompt=60)
+
+    assert [len(part.tokens) for part in step(scheduler).sequences] == [1, SMALL.block_tokens]
+
+
 # -- blocks -------------------------------------------------------------------------------------
 
 
@@ -112,6 +123,17 @@ def test_output_is_reused_like_a_prompt() -> None:
 def test_blocks_of_a_failed_step_are_not_used_again() -> None:
     scheduler = ready()
     first = submit(scheduler, 1, prompt=8)
+    step(scheduler)
+    scheduler.step_failed("step_failed", "no")
+    assert scheduler.submit(Sequence(2, first.prompt)) is None
+
+    assert step(scheduler).sequences[0].position == 0
+
+
+def test_after_a_failure_nothing_that_was_computed_before_it_is_used_again() -> None:
+    scheduler = ready()
+    first = submit(scheduler, 1, prompt=8)
+    run(scheduler)
     step(scheduler)
     scheduler.step_failed("step_failed", "no")
     assert scheduler.submit(Sequence(2, first.prompt)) is None

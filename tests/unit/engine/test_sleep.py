@@ -122,6 +122,19 @@ def test_a_stale_outcome_wakes_nobody(bench: EngineBench) -> None:
     assert bench.daemon.told(GroupBroken) == []
 
 
+def test_an_old_epoch_that_falls_asleep_late_is_not_told_asleep(bench: EngineBench) -> None:
+    old = bench.start_group()
+    old.hold = True
+    bench.order(SLEEP)
+    _, closed = old._open or (None, None)
+    assert closed is not None
+    bench.start_group()
+    closed(Ok(()))
+    bench.settle()
+
+    assert bench.daemon.told(GroupAsleep) == []
+
+
 def test_a_wake_that_is_asked_for_twice_is_one(bench: EngineBench) -> None:
     fall_asleep(bench)
     bench.group.hold = True

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-import pytest
-
 from cortex_actors.config.catalogue import Catalogue, CatalogueEntry
 from cortex_actors.gateway.fleet_table import FRESH_S, LAG_S
 from cortex_actors.gateway.load_failures import EARLY_S, FIRST_WAIT_S
@@ -17,13 +14,12 @@ from cortex_actors.gateway.placement_effects import (
     RenewWorkers,
     StartLoad,
     StartUnload,
-    Unloaded,
     UnloadReason,
 )
-from cortex_actors.gateway.placement_machine import VERIFY_S, PlacementMachine
+from cortex_actors.gateway.placement_machine import VERIFY_S, Phase, PlacementMachine
 from tests.unit.serving.doubles import model_state, neuron_state
 from transports.failures import FailureCode
-from transports.schemas.fleet import ModelRecord, ModelState, NeuronState
+from transports.schemas.fleet import ModelState, NeuronState
 from transports.schemas.link import Failure
 
 BROKEN = Failure(FailureCode.SOURCE_CORRUPT, "not a GGUF")
@@ -62,6 +58,7 @@ def test_after_a_failure_the_next_who_ask_are_told_at_once_until_it_is_time_to_t
     machine.want("m", 1, 0.0)
     assert failure_of(machine.load_ended("m", 1, BROKEN, 0.0)) == BROKEN
     machine.reported(neuron_state("n1"), 1, 1.0)
+    assert machine.failures.given_up() == {}
 
     refusal = failure_of(machine.want("m", 2, 1.0))
     assert refusal is not None
@@ -153,6 +150,20 @@ def test_neurons_that_shut_down_are_no_reason_for_doubt() -> None:
         machine.reported(neuron_state(f"n{number}", state="draining"), number, 10.0)
 
     assert machine.want("m", 1, 11.0) == [StartUnload("n4", 4, "old", UnloadReason.ROOM)]
+
+
+def test_a_neuron_that_was_tried_and_goes_is_not_tried_again_for_that() -> None:
+    machine = placement(entry("m", vram_mb=900), entry("old", vram_mb=900))
+    machine.reported(neuron_state("n2"), 2, 0.0)
+    machine.reported(neuron_state("n3", ready("old", neuron="n3"), free_mb=(100,)), 3, 0.0)
+    machine.fleet.in_use("old", "n3", 1, 0.0)
+    machine.want("m", 1, 0.0)
+    full = Failure(FailureCode.INSUFFICIENT_DEVICES, "no room")
+    machine.load_ended("m", 1, full, 1.0)
+    assert machine.load_ended("m", 2, full, 1.0) == []
+
+    assert machine.lost("n2", 2, 2.0) == []
+    assert machine.jobs() == {"m": (Phase.QUEUED, "n2")}
 
 
 def test_a_load_that_never_ends_is_undone() -> None:
@@ -275,7 +286,9 @@ def test_a_busy_model_is_waited_for() -> None:
 
 def test_what_nobody_waits_for_is_cancelled_unless_the_catalogue_keeps_it() -> None:
     machine = placement(entry(), entry("kept", keep_load=True))
+    assert machine.unwanted("m", 1, 0.0) == []
     machine.want("m", 1, 0.0)
+    assert machine.unwanted("m", 3, 0.5) == []
     machine.want("m", 2, 0.0)
     assert machine.unwanted("m", 1, 1.0) == []
     assert machine.unwanted("m", 2, 1.0) == [CancelLoad("n1", 1, "m")]
@@ -357,36 +370,11 @@ def test_a_lying_neuron_changes_nothing_for_others() -> None:
     assert machine.load_ended("m", 9, lost, 1.0) == [StartLoad("n1", 1, entry().spec())]
 
 
-# -- the warm tier --------------------------------------------------------------------------------
-
-
-def warm_neuron(name: str, *models: ModelState, warm_mb: int = 0, **record: Any) -> NeuronState:
-    known = ModelRecord("m", cold_load_s=10.0, warm_load_s=1.0, memory_mb=400, **record)
-    state = neuron_state(name, *models)
-    return msgspec.structs.replace(state, records=(known,), warm_mb=warm_mb)
-
-
-def test_a_model_goes_to_the_neuron_where_it_sleeps() -> None:
-    machine = placement(entry(vram_mb=400))
-    machine.reported(warm_neuron("n2", warm=True), 2, 0.0)
-    assert machine.want("m", 1, 0.0) == [StartLoad("n2", 2, entry(vram_mb=400).spec())]
-
-
-def test_without_a_warm_tier_a_victim_costs_a_cold_load_and_with_one_a_wake() -> None:
-    machine = placement(entry(), entry("big", vram_mb=900))
-
-    def cost_s(warm_mb: int) -> float:
-        state = warm_neuron("n1", ready(), warm_mb=warm_mb, weights_mb=300)
-        machine.reported(state, 1, 0.0)
-        (found,) = machine.assessments(entry("big", vram_mb=900), 0.0)
-        return found.cost_s
-
-    assert cost_s(300) * 10 == pytest.approx(cost_s(299)) == pytest.approx(cost_s(0))
-
-
-def test_what_an_operator_unloads_is_ended_where_it_sleeps() -> None:
+def test_news_are_news_until_somebody_has_passed_them_on() -> None:
     machine = placement()
-    machine.reported(warm_neuron("n1", warm=True), 1, 0.0)
-
-    assert machine.unload("m", "w") == [StartUnload("n1", 1, "m", UnloadReason.OPERATOR)]
-    assert Unloaded("w", "m", None) in machine.unload_ended("m", 1, None, 1.0)
+    for state in (neuron_state("n1", ready()), neuron_state("n1", ready())):
+        machine.reported(state, 1, 1.0)
+        assert machine.news
+    machine.news = False
+    machine.reported(neuron_state("n1", ready()), 1, 2.0)
+    assert not machine.news

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from cortex_actors.gateway.placement_policy import (
     Assessment,
@@ -109,7 +110,23 @@ def test_each_device_must_be_large_and_new_enough() -> None:
     newer = wanted(min_compute_capability="9.0")
     found = assess(newer, room("a"), "cost")
     assert found.verdict is Verdict.NEVER
-    assert "compute capability 9.0" in found.why
+    assert found.why == (
+        "it needs 1 device(s) of at least 500 MB and compute capability 9.0;"
+        " there are: d0 (1000 MB)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [("9.0", Verdict.FREE), ("10.0", Verdict.FREE), ("9.x", Verdict.FREE), ("", Verdict.NEVER)]
+    + [(odd, Verdict.NEVER) for odd in ("8.9", "gfx90a", "x.9")],
+)
+def test_a_capability_is_compared_by_its_numbers_whatever_else_it_says(
+    said: str, verdict: Verdict
+) -> None:
+    there = room("a")
+    there = replace(there, devices=(replace_struct(there.devices[0], compute_capability=said),))
+    assert assess(wanted(min_compute_capability="9.0"), there, "cost").verdict is verdict
 
 
 def test_what_is_promised_and_not_seen_yet_is_taken() -> None:

@@ -37,7 +37,7 @@ class Judge:
 
     def verdicts(self) -> dict[str, Verdict]:
         self.looked.clear()
-        surveyed = self._survey.of(self.fleet, BIG, self._stands)
+        surveyed = self.surveyed = self._survey.of(self.fleet, BIG, self._stands)
         fresh = Survey("cost").of(self.fleet, BIG, lambda _: self.standing)
         assert surveyed == fresh
         return {room.neuron: found.verdict for room, found in surveyed}
@@ -59,9 +59,11 @@ def judge() -> Judge:
 
 
 def test_nothing_is_judged_twice(judge: Judge) -> None:
+    before = judge.surveyed
     judge.verdicts()
 
     assert judge.looked == []
+    assert all(kept is known for kept, known in zip(judge.surveyed, before, strict=True))
 
 
 def test_a_report_has_its_own_neuron_judged_anew(judge: Judge) -> None:

@@ -276,6 +276,7 @@ def test_an_answer_may_be_deferred_without_blocking_the_actor(start: Start) -> N
     assert not asked.done
     answer.resolve("loaded")
     assert asked.get(timeout=SOON_S) == "loaded"
+    assert ref._cell.owed == set()
 
 
 def test_a_deferred_answer_may_be_an_error_and_the_actor_lives(start: Start) -> None:

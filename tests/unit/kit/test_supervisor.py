@@ -168,6 +168,7 @@ def test_giving_up_on_one_child_leaves_the_others_alone(start: Start, shared: Di
     assert child(supervisor, "b").ask(Echo(1), SOON_S) == 1
     rows = {row.name: row for row in registry.table().rows}
     assert (rows["a"].state, rows["a"].detail) == ("failed", str(crash))
+    assert rows["b"].state == "running"
     assert supervisor.ask(StartChild(spec("a", shared)), SOON_S).alive
 
 
@@ -375,8 +376,7 @@ def test_a_crashing_supervisor_leaves_no_child_behind(start: Start, shared: Diar
 def test_a_crashing_supervisor_abandons_a_stuck_child(start: Start, shared: Diary) -> None:
     supervisor = start(Fragile, [spec("stuck", shared, shutdown_s=0.01)])
     assert supervisor.ready.wait(SOON_S)
-    stuck = child(supervisor, "stuck")
-    gate = hold(stuck)
+    gate = hold(stuck := child(supervisor, "stuck"))
     supervisor.tell(BOOM)
     assert supervisor.exit.get(timeout=SOON_S).kind is ExitKind.CRASH
     assert stuck.exit.result() == FENCED

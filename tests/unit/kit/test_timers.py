@@ -7,7 +7,7 @@ import pytest
 
 from cortex_actors.kit.timers import TimerQueue, TimerThread
 from tests.eventually import eventually
-from tests.unit.kit.actors import SOON_S, Actor, Diary, Do, Echo, hold
+from tests.unit.kit.actors import SOON_S, Actor, Diary, Do, Echo, Gate, hold
 from tests.unit.kit.conftest import Start
 
 
@@ -17,7 +17,7 @@ def test_timers_come_due_in_order_and_equal_ones_in_order_of_arrival() -> None:
     for at, what in ((2.0, "b"), (1.0, "a"), (2.0, "c"), (3.0, "d")):
         queue.add(at, partial(fired.append, what))
     assert queue.next_at() == 1.0
-    for timer in queue.due(2.5):
+    for timer in queue.due(2.0):
         assert timer.fire is not None
         timer.fire()
     assert fired == ["a", "b", "c"]
@@ -43,6 +43,31 @@ def test_cancelled_deadlines_do_not_pile_up() -> None:
         queue.add(5.0, lambda: None).cancel()
     assert len(queue) < 200
     assert queue.due(20.0) == kept
+
+
+def test_what_is_left_when_cancelled_ones_are_swept_out_keeps_its_order() -> None:
+    queue = TimerQueue()
+    timers = [queue.add(float(n * 37 % 101), lambda: None) for n in range(64)]
+    for timer in timers[::3]:
+        timer.cancel()
+    queue.add(50.5, lambda: None)
+    left = [timer.at for timer in queue.due(101.0)]
+    assert left == sorted(left)
+
+
+def test_one_timer_may_cancel_another_that_is_due_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timers, gate, done = TimerThread(), Gate(), threading.Event()
+    timers.after(0.0, gate.hold)
+    assert gate.entered.wait(SOON_S)
+    timers.after(0.0, lambda: never.cancel())
+    never = timers.after(0.0, lambda: print(1 / 0))
+    timers.after(0.0, done.set)
+    with caplog.at_level("ERROR", "cortex.actors"):
+        gate.opened.set()
+        assert done.wait(SOON_S)
+    assert caplog.records == []
 
 
 def test_the_thread_fires_soonest_first_and_survives_a_bad_timer() -> None:

@@ -148,6 +148,21 @@ def test_a_lost_link_between_operations_has_the_member_killed() -> None:
     )
 
 
+def test_a_link_lost_after_its_answer_lets_the_step_succeed_and_the_group_stay_broken() -> None:
+    group = ready()
+    group.begin(LIMITS)
+    group.sent(10, 2)
+    group.sent(11, 2)
+    group.answered(11, 101, 2, StepDone(2, 1), 1.0)
+    group.lost(11, 101, "lost its link")
+
+    effects = group.answered(10, 100, 2, StepDone(2, 0), 1.0)
+
+    assert isinstance(outcome(effects), Ok)
+    with pytest.raises(GroupUnusable, match="epoch 1 is broken"):
+        group.begin(LIMITS)
+
+
 def test_a_link_lost_in_an_operation_closes_it_by_the_death() -> None:
     group = ready()
     group.begin(LIMITS)

@@ -10,6 +10,8 @@ import pytest
 
 from neuron_runtime import incarnation
 from neuron_runtime.incarnation import IncarnationMint, mint_boot
+from transports.envelope import VERSION, Kind, pack, unpack
+from transports.errors import ProtocolError
 
 
 def test_the_same_place_keeps_its_slot_and_slot_0_is_never_given_out() -> None:
@@ -51,6 +53,13 @@ def test_a_boot_that_has_used_up_its_incarnations_says_so(monkeypatch: pytest.Mo
 
     with pytest.raises(OverflowError, match="has no incarnations left"):
         mint.mint(1)
+
+
+def test_the_last_incarnation_of_a_boot_fits_the_envelope() -> None:
+    last = incarnation._MAX_INC
+    assert unpack(pack(VERSION, Kind.PING, 0, 0, last, 1, 0, 0, 0)).inc == last
+    with pytest.raises(ProtocolError):
+        pack(VERSION, Kind.PING, 0, 0, last + 1, 1, 0, 0, 0)
 
 
 def test_owners_on_many_threads_never_get_the_same_life() -> None:

@@ -14,8 +14,11 @@ R0, R1, R2 = MEMBERS = (Member(0, 10, 100), Member(1, 11, 101), Member(2, 12, 10
 OUT_OF_BLOCKS = Failure(FailureCode.STEP_FAILED, "no cache blocks left")
 
 
-def opened(deadline: float = 10.0, error_grace_s: float = 2.0) -> StepCollector:
-    collector = StepCollector(MEMBERS, StepLimits(deadline, error_grace_s=error_grace_s))
+def opened(
+    deadline: float = 10.0, error_grace_s: float = 2.0, round_s: float = 0.0
+) -> StepCollector:
+    limits = StepLimits(deadline, error_grace_s=error_grace_s, round_s=round_s)
+    collector = StepCollector(MEMBERS, limits)
     for member in MEMBERS:
         collector.sent(member.slot, 5)
     return collector
@@ -84,6 +87,7 @@ def test_a_death_fences_the_others_and_their_deaths_close_the_step() -> None:
     done(collector, R0)
 
     assert die(collector, R1) == (Kill(R2, ExitKind.FENCED, "after rank 1 died"),)
+    assert collector.wake_at is None
     (closed,) = die(collector, R2)
 
     assert isinstance(closed, Closed)
@@ -169,6 +173,16 @@ def test_who_has_waited_in_vain_for_a_failed_rank_is_named_and_is_not_the_cause(
     )
 
 
+def test_rounds_get_more_time_only_while_there_is_some() -> None:
+    collector = opened(deadline=10.0, round_s=20.0)
+
+    assert collector.progressed(11, 101, 5, 9.0)
+    assert collector.wake_at == 29.0
+    collector.tick(29.0)
+    assert collector.progressed(11, 101, 5, 29.25)
+    assert collector.wake_at == 29.5
+
+
 def test_an_operators_cancel_is_a_deadline_that_has_come() -> None:
     collector = opened(deadline=600.0)
     collector.cancel(3.0)
@@ -215,6 +229,18 @@ def test_what_the_fence_refuses_is_counted_and_touches_nothing() -> None:
         DropReason.STALE_INCARNATION: 1,
         DropReason.UNKNOWN_SOURCE: 1,
     }
+
+
+def test_a_round_that_the_fence_refuses_is_counted_and_gets_no_time() -> None:
+    collector = opened(deadline=10.0, round_s=20.0)
+    drops = collector.drops.drops
+
+    assert not collector.progressed(11, 101, 4, 1.0)
+    assert not collector.progressed(77, 101, 5, 1.0)
+    assert not collector.progressed(0, 0, 0, 1.0)
+    assert collector.wake_at == 10.0
+    assert drops[DropReason.STALE_CORR] == 1
+    assert drops[DropReason.UNKNOWN_SOURCE] == 2
 
 
 def test_an_answer_to_a_question_not_yet_asked_is_a_violation() -> None:

@@ -62,25 +62,31 @@ def test_batch_of_chunks_is_judged_piece_by_piece() -> None:
     ]
 
 
+def test_what_answers_a_question_before_the_first_is_of_the_future() -> None:
+    assert judge_corr(1, Expectation(3, 7, (), ())) is DropReason.FUTURE_CORR
+
+
 def test_source_is_not_judged_before_the_handshake_has_told_it() -> None:
     assert judge(header(Kind.WELCOME, src=99), expectation(src=None)) is None
 
 
 @pytest.mark.parametrize(
-    ("boot", "slot", "inc", "src", "reason"),
+    ("said", "sent", "reason"),
     [
-        (1, 3, 7, 3, None),
-        (2, 3, 7, 3, DropReason.FOREIGN_BOOT),
-        (1, 4, 7, 3, DropReason.UNKNOWN_SOURCE),
-        (1, 3, 7, 4, DropReason.UNKNOWN_SOURCE),
-        (1, 3, 8, 3, DropReason.STALE_INCARNATION),
+        ((1, 3, 7), (3, 7), None),
+        ((2, 3, 7), (3, 7), DropReason.FOREIGN_BOOT),
+        ((1, 4, 7), (3, 7), DropReason.UNKNOWN_SOURCE),
+        ((1, 3, 7), (4, 7), DropReason.UNKNOWN_SOURCE),
+        ((1, 3, 8), (3, 7), DropReason.STALE_INCARNATION),
+        ((1, 3, 7), (3, 8), DropReason.STALE_INCARNATION),
     ],
 )
 def test_hello_must_match_its_routing_id(
-    boot: int, slot: int, inc: int, src: int, reason: DropReason | None
+    said: tuple[int, int, int], sent: tuple[int, int], reason: DropReason | None
 ) -> None:
-    hello = Hello(boot, slot, inc, 1, "worker", "rank0", 1, 1)
-    assert judge_hello(header(Kind.HELLO, src=src), hello, Route(1, 3, 7)) is reason
+    hello = Hello(*said, 1, "worker", "rank0", 1, 1)
+    src, inc = sent
+    assert judge_hello(header(Kind.HELLO, src=src, inc=inc), hello, Route(1, 3, 7)) is reason
 
 
 def test_first_drop_of_a_reason_in_a_minute_is_worth_a_warning() -> None:
@@ -90,3 +96,4 @@ def test_first_drop_of_a_reason_in_a_minute_is_worth_a_warning() -> None:
     assert counters.count(DropReason.STALE_CORR, 1.0)
     assert counters.drops[DropReason.DUPLICATE] == 4
     assert counters.drops[DropReason.MALFORMED] == 0
+    assert counters.lost == 0

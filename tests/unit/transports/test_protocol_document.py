@@ -8,7 +8,8 @@ from typing import get_args
 
 import msgspec
 
-from transports.envelope import Kind
+from transports.codec import BODY_BYTES, MIB, RAW_FRAME_BYTES, RAW_FRAMES, RAW_TOTAL_BYTES
+from transports.envelope import Flags, Kind
 from transports.fence import DropReason
 from transports.schemas import AnyBody, Body
 
@@ -42,3 +43,10 @@ def test_every_kind_and_drop_reason_is_documented() -> None:
         assert f"| {int(kind)} | {kind.name} |" in DOCUMENT
     for reason in DropReason:
         assert f"| `{reason}` |" in DOCUMENT
+
+
+def test_the_flags_and_the_limits_are_those_documented() -> None:
+    assert f" {Flags.LAST:d} LAST (on RESULT and ERROR), {Flags.RETRYABLE:d} RETRYABLE " in DOCUMENT
+    sizes = [size // MIB for size in (BODY_BYTES, RAW_FRAME_BYTES, RAW_TOTAL_BYTES)]
+    limits = "Body {} MiB; {} raw frames; {} MiB each; {} MiB together."
+    assert limits.format(sizes[0], RAW_FRAMES, *sizes[1:]) in DOCUMENT

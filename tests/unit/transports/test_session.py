@@ -24,7 +24,7 @@ from transports.effects import (
 from transports.envelope import VERSION, Flags, Header, Kind, pack, unpack
 from transports.errors import LinkDown
 from transports.fence import DropReason
-from transports.link import CallEvent, Chunk, Completed, Identity, LinkState, Lost
+from transports.link import CallEvent, Chunk, Completed, Identity, LinkState, Lost, Progress
 from transports.liveness import LOCAL
 from transports.schemas import Body
 from transports.schemas.generate import ChunkItem, Chunks, TextDelta
@@ -125,16 +125,22 @@ def test_handshake_messages_are_heard_once(dialing: Dialing) -> None:
     assert dialing.session.peer.boot == LISTENER.boot
 
 
+def test_nobody_is_ready_for_an_end_that_was_not_welcomed() -> None:
+    session = Session(DIALER, LOCAL, 0.0)
+    assert session.received(message(Kind.READY, None, 1), 0.0) == (Discard(DropReason.MALFORMED),)
+    assert session.state is LinkState.CONNECTING
+
+
 def test_second_hello_is_refused_and_ends_the_link(dialing: Dialing) -> None:
     effects = dialing.hear(Kind.HELLO, Hello(20, 0, 7, 1, "x", "x", 1, 1))
+    assert effects[0] == Discard(DropReason.DUPLICATE)
     assert effects[-1] == Down("protocol", "second HELLO")
     assert (Kind.GOODBYE, Goodbye("protocol", "second HELLO")) in sent(effects)
 
 
 def test_request_carries_what_remains_of_its_time(dialing: Dialing) -> None:
     _, frames = dialing.session.request(ignore, QUESTION, (), 12.5, 2.5, 77)
-    header = unpack(frames[0])
-    assert (header.kind, header.budget_us, header.trace) == (Kind.REQUEST, 2_500_000, 77)
+    assert unpack(frames[0]) == Header(VERSION, Kind.REQUEST, 0, 3, 7, 3, 0, 2_500_000, 77)
     _, frames = dialing.session.request(ignore, QUESTION, (), 9.0, -1.0, 0)
     assert unpack(frames[0]).budget_us == 1
     _, frames = dialing.session.request(ignore, QUESTION, (), INF, INF, 0)
@@ -152,8 +158,8 @@ def test_budget_is_pinned_to_our_clock(dialing: Dialing) -> None:
 def test_answers_are_marked_as_last(dialing: Dialing) -> None:
     final = dialing.session.reply(Kind.RESULT, 2, QUESTION)
     piece = dialing.session.reply(Kind.CHUNK, 2, QUESTION)
-    assert unpack(final[0]).flags == Flags.LAST
-    assert unpack(piece[0]).flags == 0
+    assert unpack(final[0]) == Header(VERSION, Kind.RESULT, Flags.LAST, 3, 7, 3, 2, 0, 0)
+    assert unpack(piece[0]) == Header(VERSION, Kind.CHUNK, 0, 3, 7, 4, 2, 0, 0)
 
 
 def test_repeated_message_is_dropped(dialing: Dialing) -> None:
@@ -170,6 +176,11 @@ def test_gap_makes_the_link_suspect_and_asks_the_peer(dialing: Dialing) -> None:
     dialing.seq = 5
     assert dialing.hear(Kind.PONG, Pong(1)) == []
     assert dialing.session.state is LinkState.UP
+
+
+def test_gap_in_the_handshake_is_counted_and_asks_nothing() -> None:
+    ready = message(Kind.READY, None, 4, src=DIALER.slot)
+    assert listening().received(ready, 0.0) == (Lacking(2), Up(DIALER))
 
 
 def test_what_is_sent_after_a_gap_keeps_its_order(dialing: Dialing) -> None:
@@ -238,6 +249,9 @@ def test_impossible_piece_ends_the_link_and_the_batch(dialing: Dialing) -> None:
 def test_progress_needs_a_question(dialing: Dialing) -> None:
     effects = dialing.hear(Kind.CHUNK, ClearCache(), corr=0)
     assert effects == [Discard(DropReason.MALFORMED)]
+    seq, _ = dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
+    effects = dialing.hear(Kind.CHUNK, ClearCache(), corr=seq)
+    assert effects == [Deliver(ignore, Progress(ClearCache()))]
 
 
 def test_ping_is_answered_and_cancel_and_drain_are_passed_on(dialing: Dialing) -> None:
@@ -245,7 +259,13 @@ def test_ping_is_answered_and_cancel_and_drain_are_passed_on(dialing: Dialing) -
     assert dialing.hear(Kind.CANCEL, Cancel("why"), corr=4) == [Revoked(4, "why")]
     assert dialing.hear(Kind.DRAIN, Drain(1.0)) == [Noted(Drain(1.0), ())]
     (frames,) = [dialing.session.note(Drain, codec.encode_body(Drain(1.0)), (), 0)]
-    assert unpack(frames[0]).kind is Kind.DRAIN
+    assert unpack(frames[0]) == Header(VERSION, Kind.DRAIN, 0, 3, 7, 4, 0, 0, 0)
+
+
+@pytest.mark.parametrize("raw", [(), (b"1",), (b"1", b"2")])
+def test_raw_frames_come_with_their_message(dialing: Dialing, raw: tuple[bytes, ...]) -> None:
+    frames = [*message(Kind.NOTE, ClearCache(), 2), *raw]
+    assert dialing.session.received(frames, 0.0) == (Noted(ClearCache(), raw),)
 
 
 def test_deadline_ends_the_call_and_tells_the_peer(dialing: Dialing) -> None:
@@ -267,7 +287,10 @@ def test_goodbye_counts_whatever_its_number(dialing: Dialing) -> None:
 
 
 def test_end_comes_once(dialing: Dialing) -> None:
-    assert isinstance(dialing.session.close("a")[-1], Down)
+    dialing.session.request(ignore, QUESTION, (), 5.0, 5.0, 0)
+    assert sent(dialing.session.doubt()) == [(Kind.PING, Ping(1))]
+    _, *ends = dialing.session.close("a")
+    assert ends == [Deliver(ignore, Lost("link_down", "a")), Down("a", "")]
     assert dialing.session.close("b") == dialing.session.lost("c") == ()
     assert dialing.session.doubt() == ()
     with pytest.raises(LinkDown):
@@ -276,13 +299,14 @@ def test_end_comes_once(dialing: Dialing) -> None:
 
 def test_silent_peer_is_asked_suspected_and_given_up(dialing: Dialing) -> None:
     kinds: list[str] = []
+    states: list[LinkState] = []
     for half_seconds in range(1, 11):
         effects = dialing.session.tick(half_seconds * LOCAL.tick_s)
-        kinds += [kind.name for kind, _ in sent(effects)]
         kinds += ["suspect" for effect in effects if isinstance(effect, Suspect)]
-    assert kinds.count("suspect") == 1
-    assert kinds[-1] == "GOODBYE"
-    assert dialing.session.state is LinkState.DOWN
+        kinds += [kind.name for kind, _ in sent(effects)]
+        states.append(dialing.session.state)
+    assert kinds == [*["PING"] * 4, "suspect", *["PING"] * 4, "GOODBYE"]
+    assert states == [*[LinkState.UP] * 5, *[LinkState.SUSPECT] * 4, LinkState.DOWN]
 
 
 def test_peer_with_work_of_ours_is_not_judged_by_silence(dialing: Dialing) -> None:
