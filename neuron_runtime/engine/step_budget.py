@@ -3,12 +3,11 @@
 A step that feeds a prompt holds up everyone who decodes in it, so its share is measured: the gap
 that running streams see may become longer by ``HOLD_UP`` of itself, and as much more as those who
 wait for their prompts are more than those who decode: a burst of newcomers is soon under way, and a
-single one is hardly felt. A stream whose last token was a part of a character,
-or has no text, has shown nothing for a step already; so that the gaps of two such steps do not add
-up, the next ones feed no prompts. Even with nobody to hold up, a
-step takes ``LONGEST_S`` at most, or about: a prompt's first token waits for the step's end, and
-tokens of the prompts behind it would only make that later. What the ranks have no memory for is not
-tried again.
+single one is hardly felt. A stream whose last token was a part of a character, or has no text, has
+shown nothing for a step already; so that the gaps of two such steps do not add up, the next ones
+feed no prompts. Even with nobody to hold up, a step takes ``LONGEST_S`` at most, or about: a
+prompt's first token waits for the step's end, and tokens of the prompts behind it would only make
+that later. What the ranks have no memory for is not tried again.
 """
 
 from __future__ import annotations

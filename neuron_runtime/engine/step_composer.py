@@ -77,11 +77,12 @@ class StepComposer:
         alone = len(parts) == len(seats.running) and not len(seats.queue)
         if not parts or seats.suspects or not (alone or self._spared):
             return 1
-        if any(each.mask is not None for each in seats.running.values()):
-            return 1
         if any(len(part.tokens) > 1 or part.sample is None for part in parts):
             return 1
-        rooms = (min(seats.room(each), seats.until_long(each)) for each in seats.running.values())
+        fed = [seats.running[part.sequence] for part in parts]
+        if any(each.mask is not None for each in fed):
+            return 1
+        rooms = (min(seats.room(each), seats.until_long(each)) for each in fed)
         return max(1, min(self.most_rounds, self._spared or self.most_rounds, *rooms))
 
     def observe(self, step: Step, seconds: float) -> None:
