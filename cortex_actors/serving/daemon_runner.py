@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol, final
 
@@ -26,6 +28,9 @@ _log = logging.getLogger("cortex.daemon")
 
 TREE_STOP_S = 60.0
 THREAD_STOP_S = 3.0
+_LOOK_S = 0.5
+"""Python runs a signal's handler between two of its own instructions, so one that comes just before
+the main thread begins to wait is handled when it has waited."""
 _KILLS = 2
 """The signal that stops waiting; the next one is for when that is stuck, too."""
 _clock = MonotonicClock()
@@ -98,7 +103,7 @@ class DaemonRunner:
     def _serve(self, tree: Tree) -> int:
         root = tree.start()
         root.exit.on_done(lambda _: self._wake.put(False))
-        while self._wake.get():
+        while self._woken(math.inf):
             tree.reload()
         if root.exit.done:
             _log.error("the actor tree ended: %s", root.exit.result())
@@ -114,12 +119,17 @@ class DaemonRunner:
             if self._signals >= _KILLS:
                 _stage("killing")
                 return ExitCode.INTERNAL
-            try:
-                self._wake.get(timeout=max(0.0, until - _clock.now()))
-            except queue.Empty:
+            if self._woken(until) is None:
                 _log.error("the actor tree did not end within %s s", TREE_STOP_S)
                 break
         return ExitCode.OK
+
+    def _woken(self, until: float) -> bool | None:
+        """Wait for what comes next to ``_wake``; None if nothing has by ``until``."""
+        while (left := until - _clock.now()) > 0:
+            with suppress(queue.Empty):
+                return self._wake.get(timeout=min(left, _LOOK_S))
+        return None
 
     def _take_down(self, launcher: Launcher, reactor: Reactor) -> None:
         """Kill and reap what the tree has left, then close its sockets, then remove their files."""

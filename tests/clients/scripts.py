@@ -12,7 +12,7 @@ WEATHER_CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
 TIME_CALL = {"name": "get_time", "arguments": {"zone": "Europe/Paris"}}
 REPORT = "It is 21 degrees in Paris."
 PERSON = {"name": "Ada Lovelace", "age": 36}
-NUMBERS = " ".join(str(number) for number in range(2000))
+NUMBERS = " ".join(str(number) for number in range(8000))
 
 #: ChatML with tools as Hermes and Qwen have them, and reasoning between tags.
 TEMPLATE = """\
