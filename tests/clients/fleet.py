@@ -21,7 +21,7 @@ from tests.living import die_with_the_tests
 from tests.unit.engine.tiny_model import END, make_model_dir
 
 MODEL = "scripted"
-CONTEXT = 40_000
+CONTEXT = 16384
 SLOTS = 14
 """How many generations the gateway's one front-end worker takes at once."""
 START_S, STOP_S = 60.0, 20.0
